@@ -1,0 +1,1 @@
+"""The server: every door, every rule, every record."""

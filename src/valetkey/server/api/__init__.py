@@ -1,0 +1,1 @@
+"""JSON management routes, thin."""

@@ -1,0 +1,1 @@
+"""The hash chain that knows everything that happened, and its signed checkpoints."""

@@ -1,0 +1,1 @@
+"""Links to a person's real accounts, with the credential sealed."""

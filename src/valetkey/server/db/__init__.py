@@ -1,0 +1,1 @@
+"""Engine, transactions, group commit with the revocation fence, migrations. Knows no product noun."""

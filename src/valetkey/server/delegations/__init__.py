@@ -1,0 +1,1 @@
+"""What a person permitted an agent, and the runs under it."""

@@ -1,0 +1,1 @@
+"""The doors through which calls reach the real API."""

@@ -1,0 +1,56 @@
+"""Names for things: object ids (time-ordered, random) and opaque handles (unguessable, checksummed).
+
+An id is public; a handle is a secret. A handle is `vk` + kind + `_` + 43 base62 characters (256 bit) + 6 base62
+characters of the CRC-32 over everything before, so scanners recognise it and a mistyped one never reaches the store.
+"""
+
+import re
+import secrets
+import time
+import zlib
+from typing import Final, Literal
+
+from valetkey.server.secret import Secret
+
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BASE32: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford: order of text is order of time
+
+IdKind = Literal["org", "usr", "agt", "svc", "ses", "dlg", "tsk", "con", "apr", "lse", "tok", "pol", "aud"]
+HandleKind = Literal["ag", "sa", "cl", "in", "ev", "bs"]
+"""ag agent secret, sa service-account secret, cl user's CLI credential, in invitation, ev evidence, bs bootstrap."""
+
+_ID: Final = re.compile(r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud)_[0-9a-hjkmnp-tv-z]{26}")
+HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs)_[0-9A-Za-z]{49}"
+_HANDLE: Final = re.compile(HANDLE_PATTERN)
+
+
+def new_id(kind: IdKind) -> str:
+    """Return a fresh id: 48 bits of milliseconds, 80 bits of randomness, in 26 base-32 characters."""
+    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    return kind + "_" + "".join(_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def is_id(text: str, kind: IdKind | None = None) -> bool:
+    """Whether `text` has the shape of an id (of that kind)."""
+    return _ID.fullmatch(text) is not None and (kind is None or text.startswith(kind + "_"))
+
+
+def new_handle(kind: HandleKind) -> Secret:
+    """Return a fresh opaque handle with 256 bits of randomness."""
+    body = f"vk{kind}_" + _base62(secrets.randbits(256), 43)
+    return Secret(body + _base62(zlib.crc32(body.encode()), 6))
+
+
+def is_handle(text: str, kind: HandleKind) -> bool:
+    """Whether `text` has the shape and checksum of a handle of that kind. Not a proof of anything else."""
+    if _HANDLE.fullmatch(text) is None or not text.startswith(f"vk{kind}_"):
+        return False
+    return _base62(zlib.crc32(text[:-6].encode()), 6) == text[-6:]
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(reversed(digits))

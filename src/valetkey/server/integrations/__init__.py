@@ -1,0 +1,1 @@
+"""What a third-party API is: hosts, operations, scopes, how a credential enters a request."""

@@ -1,0 +1,1 @@
+"""The decision core: one call in, Allow or Deny out. Touches nothing."""

@@ -1,0 +1,1 @@
+"""Organizations, users, agents and service accounts."""
