@@ -1,1 +1,1 @@
-"""Engine, transactions, group commit with the revocation fence, migrations. Knows no product noun."""
+"""Engine, schema, transactions, group commit with the revocation fence, change feed, migrations."""

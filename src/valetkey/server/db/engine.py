@@ -1,0 +1,152 @@
+"""One database, SQLite or PostgreSQL, seen the same way: `read()` and `write()` give a connection in a transaction.
+
+SQLite: one server process per file (a lock file says so), one writer connection that alone checkpoints, WAL with
+synchronous=FULL, readers that cannot write. PostgreSQL: a small pool; every node is the same.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from valetkey.server.errors import Conflict, Unavailable
+from valetkey.server.secret import Secret
+
+SQLITE_BUSY_MILLISECONDS = 5_000
+
+
+class Database:
+    """Opened once per process; `close()` releases the file lock."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, lock: int | None = None) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._lock = lock
+        self._single_writer = asyncio.Lock() if lock is not None else None
+        self.is_sqlite = lock is not None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A snapshot to read from."""
+        with _unavailable():
+            async with self._reader.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end of the block, durably, or not at all."""
+        if self._single_writer is None:
+            with _unavailable():
+                async with self._writer.begin() as connection:
+                    yield connection
+            return
+        async with self._single_writer:
+            with _unavailable():
+                async with self._writer.begin() as connection:
+                    yield connection
+
+    async def close(self) -> None:
+        await self._reader.dispose()
+        if self._writer is not self._reader:
+            await self._writer.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class _unavailable:  # noqa: N801 - reads as a clause
+    """Turn a database that cannot answer into `Unavailable`: whatever needed it is refused."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OperationalError | InterfaceError | OSError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        ):
+            raise Unavailable(detail=f"database: {type(error).__name__}: {error}") from error
+
+
+def open_sqlite(path: Path) -> Database:
+    """Open (or create) the file. Raises `Conflict` when another server process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path.with_suffix(path.suffix + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise Conflict(
+            f"Another server process already uses {path.name}.",
+            hint="SQLite serves one process. Stop the other one, or use PostgreSQL (VALETKEY_DATABASE_URL).",
+        ) from error
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    url = f"sqlite+aiosqlite:///{path}"
+    writer = create_async_engine(url, pool_size=1, max_overflow=0)
+    reader = create_async_engine(url, pool_size=4, max_overflow=0)
+    event.listen(writer.sync_engine, "connect", _prepare_writer)
+    event.listen(writer.sync_engine, "begin", _begin_immediate)
+    event.listen(reader.sync_engine, "connect", _prepare_reader)
+    event.listen(reader.sync_engine, "begin", _begin_deferred)
+    return Database(writer, reader, lock=lock)
+
+
+def open_postgresql(url: Secret, *, connections: int = 8) -> Database:
+    """Open a pool. The URL is `postgresql://user:password@host:port/name`."""
+    address = make_url(url.reveal()).set(drivername="postgresql+asyncpg")
+    engine = create_async_engine(
+        address,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"timeout": 10, "command_timeout": 30, "server_settings": {"application_name": "valetkey"}},
+    )
+    return Database(engine, engine)
+
+
+def open_database(url: Secret | None, data: Path) -> Database:
+    """PostgreSQL where a URL is given, else SQLite in the data folder."""
+    if url is None:
+        return open_sqlite(data / "valetkey.db")
+    if url.reveal().startswith("sqlite:///"):
+        return open_sqlite(Path(url.reveal().removeprefix("sqlite:///")))
+    return open_postgresql(url)
+
+
+def _prepare_writer(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # transactions are ours: BEGIN IMMEDIATE below
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={SQLITE_BUSY_MILLISECONDS}",
+        "wal_autocheckpoint=1000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _prepare_reader(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("query_only=ON", "wal_autocheckpoint=0", f"busy_timeout={SQLITE_BUSY_MILLISECONDS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,211 @@
+"""Delegation, Grant, Task: what a person permitted, and one narrower run of it. Frozen; pure; narrowing only.
+
+A resource is a thing, not a name: it is bound to the upstream's immutable id, and the id decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
+
+from valetkey.server.errors import Denied
+from valetkey.server.integrations.model import Integration, same_name
+
+Catalogue = Mapping[str, Integration]
+
+
+class Basis(StrEnum):
+    """Whose word created it."""
+
+    CONSENT = "consent"
+    ADMINISTRATOR = "administrator"
+
+
+class Mode(StrEnum):
+    """Attended: every task needs fresh evidence of the user. Standing: may act while she is away."""
+
+    ATTENDED = "attended"
+    STANDING = "standing"
+
+
+class Fit(Enum):
+    """How an actual resource stands to a granted one."""
+
+    YES = "yes"
+    NO = "no"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actual:
+    """A resource as the upstream knows it now. Ids are the upstream's, as text; `owner` is the owner's id."""
+
+    kind: str
+    name: str
+    id: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A resource as granted: `*`, `owner/*`, or one name; bound when it carries ids."""
+
+    name: str
+    id: str = ""
+    owner: str = ""
+
+    def fit(self, actual: Actual) -> Fit:
+        """Whether `actual` is this resource. A name that now means another thing is `CHANGED`, never `YES`."""
+        if self.name == "*":
+            return Fit.YES
+        if self.name.endswith("/*"):
+            named = same_name(self.name[:-2], actual.name.partition("/")[0]) and "/" in actual.name
+            if not self.owner:
+                return Fit.YES if named else Fit.NO
+            if actual.owner == self.owner:
+                return Fit.YES
+            return Fit.CHANGED if named else Fit.NO
+        named = same_name(self.name, actual.name)
+        if not self.id:
+            owned = not self.owner or actual.owner == self.owner
+            return Fit.YES if named and owned else Fit.CHANGED if named else Fit.NO
+        if actual.id == self.id:
+            return Fit.YES if not self.owner or actual.owner == self.owner else Fit.CHANGED
+        return Fit.CHANGED if named else Fit.NO
+
+    def within(self, wider: "Resource") -> "Resource | None":
+        """This resource under the binding of `wider`, or None when `wider` does not contain it."""
+        if wider.name == "*":
+            return self
+        if self.name == "*":
+            return None
+        if wider.name.endswith("/*"):
+            head = self.name.partition("/")[0]
+            if "/" not in self.name or not same_name(head, wider.name[:-2]):
+                return None
+            if self.owner and wider.owner and self.owner != wider.owner:
+                return None
+            return replace(self, owner=self.owner or wider.owner)
+        if self.name.endswith("/*") or not same_name(self.name, wider.name):
+            return None
+        if (self.id and wider.id and self.id != wider.id) or (
+            self.owner and wider.owner and self.owner != wider.owner
+        ):
+            return None
+        return replace(self, name=wider.name, id=self.id or wider.id, owner=self.owner or wider.owner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One line: scopes on resources through one connection, under conditions. Times are seconds since the epoch."""
+
+    integration: str
+    connection: str
+    scopes: frozenset[str]
+    resources: tuple[Resource, ...]
+    max_calls: int | None = None
+    not_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegation:
+    id: str
+    org: str
+    user: str
+    agent: str
+    basis: Basis
+    mode: Mode
+    purpose: str
+    grants: tuple[Grant, ...]
+    share_with: frozenset[str]  # ids of the agents that may receive part of it
+    tasks_per_day: int
+    created_by: str
+    created_at: int
+    expires_at: int
+
+    def is_live(self, now: float) -> bool:
+        return now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    id: str
+    org: str
+    delegation: str
+    agent: str
+    parent: str | None
+    root: str
+    depth: int
+    grants: tuple[Grant, ...]
+    purpose: str
+    evidence: str
+    created_at: int
+    expires_at: int
+
+    def is_live(self, now: float) -> bool:
+        return now < self.expires_at
+
+
+def narrowed(held: Sequence[Grant], asked: Sequence[Grant], catalogue: Catalogue) -> tuple[Grant, ...]:
+    """The asked grants, each under the bindings and conditions of what is held. Asking for more raises `Denied`.
+
+    An empty list of grants, scopes or resources grants nothing and is refused.
+    """
+    if not asked:
+        raise Denied("Nothing was asked for.", detail="empty list of grants")
+    return tuple(_narrowed(held, line, catalogue) for line in asked)
+
+
+def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Grant:
+    if not asked.scopes or not asked.resources:
+        raise Denied("A grant without scopes or without resources grants nothing.")
+    integration = catalogue.get(asked.integration)
+    lines = [g for g in held if g.integration == asked.integration and asked.connection in ("", g.connection)]
+    connections = {g.connection for g in lines}
+    if integration is None or not lines:
+        raise Denied(f"{asked.integration} was never delegated.", reason="not_delegated")
+    if len(connections) > 1:
+        raise Denied(
+            f"Several {asked.integration} connections were delegated.",
+            hint=f"Name one: {asked.integration}/CONNECTION:scope@resource.",
+            reason="ambiguous_connection",
+        )
+    resources: list[Resource] = []
+    caps = [asked.max_calls]
+    ends = [asked.not_after]
+    for resource in asked.resources:
+        bound = None
+        for scope in sorted(asked.scopes):
+            line, bound = _covering(lines, scope, resource, integration)
+            if line is None or bound is None:
+                raise Denied(f"{scope} on {resource.name} was never delegated.", reason="not_delegated")
+            caps.append(line.max_calls)
+            ends.append(line.not_after)
+        resources.append(bound or resource)
+    return Grant(
+        integration=asked.integration,
+        connection=connections.pop(),
+        scopes=asked.scopes,
+        resources=tuple(resources),
+        max_calls=min((c for c in caps if c is not None), default=None),
+        not_after=min((e for e in ends if e is not None), default=None),
+    )
+
+
+def _covering(
+    lines: Sequence[Grant], scope: str, resource: Resource, integration: Integration
+) -> tuple[Grant | None, Resource | None]:
+    for line in lines:
+        if not any(integration.includes(wider, scope) for wider in line.scopes):
+            continue
+        for wider in line.resources:
+            bound = resource.within(wider)
+            if bound is not None:
+                return line, bound
+    return None, None
+
+
+def common_scopes(grants: Sequence[Grant]) -> frozenset[str]:
+    """The scopes allowed on every listed resource: what a `scope` claim may say without lying."""
+    if not grants:
+        return frozenset()
+    return frozenset.intersection(*(g.scopes for g in grants))

@@ -1,0 +1,113 @@
+"""One frozen Settings, from `valetkey.toml` and `VALETKEY_*`; the environment wins; unknown keys are refused."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from valetkey.server.errors import InvalidRequest
+from valetkey.server.secret import Secret
+
+DEFAULT_PORT = 8470
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator can choose. Times are seconds unless the name says otherwise."""
+
+    host: str = field(default="127.0.0.1", metadata={"doc": "address to listen on"})
+    port: int = field(default=DEFAULT_PORT, metadata={"doc": "port of the pages, the API and the gateway"})
+    health_port: int = field(default=0, metadata={"doc": "port of /healthz, /readyz and /metrics; 0 is port + 1"})
+    public_url: str = field(default="", metadata={"doc": "how clients reach the server; also the issuer name"})
+    gateway_url: str = field(default="", metadata={"doc": "how agents reach /p; a host name of its own is safer"})
+    data: Path = field(default=Path("valetkey-data"), metadata={"doc": "folder of the database, keys, checkpoints"})
+    database_url: Secret | None = field(default=None, metadata={"doc": "postgresql://… ; unset means SQLite in data"})
+    root_passphrase: Secret | None = field(default=None, metadata={"doc": "root key from a passphrase, not a file"})
+    token_seconds: int = field(default=300, metadata={"doc": "lifetime of a delegated credential"})
+    token_max_seconds: int = field(default=900, metadata={"doc": "longest lifetime anyone may ask for"})
+    task_seconds: int = field(default=600, metadata={"doc": "lifetime of a task"})
+    task_max_seconds: int = field(default=8 * 3600, metadata={"doc": "longest lifetime of a task"})
+    standing_max_days: int = field(default=30, metadata={"doc": "longest lifetime of a standing delegation"})
+    max_depth: int = field(default=3, metadata={"doc": "how many sub-agents may follow one another"})
+    resource_cache_seconds: int = field(default=60, metadata={"doc": "age of a name's id that still serves a read"})
+    upstream_timeout_seconds: int = field(default=60, metadata={"doc": "silence of an upstream before giving up"})
+    upstreams: Mapping[str, str] = field(
+        default_factory=dict, metadata={"doc": "integration name to base URL, for self-hosted and practice APIs"}
+    )
+    unsafe_loopback_upstreams: tuple[str, ...] = field(
+        default=(), metadata={"doc": "host:port pairs inside this machine the gateway may call; never in production"}
+    )
+
+    @property
+    def issuer(self) -> str:
+        """The issuer identifier, without a trailing slash."""
+        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
+
+    @property
+    def gateway(self) -> str:
+        """Where `/p/…` is reached, without a trailing slash."""
+        return (self.gateway_url or self.issuer).rstrip("/")
+
+
+def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Read the file (`valetkey.toml` here, or `VALETKEY_CONFIG`), then the environment. Unknown keys raise."""
+    environ = os.environ if environ is None else environ
+    known = {f.name: f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    path = file or Path(environ.get("VALETKEY_CONFIG", "valetkey.toml"))
+    if path.is_file():
+        for key, value in tomllib.loads(path.read_text()).items():
+            if key not in known:
+                raise InvalidRequest(f"{path}: unknown setting {key!r}", hint=f"Known settings: {', '.join(known)}.")
+            values[key] = _typed(key, known[key].type, value)
+    elif "VALETKEY_CONFIG" in environ:
+        raise InvalidRequest(f"VALETKEY_CONFIG names {path}, which does not exist")
+    for variable, value in environ.items():
+        name = variable.removeprefix("VALETKEY_").lower()
+        if not variable.startswith("VALETKEY_") or name in _CLIENT_VARIABLES or name.startswith("test_"):
+            continue
+        if name.endswith("_file") and name.removesuffix("_file") in known:
+            name, value = name.removesuffix("_file"), Path(value).read_text().strip()
+        if name not in known:
+            raise InvalidRequest(f"unknown setting {variable}", hint=f"Known settings: {', '.join(known)}.")
+        values[name] = _typed(name, known[name].type, value)
+    settings = Settings(**values)
+    _refuse_dangerous(settings)
+    return settings
+
+
+_CLIENT_VARIABLES = {"url", "token", "profile", "config", "agent", "agent_secret", "no_browser", "log", "debug", "home"}
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    text = str(kind)
+    try:
+        if "Secret" in text:
+            return Secret(str(value))
+        if kind is int:
+            return int(value)
+        if kind is Path:
+            return Path(value)
+        if "Mapping" in text:
+            pairs = value.items() if isinstance(value, Mapping) else (p.split("=", 1) for p in str(value).split(",") if p)
+            return {str(k): str(v) for k, v in pairs}
+        if "tuple" in text:
+            return tuple(value) if isinstance(value, list) else tuple(p for p in str(value).split(",") if p)
+    except ValueError as error:
+        raise InvalidRequest(f"setting {name} has an unusable value") from error
+    return str(value)
+
+
+def _refuse_dangerous(settings: Settings) -> None:
+    for url in (settings.issuer, settings.gateway):
+        host = url.partition("://")[2].partition("/")[0].rpartition(":")[0] or url.partition("://")[2]
+        if url.startswith("http://") and host not in ("localhost", "127.0.0.1", "[::1]"):
+            raise InvalidRequest(f"{url} is plain http", hint="Use https; plain http serves loopback names only.")
+        if not url.startswith(("http://", "https://")):
+            raise InvalidRequest(f"{url} is not an http(s) address")
+    if not 1 <= settings.token_seconds <= settings.token_max_seconds <= 900:
+        raise InvalidRequest("token_seconds must be between 1 and token_max_seconds, and that at most 900")
+    if not 1 <= settings.task_seconds <= settings.task_max_seconds <= 8 * 3600:
+        raise InvalidRequest("task_seconds must be between 1 and task_max_seconds, and that at most 28800")
