@@ -43,7 +43,7 @@ def _opened(ring: KeyRing, blob: bytes, place: Place) -> SecretBytes | None:
     bound_to = context(parts.header, place)
     cipher, commitment = derive(dek, salt=parts.salt, bound_to=bound_to)
     # SECURITY: before the cipher is used at all: GCM lets one ciphertext open under two keys, the commitment does not.
-    # Guarded by tests/attacks/test_vault.py::test_a_ciphertext_made_to_fit_two_keys_opens_under_neither
+    # Guarded by tests/attacks/test_vault.py::test_a_ciphertext_made_to_fit_two_keys_opens_under_one_only
     if not hmac.compare_digest(commitment, parts.commitment):
         return None
     try:

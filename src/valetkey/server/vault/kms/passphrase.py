@@ -59,8 +59,7 @@ class PassphraseRoot(HeldRoot):
     @classmethod
     def load_or_create(cls, path: Path, passphrase: Secret) -> "PassphraseRoot":
         """Return the root key locked in `path`, creating it if there is none. Of many who create at once, one wins."""
-        if not os.path.lexists(path):  # sparing the second run of the costly function
-            create_once(path, _new_file(passphrase))
+        create_once(path, lambda: _new_file(passphrase))
         return cls.load(path, passphrase)
 
 

@@ -17,8 +17,8 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-def create_once(path: Path, content: SecretBytes) -> bool:
-    """Create `path` with `content`, mode 0600, in a folder of mode 0700; whether this call was the one that did.
+def create_once(path: Path, make: Callable[[], SecretBytes]) -> bool:
+    """Create `path`, mode 0600, in a folder of mode 0700; whether this call was the one that did.
 
     1. write a file of another name and sync it  2. link it to `path`, which fails if `path` exists, so that no reader
     ever meets half a key  3. sync the folder, also when another won: its entry must be durable before it is used.
@@ -26,7 +26,7 @@ def create_once(path: Path, content: SecretBytes) -> bool:
     try:
         _make_folder(path.parent)
         with _folder(path.parent) as folder:
-            return _create(path.name, content, folder)
+            return _create(path.name, make, folder)
     except OSError as error:
         raise RootKeyRefused(f"The root key cannot be written to {path}: {error.strerror}.") from error
 
@@ -43,9 +43,13 @@ def read_private(path: Path, *, at_most: int) -> SecretBytes:
             raise RootKeyRefused(f"There is no root key at {path}.") from error
         except OSError as error:
             raise RootKeyRefused(f"The root key {path} cannot be read, or is a symbolic link.") from error
-        with os.fdopen(handle, "rb", buffering=0) as file:
+        try:
             _check(os.fstat(handle), path, kind=stat.S_ISREG, what="a plain file", mode="0600")
-            return SecretBytes(file.read(at_most + 1))
+            return SecretBytes(os.read(handle, at_most + 1))
+        except OSError as error:
+            raise RootKeyRefused(f"The root key {path} cannot be read: {error.strerror}.") from error
+        finally:
+            os.close(handle)
 
 
 def _make_folder(path: Path) -> None:
@@ -71,14 +75,14 @@ def _folder(path: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _create(name: str, content: SecretBytes, folder: int) -> bool:
+def _create(name: str, make: Callable[[], SecretBytes], folder: int) -> bool:
     draft = f".{name}.{os.urandom(8).hex()}"
     if os.access(name, os.F_OK, dir_fd=folder, follow_symlinks=False):
         with contextlib.suppress(OSError):  # the folder may be mounted read-only by now, and is durable then
             os.fsync(folder)
         return False
     try:
-        _write(draft, content, folder)
+        _write(draft, make(), folder)
         os.link(draft, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
         return False

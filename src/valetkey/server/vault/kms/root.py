@@ -102,7 +102,7 @@ class FileRoot(HeldRoot):
     @classmethod
     def load_or_create(cls, path: Path) -> "FileRoot":
         """Return the root key in `path`, creating it if there is none. Of many who create at once, one wins."""
-        create_once(path, SecretBytes(os.urandom(ROOT_BYTES)))
+        create_once(path, lambda: SecretBytes(os.urandom(ROOT_BYTES)))
         return cls.load(path)
 
 
