@@ -22,6 +22,7 @@ from tests.support.postgres_keeper import locked, programs
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
+_THIS_RUN = secrets.token_hex(8)  # where pytest-xdist names no run
 
 
 class PostgresMissing(RuntimeError):
@@ -47,7 +48,7 @@ class Postgres:
         """Join the run's server, starting it if nobody has. Raises `PostgresMissing`."""
         if reason := missing():
             raise PostgresMissing(reason)
-        run = run or os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(8)
+        run = run or os.environ.get("PYTEST_XDIST_TESTRUNUID") or _THIS_RUN
         folder = Path(tempfile.gettempdir()) / f"valetkey-pg-{os.getuid()}-{run}"
         folder.mkdir(mode=0o711, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
