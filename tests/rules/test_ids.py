@@ -74,5 +74,5 @@ def test_an_id_has_its_form_and_kind(kind: IdKind) -> None:
 def test_ids_do_not_repeat_and_follow_time() -> None:
     made = [new_id("aud") for _ in range(2000)]
     assert len(set(made)) == 2000
-    moments = [each[4:13] for each in made]  # the first 45 bits: time only
+    moments = [each[4:13] for each in made]  # the first 43 bits: time only
     assert moments == sorted(moments)
