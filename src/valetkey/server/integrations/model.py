@@ -1,0 +1,271 @@
+"""What an integration is: a third-party API as a value. Frozen data and the pure rules that belong to it.
+
+Responsible for saying which scope contains which operation, which scope is wider, which resource a call names and how
+its facts are looked up. Refuses to know users, delegations, sockets, and where the data came from.
+"""
+
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from valetkey.server.integrations.operations import Operations
+
+Access = Literal["read", "write"]
+Tier = Literal["read", "write", "danger"]
+
+_FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
+_FOLDED_KINDS: Final = frozenset({"repository", "organization", "enterprise"})
+
+
+def same_name(a: str, b: str, *, kind: str = "repository") -> bool:
+    """Whether two names mean the same thing to the upstream: ASCII case is ignored, nothing else is.
+
+    >>> same_name("Acme/Backend", "acme/backend"), same_name("acme/bac\u212aend", "acme/backend")
+    (True, False)
+    """
+    # SECURITY: not `casefold`: KELVIN SIGN would become `k`, and a name nobody granted would compare equal.
+    return a.translate(_FOLD) == b.translate(_FOLD) if kind in _FOLDED_KINDS else a == b
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRef:
+    """A resource as one call addresses it: by name or by the upstream's immutable id, never both."""
+
+    kind: str
+    name: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFacts:
+    """A resource as the upstream describes it now. Ids are text; `owner_id` is empty where there is no owner."""
+
+    kind: str
+    name: str
+    id: str
+    owner_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on one path field: touching `place`, a file or (with a final `/`) a folder, also needs `scope`."""
+
+    field: str
+    place: str
+    scope: str
+
+    def applies(self, fields: Mapping[str, str]) -> bool:
+        """Whether the field is the place, below it, or above it. Case is ignored, to deny rather than to miss.
+
+        >>> guard = Guard("path", ".github/workflows/", "workflows:write")
+        >>> [guard.applies({"path": path}) for path in (".github/workflows/ci.yml", ".github", ".github/x", "README.md")]
+        [True, True, False, False]
+        """
+        value, place = fields.get(self.field, "").casefold() + "/", self.place.casefold().rstrip("/") + "/"
+        # NOTE: above it too, because a file written where a folder was replaces all that is in the folder.
+        return value.startswith(place) or place.startswith(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation an API publishes. `template` is RFC 6570: `{x}` is one segment, `{+x}` one or more."""
+
+    id: str
+    method: str
+    template: str
+    category: str
+    access: Access
+    scope: str
+    """The narrowest scope that contains it."""
+    resource_kind: str
+    """`account` means: names nothing narrower than the connected account."""
+    resource_fields: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
+    judged: tuple[str, ...] = ()
+    """Path fields that may be recorded. Never bodies, never fields that carry a secret."""
+    guards: tuple[Guard, ...] = ()
+    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Path fields that take only these values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A call recognised as an operation, with what its path fields say. `fields` are percent-decoded."""
+
+    operation: Operation
+    fields: Mapping[str, str]
+
+    @property
+    def judged(self) -> dict[str, str]:
+        """The fields that policy sees and the audit keeps."""
+        return {name: self.fields[name] for name in self.operation.judged if name in self.fields}
+
+    @property
+    def scopes_needed(self) -> frozenset[str]:
+        """Scopes needed besides one that contains the operation, because of what the fields say."""
+        return frozenset(guard.scope for guard in self.operation.guards if guard.applies(self.fields))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """A named set of operations. `sentence` completes "you may …"; a danger tier is never part of a plain write."""
+
+    name: str
+    sentence: str
+    tier: Tier
+    reversible: bool
+    outlives: bool
+    resource_kind: str
+    operations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPosition:
+    """A header position clients use for their token; `basic` means: the password of HTTP Basic, any user name."""
+
+    header: str
+    scheme: str
+    basic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injection:
+    """How the real credential enters a request: header name and value, with `{token}` in it."""
+
+    header: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """How to ask the upstream which thing a reference means: a GET, and where its JSON says id, name and owner."""
+
+    kind: str
+    by_name: str
+    by_id: str
+    id: str
+    name: str
+    owner_id: str = ""
+
+    def segments(self, ref: ResourceRef) -> tuple[str, ...]:
+        """The path to GET for `ref`, decoded, below the base path. Raises ValueError for another kind of resource."""
+        if ref.kind != self.kind or (ref.name is None) == (ref.id is None):
+            raise ValueError(f"not one {self.kind}: {ref}")
+        template, value = (self.by_name, ref.name) if ref.name is not None else (self.by_id, ref.id)
+        names = iter((value or "").split("/"))
+        path = tuple(next(names, "") if part.startswith("{") else part for part in template.split("/")[1:])
+        if {"", ".", ".."} & {*path} or next(names, None) is not None:
+            raise ValueError(f"not the address of a {self.kind}: {ref}")
+        return path
+
+    def facts(self, document: object) -> ResourceFacts | None:
+        """Read the upstream's answer; None when it does not plainly name the thing, which nobody may trust then."""
+        found = [_pointed(document, p) for p in (self.id, self.name, self.owner_id or self.id)]
+        if not all(found):
+            return None
+        return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=found[2] if self.owner_id else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identify:
+    """How to ask whose credential this is: a GET, and where its JSON says login and id."""
+
+    path: str
+    name: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where an answer carries addresses of the API: JSON keys (exact or by ending) and header names, lower-case."""
+
+    keys: frozenset[str] = frozenset()
+    key_endings: tuple[str, ...] = ()
+    headers: frozenset[str] = frozenset()
+
+    def is_key(self, key: str) -> bool:
+        """Whether the value of this JSON key is an address (or an RFC 6570 template of one)."""
+        return key in self.keys or key.endswith(self.key_endings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integration:
+    """The description of one API. What is not described does not exist: no scope, no operation, no match."""
+
+    name: str
+    title: str
+    audience: str
+    base_url: str
+    hosts: frozenset[str]
+    """`host` or `host:port` a credential may be sent to."""
+    scopes: Mapping[str, Scope]
+    operations: "Operations"
+    token_positions: tuple[TokenPosition, ...]
+    injection: Injection
+    encoded_slash: bool = False
+    """`%2F` in a path means `/` at this API."""
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    identify: Identify | None = None
+    addresses: Addresses = field(default_factory=Addresses)
+
+    @property
+    def base_path(self) -> str:
+        """What stands before an operation's path: empty, or `/api/v3`."""
+        return urlsplit(self.base_url).path
+
+    def operations_of(self, scope: str) -> frozenset[str]:
+        """Ids of the operations in a scope; an unknown scope holds none."""
+        found = self.scopes.get(scope)
+        return found.operations if found else frozenset()
+
+    def contains(self, scope: str, operation: str) -> bool:
+        """Whether the scope holds the operation."""
+        return operation in self.operations_of(scope)
+
+    def includes(self, wider: str, narrower: str) -> bool:
+        """Whether `narrower` asks for nothing beyond `wider`: a partial order over the known scopes."""
+        if wider not in self.scopes or narrower not in self.scopes:
+            return False
+        inner = self.operations_of(narrower)
+        # An empty scope is a subset of everything; it is part of nothing but itself.
+        return wider == narrower or (bool(inner) and inner <= self.operations_of(wider))
+
+    def with_host(self, base_url: str, *, audience: str | None = None) -> "Integration":
+        """The same API at another base, such as `https://git.acme.com/api/v3`. Raises ValueError for a poor address."""
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError(f"not a base address: {base_url!r}")
+        # Reading the port proves it is a number. A path that has two readings is no base.
+        if parts.port == 0 or not _BASE.fullmatch(base_url) or {".", ".."} & {*parts.path.split("/")}:
+            raise ValueError(f"not a base address: {base_url!r}")
+        base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+        hosts = frozenset({parts.netloc.lower()})
+        return replace(self, base_url=base, hosts=hosts, audience=audience or self.audience)
+
+
+def resource_of(match: Match) -> ResourceRef | None:
+    """The resource a call names, as it names it; None when it names nothing narrower than the account.
+
+    An operation of another kind whose fields are missing cannot be: the matcher fills every field it promises.
+    """
+    operation, fields = match.operation, match.fields
+    if operation.resource_kind == "account":
+        return None
+    by_id = f"{operation.resource_kind}_id"
+    if operation.resource_fields == (by_id,) or operation.resource_fields[0] not in fields:
+        return ResourceRef(operation.resource_kind, id=fields[by_id])
+    return ResourceRef(operation.resource_kind, name="/".join(fields[name] for name in operation.resource_fields))
+
+
+def _pointed(document: Any, pointer: str) -> str:
+    """The text or number at `a.b` in a document, as text; empty when it is not there."""
+    for key in pointer.split("."):
+        document = document.get(key) if isinstance(document, dict) else None
+    if isinstance(document, int) and not isinstance(document, bool):
+        return str(document)
+    return document if isinstance(document, str) else ""
