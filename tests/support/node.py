@@ -39,19 +39,31 @@ def prepare() -> list[str]:
     if not _node_is_there():
         shutil.rmtree(FOLDER, ignore_errors=True)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"]
-        _run([*pip, "--target", str(FOLDER / "wheel"), WHEEL])
+        run_or_say([*pip, "--target", str(FOLDER / "wheel"), WHEEL])
         (FOLDER / "wheel.txt").write_text(WHEEL)
         done.append(f"installed {WHEEL} into build/node/wheel")
-    if not _packages_are_there():
-        wanted = (STORIES / "package.json").read_text()
-        (FOLDER / "package.json").write_text(wanted)
-        npm = [str(NODE), str(_NPM), "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _run([*npm, "--loglevel=error", "--prefix", str(FOLDER)])
-        (FOLDER / "installed.json").write_text(wanted)
-        for story in STORIES.glob("*.mjs"):
-            _link(story)
-        done.append(f"installed {', '.join(_versions(wanted))} into build/node/node_modules")
+    done += install_packages(STORIES / "package.json", FOLDER)
     return done
+
+
+def install_packages(package_json: Path, folder: Path) -> list[str]:
+    """Install exactly what a package.json names into `folder`, unless it is there; return a line if it was not."""
+    wanted, installed = package_json.read_text(), folder / "installed.json"
+    if installed.exists() and installed.read_text() == wanted:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text(wanted)
+    npm = [str(NODE), str(_NPM), "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
+    run_or_say([*npm, "--loglevel=error", "--prefix", str(folder)])
+    installed.write_text(wanted)
+    return [f"installed {', '.join(_versions(wanted))} into {folder.relative_to(_ROOT)}/node_modules"]
+
+
+def run_or_say(command: list[str]) -> None:
+    """Run a tool. Raises `RuntimeError` with what it said if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def run(story: str, *arguments: str, env: dict[str, str], seconds: float = 60) -> "subprocess.CompletedProcess[str]":
@@ -84,9 +96,3 @@ def _packages_are_there() -> bool:
 
 def _versions(package_json: str) -> list[str]:
     return [f"{name} {version}" for name, version in json.loads(package_json)["dependencies"].items()]
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
