@@ -7,7 +7,6 @@ Specs: docs/delegation-jwt.md, RFC 8693 section 4.1, RFC 9068 section 2.2, RFC 9
 """
 
 import re
-from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeGuard
 
 from valetkey.verify.errors import InvalidToken, Reason
@@ -66,7 +65,7 @@ class Delegated(NamedTuple):
     cnf: str | None
 
 
-def read_delegated(claims: Mapping[str, object], layout: Layout) -> Delegated:
+def read_delegated(claims: dict[str, object], layout: Layout) -> Delegated:
     """Return what verified `claims` say in `layout`. Raises `InvalidToken` unless every role and grant is spelled out.
 
     Issuer, audience and times were compared before, by `jws.check_claims`.
@@ -96,8 +95,8 @@ def read_delegated(claims: Mapping[str, object], layout: Layout) -> Delegated:
         user=user,
         agent=agent,
         chain=agents[::-1],
-        scopes=_scopes(claims),
-        grants=_grants(claims),
+        scopes=_scopes(claims["scope"]) if "scope" in claims else frozenset(),
+        grants=_grants(claims.get("authorization_details")),
         issued_at=issued_at,
         expires_at=expires_at,
         jti=ids[2],
@@ -107,12 +106,12 @@ def read_delegated(claims: Mapping[str, object], layout: Layout) -> Delegated:
     )
 
 
-def _named(claims: Mapping[str, object]) -> tuple[Principal, ...]:
+def _named(claims: dict[str, object]) -> tuple[Principal, ...]:
     """Everyone named, from `sub` inward through `act`."""
     named: list[Principal] = []
     node: object = claims
     while node is not None:
-        if not isinstance(node, Mapping) or len(named) > MAX_AGENTS:
+        if not isinstance(node, dict) or len(named) > MAX_AGENTS:
             raise InvalidToken(Reason.LAYOUT, f"act is not an object, or more than {MAX_AGENTS} agents are nested")
         # SECURITY: `act` names somebody and nothing else; a right or a time in it would be read by someone.
         # Guarded by tests/rules/test_delegated.py::test_an_act_that_says_more_than_who_is_refused
@@ -132,17 +131,13 @@ def _named(claims: Mapping[str, object]) -> tuple[Principal, ...]:
     return tuple(named)
 
 
-def _scopes(claims: Mapping[str, object]) -> frozenset[str]:
-    if "scope" not in claims:
-        return frozenset()
-    scope = claims["scope"]
+def _scopes(scope: object) -> frozenset[str]:
     if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
         raise InvalidToken(Reason.CLAIM, "scope is not a list of scopes parted by single spaces")
     return frozenset(scope.split(" "))
 
 
-def _grants(claims: Mapping[str, object]) -> tuple[Grant, ...]:
-    details = claims.get("authorization_details")
+def _grants(details: object) -> tuple[Grant, ...]:
     if type(details) is not list or not details:
         raise InvalidToken(Reason.CLAIM, "authorization_details is missing or empty, so nothing is permitted")
     return tuple([_grant(detail) for detail in details])
@@ -177,7 +172,7 @@ def _texts(value: object) -> frozenset[str]:
 def _key(cnf: object) -> str:
     # SECURITY: another way of binding is one we would not enforce, so it is refused instead of passed over.
     # Guarded by tests/rules/test_delegated.py::test_a_binding_we_cannot_enforce_is_refused
-    if not isinstance(cnf, Mapping) or cnf.keys() != {"jkt"}:
+    if not isinstance(cnf, dict) or cnf.keys() != {"jkt"}:
         raise InvalidToken(Reason.CLAIM, "cnf holds something else than jkt")
     jkt = cnf["jkt"]
     if not isinstance(jkt, str) or not _THUMBPRINT.fullmatch(jkt):

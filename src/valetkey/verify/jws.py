@@ -134,7 +134,7 @@ def check_claims(
     if claims.get("aud") != audience:
         raise InvalidToken(Reason.AUDIENCE)
     exp, iat, nbf = claims["exp"], claims.get("iat", now), claims.get("nbf", 0)
-    if not isinstance(exp, int) or not isinstance(iat, int | float) or not isinstance(nbf, int):
+    if not isinstance(exp, int) or not isinstance(iat, (int, float)) or not isinstance(nbf, int):
         raise InvalidToken(Reason.TIME_SHAPE)
     if exp - iat > max_lifetime or ("iat" in claims and exp <= iat):
         raise InvalidToken(Reason.LIFETIME, f"lives {exp - iat:.0f} s of at most {max_lifetime:.0f} s")

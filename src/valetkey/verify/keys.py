@@ -6,9 +6,9 @@ broken generator known as ROCA (CVE-2017-15361). Knows nothing of where keys com
 Specs: RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9864 (the name is `Ed25519`, never `EdDSA`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -48,6 +48,28 @@ _ODD_PRIMES: Final = [p for p in range(3, 168, 2) if all(p % q for q in range(3,
 _ROCA: Final = [(p, {pow(65537, exponent, p) for exponent in range(p)}) for p in _ODD_PRIMES]
 
 
+def _verify_es256(key: EllipticCurvePublicKey, signature: bytes, signing_input: bytes) -> None:
+    if len(signature) != 64:
+        raise InvalidSignature
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    key.verify(encode_dss_signature(r, s), signing_input, ES256)
+
+
+def _verify_ed25519(key: Ed25519PublicKey, signature: bytes, signing_input: bytes) -> None:
+    key.verify(signature, signing_input)
+
+
+def _verify_rs256(key: RSAPublicKey, signature: bytes, signing_input: bytes) -> None:
+    key.verify(signature, signing_input, RS256_PADDING, RS256_HASH)
+
+
+_VERIFY: Final[dict[Algorithm, Callable[[Any, bytes, bytes], None]]] = {
+    "ES256": _verify_es256,
+    "Ed25519": _verify_ed25519,
+    "RS256": _verify_rs256,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """A key, its name, and the one algorithm it verifies."""
@@ -58,17 +80,8 @@ class PublicKey:
 
     def verifies(self, signature: bytes, signing_input: bytes) -> bool:
         """Whether `signature`, in its JWS form, is this key's over `signing_input`."""
-        key = self.key
         try:
-            if isinstance(key, EllipticCurvePublicKey):
-                if len(signature) != 64:
-                    return False
-                r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-                key.verify(encode_dss_signature(r, s), signing_input, ES256)
-            elif isinstance(key, Ed25519PublicKey):
-                key.verify(signature, signing_input)
-            else:
-                key.verify(signature, signing_input, RS256_PADDING, RS256_HASH)
+            _VERIFY[self.alg](self.key, signature, signing_input)
         except InvalidSignature:
             return False
         return True
