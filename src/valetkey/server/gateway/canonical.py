@@ -94,16 +94,16 @@ def canonical(method: str, raw_path: bytes, query: bytes, profile: Profile = STR
     Raises `InvalidRequest` for whatever two readers could understand differently.
     """
     if method not in METHODS:
-        raise InvalidRequest(f"The method must be one of {', '.join(sorted(METHODS))}, in upper case.", detail="method")
+        raise InvalidRequest(f"The method must be one of {', '.join(sorted(METHODS))}, in upper case.")
     if len(raw_path) + 1 + len(query) > MAX_TARGET_BYTES:
-        raise InvalidRequest(f"The address is longer than {MAX_TARGET_BYTES} bytes.", detail="target length")
+        raise InvalidRequest(f"The address is longer than {MAX_TARGET_BYTES} bytes.")
     segments = _segments(raw_path, profile)
     pairs = _pairs(query, profile)
     safe = _PATH_SAFE | {0x3B} if profile.matrix_params else _PATH_SAFE
     path_bytes = b"/" + b"/".join(_encoded(segment, safe) for segment in segments)
     query_bytes = b"&".join(_encoded(name, _QUERY_SAFE) + b"=" + _encoded(value, _QUERY_SAFE) for name, value in pairs)
     if len(path_bytes) + 1 + len(query_bytes) > MAX_TARGET_BYTES:
-        raise InvalidRequest(f"The address is longer than {MAX_TARGET_BYTES} bytes.", detail="built target length")
+        raise InvalidRequest(f"The address is longer than {MAX_TARGET_BYTES} bytes.")
     return Target(method, segments, pairs, path_bytes, query_bytes)
 
 
@@ -111,7 +111,7 @@ def _segments(raw_path: bytes, profile: Profile) -> tuple[str, ...]:
     if raw_path == b"/":
         return ()
     if not raw_path.startswith(b"/"):
-        raise _refused("The path must begin with `/`.", raw_path)
+        raise _refused("The path must begin with `/`.")
     segments: list[str] = []
     for raw in raw_path[1:].split(b"/"):
         if _PLAIN_SEGMENT.fullmatch(raw):
@@ -124,16 +124,16 @@ def _segments(raw_path: bytes, profile: Profile) -> tuple[str, ...]:
 def _unescaped_segments(raw: bytes, profile: Profile) -> list[str]:
     """Read one raw segment; an encoded slash, where it is allowed, makes it several."""
     if not raw:
-        raise _refused("The path has an empty segment or a trailing `/`.", raw)
+        raise _refused("The path has an empty segment or a trailing `/`.")
     if not _RAW_SEGMENT.fullmatch(raw):
-        raise _refused("The path has a character or escape that must be written as `%` and upper-case hex.", raw)
+        raise _refused("The path has a character or escape that must be written as `%` and upper-case hex.")
     if b"%3B" in raw or (b";" in raw and not profile.matrix_params):
-        raise _refused("The path has a `;`, which this API's addresses do not use.", raw)
+        raise _refused("The path has a `;`, which this API's addresses do not use.")
     for escape, character in ((b"%5C", "a backslash"), (b"%25", "a percent sign"), (b"%00", "a NUL")):
         if escape in raw:
-            raise _refused(f"The path hides {character} in an escape.", raw)
+            raise _refused(f"The path hides {character} in an escape.")
     if b"%2F" in raw and not profile.encoded_slash:
-        raise _refused("The path has an encoded slash (`%2F`); write `/`.", raw)
+        raise _refused("The path has an encoded slash (`%2F`); write `/`.")
     return [_checked_segment(part) for part in raw.split(b"%2F")]
 
 
@@ -143,10 +143,10 @@ def _checked_segment(raw: bytes) -> str:
     # SECURITY: also `. `, ` ..` and `...`: some file systems and servers strip spaces and surplus dots.
     # Guarded by tests/rules/test_canonical.py::test_a_dot_segment_is_refused_however_it_is_dressed
     if all(character in ".\u200c\u200d" or character.isspace() for character in name):  # also when empty
-        raise _refused("The path has an empty or dot segment.", raw)
+        raise _refused("The path has an empty or dot segment.")
     reason = why_unclear(segment)
     if reason is not None:
-        raise _refused(f"The path has {reason}.", raw)
+        raise _refused(f"The path has {reason}.")
     return segment
 
 
@@ -165,25 +165,25 @@ def _check_name(name: str, further: frozenset[str]) -> None:
     spellings = {_bare(part) for part in name.split("[")} | {_bare(name)}
     if not spellings.isdisjoint(CREDENTIAL_PARAMETERS.union(map(_bare, further))):
         sentence = f"The query parameter {name[:40]!r} looks like a credential; credentials go into a header."
-        raise InvalidRequest(sentence, detail="credential in query")
+        raise InvalidRequest(sentence)
     if not spellings.isdisjoint(METHOD_OVERRIDES) or (name.startswith("_") and "method" in spellings):
-        raise InvalidRequest("The query must not override the method.", detail="method override in query")
+        raise InvalidRequest("The query must not override the method.")
 
 
 def _pair(raw: bytes) -> tuple[str, str]:
     plain = _PLAIN_PAIR.fullmatch(raw)
     if plain:
         return plain[1].decode("ascii"), plain[2].decode("ascii")
+    raw_name, _, raw_value = raw.partition(b"=")
     # SECURITY: a raw `;` separates pairs for some servers, so it never passes as part of a value.
     # Guarded by tests/rules/test_canonical.py::test_a_semicolon_does_not_smuggle_a_second_parameter
     if not _RAW_QUERY.fullmatch(raw):
-        raise _refused("The query has a character or escape that must be written as `%` and upper-case hex.", raw)
-    raw_name, _, raw_value = raw.partition(b"=")
+        raise _refused("The query has a character or escape that must be written as `%` and upper-case hex.")
     name, value = (_unescaped(part.replace(b"+", b" ")) for part in (raw_name, raw_value))
     if not _NAME.fullmatch(name):
-        raise _refused("A query parameter needs a name of printable ASCII characters.", raw)
+        raise _refused("A query parameter needs a name of printable ASCII characters.")
     if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in value):
-        raise _refused("The query has a control character.", raw)
+        raise _refused("The query has a control character.")
     return name, value
 
 
@@ -194,12 +194,12 @@ def _bare(name: str) -> str:
 def _unescaped(raw: bytes) -> str:
     if b"%" in raw:
         if _NEEDLESS_ESCAPE.search(raw):
-            raise _refused("A letter, digit, `-`, `.` or `_` must not be escaped.", raw)
+            raise _refused("A letter, digit, `-`, `.` or `_` must not be escaped.")
         raw = _ESCAPE.sub(_byte, raw)
     try:
         return raw.decode("utf-8")  # strict: overlong forms and surrogates are errors
     except UnicodeDecodeError:
-        raise _refused("An escape is not valid UTF-8.", raw) from None
+        raise _refused("An escape is not valid UTF-8.") from None
 
 
 def _byte(escape: re.Match[bytes]) -> bytes:
@@ -213,5 +213,7 @@ def _encoded(text: str, safe: frozenset[int]) -> bytes:
     return b"".join(b"%c" % byte if byte in safe else b"%%%02X" % byte for byte in raw)
 
 
-def _refused(sentence: str, raw: bytes) -> InvalidRequest:
-    return InvalidRequest(sentence, detail=f"target: {raw[:80]!r}")
+def _refused(sentence: str) -> InvalidRequest:
+    # SECURITY: no detail that repeats the target: people paste credentials into addresses, and details are kept.
+    # Guarded by tests/rules/test_canonical.py::test_a_refusal_never_repeats_the_value_of_a_parameter
+    return InvalidRequest(sentence)
