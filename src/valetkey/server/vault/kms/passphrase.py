@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from valetkey.server.secret import Secret, SecretBytes
-from valetkey.server.vault.aad import length_prefixed
 from valetkey.server.vault.errors import RootKeyRefused
 from valetkey.server.vault.kms.private_file import create_once, read_private
 from valetkey.server.vault.kms.root import ROOT_BYTES, HeldRoot
@@ -49,7 +48,7 @@ class PassphraseRoot(HeldRoot):
     def load(cls, path: Path, passphrase: Secret) -> "PassphraseRoot":
         """Return the root key locked in `path`. Raises `RootKeyRefused`, also for a wrong passphrase."""
         salt, cost, locked = _parse(read_private(path, at_most=_LARGEST_FILE).reveal(), path)
-        key = _unlock(locked, _key(passphrase, salt, cost), _context(salt, cost))
+        key = _unlock(locked, _key(passphrase, salt, cost))
         if key is None:
             raise RootKeyRefused(
                 f"The passphrase does not open {path}.", hint="Give the passphrase it was created with, exactly."
@@ -71,7 +70,7 @@ def _new_file(passphrase: Secret) -> SecretBytes:
         )
     salt, nonce, cost = os.urandom(16), os.urandom(12), _Cost()
     cipher = AESGCMSIV(_key(passphrase, salt, cost).reveal())
-    locked = nonce + cipher.encrypt(nonce, os.urandom(ROOT_BYTES), _context(salt, cost))
+    locked = nonce + cipher.encrypt(nonce, os.urandom(ROOT_BYTES), _LABEL)
     members = {"format": 1, "kdf": "argon2id", "salt": salt.hex(), **asdict(cost), "locked": locked.hex()}
     return SecretBytes(json.dumps(members, indent=1).encode() + b"\n")
 
@@ -97,13 +96,10 @@ def _key(passphrase: Secret, salt: bytes, cost: _Cost) -> SecretBytes:
     return SecretBytes(kdf.derive(typed))
 
 
-def _unlock(locked: bytes, key: SecretBytes, context: bytes) -> SecretBytes | None:
+def _unlock(locked: bytes, key: SecretBytes) -> SecretBytes | None:
     try:
-        return SecretBytes(AESGCMSIV(key.reveal()).decrypt(locked[:12], locked[12:], context))
+        return SecretBytes(
+            AESGCMSIV(key.reveal()).decrypt(locked[:12], locked[12:], _LABEL)
+        )  # salt and cost made the key
     except InvalidTag:
         return None
-
-
-def _context(salt: bytes, cost: _Cost) -> bytes:
-    numbers = (cost.iterations, cost.lanes, cost.memory_kib)
-    return length_prefixed(_LABEL, salt, *(number.to_bytes(8, "big") for number in numbers))
