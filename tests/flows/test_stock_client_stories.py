@@ -1,5 +1,6 @@
 """The stock clients' stories hold directly against the stand-in, so what differs behind a gateway is the gateway."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from tests.support import node
 from tests.support.curl_story import curl_story
 from tests.support.emulate import CANARY_TOKEN, ISSUES, Emulate, emulate
 from tests.support.pygithub_story import pygithub_story
+from valetkey.cli.practice_github import PracticeGitHub
+from valetkey.cli.practice_server import listening
 
 pytestmark = pytest.mark.skipif(node.missing() is not None, reason=node.missing() or "")
 
@@ -73,3 +76,21 @@ def test_a_token_the_stand_in_does_not_know_is_the_powerless_canary(stand_in):
     assert (status, user["login"]) == (200, "mallory-canary")
     assert stand_in.ask("GET", "/repos/acme-corp/backend", token="never-issued")[0] == 403
     assert stand_in.ask("GET", "/repos/acme-corp/backend")[0] == 200
+
+
+async def test_stock_clients_take_the_practice_github_for_github():
+    practice = PracticeGitHub()
+    practice.add_user("alice", token="ghp_alice")
+    practice.add_repository("acme-corp/backend", writers={"alice"}, issues=ISSUES)
+    practice.add_repository("acme-corp/payroll", writers={"somebody-else"})
+    async with listening(practice) as practice.base_url:
+        env = {"GITHUB_API_URL": practice.base_url, "GITHUB_TOKEN": "ghp_alice"}
+        octokit = json.loads((await asyncio.to_thread(node.run, "octokit_story.mjs", env=env)).stdout)
+        pygithub = await asyncio.to_thread(pygithub_story, practice.base_url, "ghp_alice")
+    for steps in (octokit["steps"], pygithub):
+        refused = {name: step["status"] for name, step in steps.items() if not step["ok"]}
+        assert refused == {"other_repository": 404, "stranger": 401}
+    assert octokit["steps"]["all_pages"]["value"]["count"] == ISSUES
+    assert pygithub["completed_pull"]["value"] == 3
+    number = practice.repository("acme-corp/backend").id
+    assert practice.received("GET", f"/repositories/{number}/issues") == 2  # each client's second page

@@ -71,7 +71,9 @@ def pull_document(base: str, repository: Repository, pull: dict[str, Any], *, wh
     }
     document |= {"html_url": f"{_PAGES}/{repository.full_name}/pull/{pull['number']}", "created_at": _WHEN}
     document |= {"user": user_document(base, pull["author"]), "base": {"label": "main", "ref": "main"}, "draft": False}
-    return document | ({"merged": False, "mergeable": True, "commits": 1, "changed_files": 1} if whole else {})
+    return document | (
+        {"merged": False, "mergeable": True, "commits": 1, "changed_files": 1, "additions": 3} if whole else {}
+    )
 
 
 def contents_document(base: str, repository: Repository, path: str) -> dict[str, Any] | list[dict[str, Any]] | None:
