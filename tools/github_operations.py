@@ -17,17 +17,8 @@ from typing import Any
 RULES = Path(__file__).with_suffix(".rules")
 TABLE = Path(__file__).parent.parent / "src/valetkey/server/integrations/catalogue/github.operations.tsv"
 COLUMNS = (
-    "operation",
-    "method",
-    "template",
-    "category",
-    "access",
-    "scope",
-    "resource",
-    "tags",
-    "judged",
-    "values",
-    "guards",
+    *("operation", "method", "template", "category", "access", "scope"),
+    *("resource", "tags", "judged", "values", "never", "guards"),
 )
 METHODS = ("get", "post", "put", "patch", "delete")
 SHORT = {"R": "/repos/{owner}/{repo}", "O": "/orgs/{org}", "S": "/organizations/{org}"}
@@ -37,6 +28,10 @@ TAGS = frozenset({"mints", "reveals", "access", "outlives", "publishes", "runs",
 ALIASES = frozenset({"repos/compare-commits"})
 # SECURITY: a one-time code that a caller exchanges for an app's private key; it must not reach the audit trail.
 NEVER_JUDGED = frozenset({"code"})
+
+# SECURITY: in `main...owner:branch` the colon names another repository of the fork network.
+# Guarded by tests/rules/test_github_operations.py::test_a_comparison_cannot_reach_into_another_repository
+NEVER = {"repos/compare-commits-with-basehead": "basehead=:", "dependency-graph/diff-range": "basehead=:"}
 
 # Files that act after the task: what runs on a schedule or on the next push, and who must agree to a change.
 _FILE_GUARDS = (
@@ -123,7 +118,13 @@ def _row(document: dict[str, Any], method: str, path: str, operation: dict[str, 
     ]
     access = "read" if method == "get" or "read" in rule.tags else "write"
     cells = [name, method.upper(), template, "/".join(filter(None, _category(operation))), access, rule.scope, resource]
-    cells += [",".join(sorted(tags)), ",".join(judged), ";".join(values), ";".join(GUARDS.get(name, ()))]
+    cells += [
+        ",".join(sorted(tags)),
+        ",".join(judged),
+        ";".join(values),
+        NEVER.get(name, ""),
+        ";".join(GUARDS.get(name, ())),
+    ]
     return "\t".join(cells)
 
 

@@ -19,7 +19,7 @@ Tier = Literal["read", "write", "danger"]
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
-_FOLDED_KINDS: Final = frozenset({"repository", "organization", "enterprise"})
+_FOLDED_KINDS: Final = frozenset({"repository", "organization", "enterprise", "user"})
 
 
 def same_name(a: str, b: str, *, kind: str = "repository") -> bool:
@@ -63,8 +63,8 @@ class Guard:
         """Whether the field is the place, below it, or above it. Case is ignored, to deny rather than to miss.
 
         >>> guard = Guard("path", ".github/workflows/", "workflows:write")
-        >>> [guard.applies({"path": path}) for path in (".github/workflows/ci.yml", ".github", ".github/x", "README.md")]
-        [True, True, False, False]
+        >>> [guard.applies({"path": path}) for path in (".github/workflows/ci.yml", ".github", "README.md")]
+        [True, True, False]
         """
         value, place = fields.get(self.field, "").casefold() + "/", self.place.casefold().rstrip("/") + "/"
         # NOTE: above it too, because a file written where a folder was replaces all that is in the folder.
@@ -91,6 +91,8 @@ class Operation:
     guards: tuple[Guard, ...] = ()
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Path fields that take only these values."""
+    never: Mapping[str, str] = field(default_factory=dict)
+    """Path fields that must not hold any of these characters, because they would name another resource."""
 
 
 @dataclass(frozen=True, slots=True)

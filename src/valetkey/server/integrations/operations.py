@@ -11,25 +11,15 @@ The table is tab-separated: lines with `#` carry facts (`# operations: 1223` mus
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from valetkey.server.integrations.model import Access, Guard, Match, Operation
 
 COLUMNS: Final = (
-    *(
-        "operation",
-        "method",
-        "template",
-        "category",
-        "access",
-        "scope",
-        "resource",
-        "tags",
-        "judged",
-        "values",
-        "guards",
-    ),
+    *("operation", "method", "template", "category", "access", "scope"),
+    *("resource", "tags", "judged", "values", "never", "guards"),
 )
 ALIAS_TAG: Final = "alias"
 """Marks an operation whose path is another's under a second name: listed, in its scope, never matched by itself."""
@@ -64,10 +54,19 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A second address of the same things: `pattern` (numeric fields) stands for the beginning `stands_for`."""
+    """A second address of the same things: `pattern` stands for the beginning `stands_for`.
+
+    Fields only the pattern has are numbers. With `only`, the address belongs to that one operation.
+    """
 
     pattern: str
     stands_for: str
+    only: str = ""
+
+    def numbers(self) -> frozenset[str]:
+        """The fields of the pattern that are ids."""
+        known = {name for _, name in _VARIABLE.findall(self.stands_for)}
+        return frozenset(name for _, name in _VARIABLE.findall(self.pattern)) - known
 
 
 class Operations(Mapping[str, Operation]):
@@ -108,11 +107,12 @@ def _walk(node: _Node, method: str, segments: Segments, at: int, values: Segment
         below = node.literals.get(segment)
         if below is not None:
             node = below
+        elif node.tail is not None:
+            one = node.field and _walk(node.field, method, segments, position + 1, (*values, segment))
+            return one or _walk_tail(node.tail, method, segments, position, values)
         elif node.field is not None:
             node = node.field
             values = (*values, segment)
-        elif node.tail is not None:
-            return _walk_tail(node.tail, method, segments, position, values)
         else:
             return None
     leaf = node.leaves.get(method)
@@ -125,9 +125,9 @@ def _walk_tail(
     if tail.literals:
         for end in range(at + 1, len(segments)):
             if segments[end] in tail.literals:
-                found = _walk(tail, method, segments, end, (*values, "/".join(segments[at:end])))
+                found = _walk(tail, method, segments, end, ())
                 if found is not None:
-                    return found
+                    return found[0], (*values, "/".join(segments[at:end]), *found[1])
     leaf = tail.leaves.get(method)
     return (leaf, (*values, "/".join(segments[at:]))) if leaf is not None else None
 
@@ -145,13 +145,15 @@ def compile_operations(rows: Iterable[Operation], aliases: Sequence[Alias] = ())
     for alias in aliases:
         prefix = alias.stands_for + "/"
         for operation in by_id.values():
-            if (operation.template + "/").startswith(prefix) and ALIAS_TAG not in operation.tags:
+            if ALIAS_TAG in operation.tags or alias.only not in ("", operation.id):
+                continue
+            if (operation.template + "/").startswith(prefix):
                 rest = operation.template[len(alias.stands_for) :]
-                _insert(root, operation, alias.pattern + rest, numeric=_VARIABLE.findall(alias.pattern))
+                _insert(root, operation, alias.pattern + rest, numbers=alias.numbers())
     return Operations(by_id, root)
 
 
-def _insert(root: _Node, operation: Operation, template: str, *, numeric: Sequence[tuple[str, str]] = ()) -> bool:
+def _insert(root: _Node, operation: Operation, template: str, *, numbers: frozenset[str] = frozenset()) -> bool:
     """Add one path; False if the place is taken, which a documented path always keeps."""
     node, names = root, []
     for part in template.split("/")[1:] if template != "/" else ():
@@ -168,7 +170,6 @@ def _insert(root: _Node, operation: Operation, template: str, *, numeric: Sequen
             node.field = node = node.field or _Node()
     if operation.method in node.leaves:
         return False
-    numbers = {name for _, name in numeric}
     fits: list[tuple[int, Callable[[str], object]]] = []
     for position, name in enumerate(names):
         if name in numbers:
@@ -177,8 +178,14 @@ def _insert(root: _Node, operation: Operation, template: str, *, numeric: Sequen
             fits.append((position, _NAME.fullmatch))
         elif name in operation.values:
             fits.append((position, operation.values[name].__contains__))
+        elif name in operation.never:
+            fits.append((position, partial(_holds_none_of, frozenset(operation.never[name]))))
     node.leaves[operation.method] = _Leaf(operation, tuple(names), tuple(fits))
     return True
+
+
+def _holds_none_of(characters: frozenset[str], value: str) -> bool:
+    return characters.isdisjoint(value)
 
 
 def parse_operations(text: str) -> list[Operation]:
@@ -209,16 +216,22 @@ def _row(cells: Sequence[str]) -> Operation:
         tags=frozenset(_listed(cell["tags"], ",")),
         judged=tuple(_listed(cell["judged"], ",")),
         guards=tuple(Guard(*_three(guard)) for guard in _listed(cell["guards"], ";")),
-        values={
-            name: frozenset(v.split("|")) for name, _, v in (x.partition("=") for x in _listed(cell["values"], ";"))
-        },
+        values={name: frozenset(v.split("|")) for name, v in _pairs(cell["values"])},
+        never=dict(_pairs(cell["never"])),
     )
 
 
 def _access(word: str) -> Access:
-    if word == "read" or word == "write":
-        return word
+    match word:
+        case "read":
+            return "read"
+        case "write":
+            return "write"
     raise ValueError(f"an operation reads or writes, it does not {word!r}")
+
+
+def _pairs(cell: str) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (pair.partition("=") for pair in _listed(cell, ";"))]
 
 
 def _three(guard: str) -> tuple[str, str, str]:

@@ -24,9 +24,10 @@ from valetkey.server.integrations.model import (
 from valetkey.server.integrations.operations import Alias, compile_operations, parse_operations
 
 _KEYS: Final = frozenset(
-    "name title audience base_url hosts encoded_slash operations injection token_positions aliases identify lookups "
-    "addresses scopes".split()
-)
+    {"name", "title", "audience", "base_url", "hosts", "encoded_slash", "operations", "scopes"}
+) | {
+    *("injection", "token_positions", "aliases", "identify", "lookups", "addresses"),
+}
 
 
 @cache
