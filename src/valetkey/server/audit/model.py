@@ -1,0 +1,106 @@
+"""What an audit record is: its event, its place, and what may never stand in it.
+
+Knows nothing of storage, keys or clocks. The line on the wire is `chain`'s and `members`' business.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from valetkey.server.secret import Secret, SecretBytes
+
+FORMAT: Final = 1
+NO_DIGEST: Final = bytes(32)
+"""What the first record of a writer, and the first checkpoint, name as the one before."""
+
+MAX_LINE: Final = 65_536  # bytes, without the newline
+MAX_INTEGER: Final = 2**53 - 1  # what every JSON reader holds exactly (RFC 7493 section 2.2)
+
+
+class Event(StrEnum):
+    """Everything that can be recorded: `noun.past-verb`. Names are added, never changed or reused."""
+
+    ORGANIZATION_CREATED = "organization.created"
+    BOOTSTRAP_USED = "bootstrap.used"
+
+    USER_CREATED = "user.created"
+    USER_SUSPENDED = "user.suspended"
+    USER_RESUMED = "user.resumed"
+    INVITATION_CREATED = "invitation.created"
+    INVITATION_USED = "invitation.used"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    SESSION_ENDED = "session.ended"
+
+    AGENT_CREATED = "agent.created"
+    AGENT_ROTATED = "agent.rotated"
+    AGENT_SUSPENDED = "agent.suspended"
+    AGENT_RESUMED = "agent.resumed"
+    AGENT_CEILING_CHANGED = "agent.ceiling-changed"
+    SERVICE_ACCOUNT_CREATED = "service-account.created"
+    SERVICE_ACCOUNT_ROTATED = "service-account.rotated"
+    SERVICE_ACCOUNT_SUSPENDED = "service-account.suspended"
+    SERVICE_ACCOUNT_RESUMED = "service-account.resumed"
+
+    INTEGRATION_CONFIGURED = "integration.configured"
+    CONNECTION_CREATED = "connection.created"
+    CONNECTION_REMOVED = "connection.removed"
+    ENTITLEMENT_RECORDED = "entitlement.recorded"
+    ENTITLEMENT_REMOVED = "entitlement.removed"
+
+    DELEGATION_RECORDED = "delegation.recorded"
+    DELEGATION_NARROWED = "delegation.narrowed"
+    EVIDENCE_ISSUED = "evidence.issued"
+    TASK_OPENED = "task.opened"
+    TASK_ENDED = "task.ended"
+    TOKEN_ISSUED = "token.issued"  # noqa: S105 - the name of an event
+    TOKEN_REFUSED = "token.refused"  # noqa: S105
+
+    # One decision, one of these three; an allowed call is followed by how it ended, or by `call.unknown`.
+    CALL_ALLOWED = "call.allowed"
+    CALL_HELD = "call.held"
+    CALL_DENIED = "call.denied"
+    CALL_FINISHED = "call.finished"
+    CALL_UNKNOWN = "call.unknown"
+
+    NODE_REVOKED = "node.revoked"
+    KEY_CREATED = "key.created"
+    KEY_ROTATED = "key.rotated"
+    KEY_RETIRED = "key.retired"
+    WRITER_STARTED = "writer.started"
+
+
+class Unrecordable(TypeError):
+    """A value that has no place in an audit record: a secret, a float, null, bytes, or an object of another kind.
+
+    A bug of whoever recorded it, never an answer to a caller. The message names the member and the type, not the value.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One line of the chain, read. `time` is UTC text; `event` is text, for a newer version may know more names."""
+
+    writer: str
+    seq: int
+    prev: bytes
+    id: str
+    time: str
+    event: str
+    org: str
+    members: Mapping[str, object]
+
+
+def fingerprint(secret: Secret | SecretBytes) -> str:
+    """Return what a record may hold of a secret: enough to recognise it, nothing to use.
+
+    Only for secrets nobody can guess: twelve digits of a hash are no cover for a short password.
+
+    >>> fingerprint(Secret("hunter2"))
+    'sha256:f52fbd32b2b3'
+    """
+    value = secret.reveal()
+    octets = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    return "sha256:" + hashlib.sha256(octets).hexdigest()[:12]
