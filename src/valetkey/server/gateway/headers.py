@@ -53,7 +53,7 @@ def _authorization(text: str, positions: Sequence[str]) -> str:
             return rest
         case "basic" if "basic" in positions:
             return _password(rest)
-    raise NotAuthenticated("The authorization scheme is not one this address takes.", detail=f"scheme {scheme[:20]!r}")
+    raise NotAuthenticated("The authorization scheme is not one this address takes.")
 
 
 def _password(encoded: str) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 _MAX_SPACES: Final = 64  # on each side of the colon; more than that is nobody's JSON, and memory stays bounded
 _SPACES: Final = rb"[ \t\n\r]{0,%d}" % _MAX_SPACES
 _NAME_END: Final = rb'url(?<=[_"]url)(?<!\\"url)"'
+_LONGEST_ATOM: Final = 36  # bytes: a colon and five digits, each as a six-byte escape
 _CONTEXT: Final = 2  # bytes before `url` that decide whether it ends a member name
 _LINK_PART: Final = re.compile(r'<([^<>]*)>|"(?:[^"\\]|\\.)*"')
 _ABSOLUTE: Final = re.compile(
@@ -170,8 +171,8 @@ class AddressStream:
         for atom in self._atoms:
             found = atom.match(text, position)
             if found is None:
-                rest = text[position : position + 6]
-                return len(rest) < 6 and (not rest or rest.startswith(b"\\"))
+                rest = text[position:]  # of one character, or of the port, some bytes may still be under way
+                return not rest or (len(rest) < _LONGEST_ATOM and rest[:1] in b"\\:")
             position = found.end()
         return False
 
