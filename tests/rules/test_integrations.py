@@ -114,7 +114,8 @@ def test_names_compare_as_the_upstream_compares_them() -> None:
 )
 def test_an_integration_can_be_pointed_at_another_base(base: str, host: str, path: str) -> None:
     moved = GITHUB.with_host(base)
-    assert (moved.hosts, moved.base_path) == ({host}, path)
+    assert moved.hosts == {host}
+    assert moved.base_path == path
     assert moved.audience == GITHUB.audience
     assert GITHUB.with_host(base, audience="https://other").audience == "https://other"
     assert GITHUB.hosts == {"api.github.com"}

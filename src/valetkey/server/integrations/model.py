@@ -1,17 +1,18 @@
 """What an integration is: a third-party API as a value. Frozen data and the pure rules that belong to it.
 
-Responsible for saying which scope contains which operation, which scope is wider, which resource a call names and how
-its facts are looked up. Refuses to know users, delegations, sockets, and where the data came from.
+Responsible for saying which scope contains which operation, which scope is wider, and which resource a call names.
+Refuses to know users, delegations, sockets, and where the data came from.
 """
 
 import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from valetkey.server.integrations.lookup import Identify, Lookup
     from valetkey.server.integrations.operations import Operations
 
 Access = Literal["read", "write"]
@@ -144,45 +145,6 @@ class Injection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """How to ask the upstream which thing a reference means: a GET, and where its JSON says id, name and owner."""
-
-    kind: str
-    by_name: str
-    by_id: str
-    id: str
-    name: str
-    owner_id: str = ""
-
-    def segments(self, ref: ResourceRef) -> tuple[str, ...]:
-        """The path to GET for `ref`, decoded, below the base path. Raises ValueError for another kind of resource."""
-        if ref.kind != self.kind or (ref.name is None) == (ref.id is None):
-            raise ValueError(f"not one {self.kind}: {ref}")
-        template, value = (self.by_name, ref.name) if ref.name is not None else (self.by_id, ref.id)
-        names = iter((value or "").split("/"))
-        path = tuple(next(names, "") if part.startswith("{") else part for part in template.split("/")[1:])
-        if {"", ".", ".."} & {*path} or next(names, None) is not None:
-            raise ValueError(f"not the address of a {self.kind}: {ref}")
-        return path
-
-    def facts(self, document: object) -> ResourceFacts | None:
-        """Read the upstream's answer; None when it does not plainly name the thing, which nobody may trust then."""
-        found = [_pointed(document, p) for p in (self.id, self.name, self.owner_id or self.id)]
-        if not all(found):
-            return None
-        return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=found[2] if self.owner_id else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identify:
-    """How to ask whose credential this is: a GET, and where its JSON says login and id."""
-
-    path: str
-    name: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
     """Where an answer carries addresses of the API: JSON keys (exact or by ending) and header names, lower-case."""
 
@@ -211,8 +173,8 @@ class Integration:
     injection: Injection
     encoded_slash: bool = False
     """`%2F` in a path means `/` at this API."""
-    lookups: Mapping[str, Lookup] = field(default_factory=dict)
-    identify: Identify | None = None
+    lookups: Mapping[str, "Lookup"] = field(default_factory=dict)
+    identify: "Identify | None" = None
     addresses: Addresses = field(default_factory=Addresses)
 
     @property
@@ -262,12 +224,3 @@ def resource_of(match: Match) -> ResourceRef | None:
     if operation.resource_fields == (by_id,) or operation.resource_fields[0] not in fields:
         return ResourceRef(operation.resource_kind, id=fields[by_id])
     return ResourceRef(operation.resource_kind, name="/".join(fields[name] for name in operation.resource_fields))
-
-
-def _pointed(document: Any, pointer: str) -> str:
-    """The text or number at `a.b` in a document, as text; empty when it is not there."""
-    for key in pointer.split("."):
-        document = document.get(key) if isinstance(document, dict) else None
-    if isinstance(document, int) and not isinstance(document, bool):
-        return str(document)
-    return document if isinstance(document, str) else ""

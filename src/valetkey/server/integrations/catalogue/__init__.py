@@ -11,12 +11,11 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final
 
+from valetkey.server.integrations.lookup import Identify, Lookup
 from valetkey.server.integrations.model import (
     Addresses,
-    Identify,
     Injection,
     Integration,
-    Lookup,
     Operation,
     Scope,
     TokenPosition,
