@@ -217,5 +217,5 @@ def test_keys_over_an_open_wire_are_refused(url: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_verifier_that_is_not_fully_told_does_not_start(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="give either|leeway|needs"):
+    with pytest.raises(ValueError, match=r"give either|leeway|needs"):
         verifier(Clock(), **changes)
