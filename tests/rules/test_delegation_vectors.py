@@ -110,3 +110,12 @@ def test_the_schema_refuses_what_is_wrong_in_the_claims(vector: dict[str, Any]) 
 def test_the_schema_is_a_schema_and_the_vectors_are_fresh() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert build() == VECTORS
+
+
+def test_the_specification_shows_true_examples_and_every_reason() -> None:
+    page = (ROOT / "docs/delegation-jwt.md").read_text()
+    examples = [block.split("```")[0] for block in page.split("```json\n")[1:]]
+    agent, rfc8693 = (json.loads(example) for example in examples)
+    assert list(schema("agent").iter_errors(agent)) == []
+    assert list(schema("rfc8693").iter_errors(agent | rfc8693)) == []
+    assert [reason for reason in Reason if f"`{reason}`" not in page] == []
