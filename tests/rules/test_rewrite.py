@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valetkey.server.gateway.rewrite import Addresses, Landing
@@ -69,11 +69,13 @@ BODIES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(BODIES)
 def test_the_same_values_change_as_a_parser_would_change(body):
     assert json.loads(rewritten(body)) == by_parsing(json.loads(body))
 
 
+@settings(deadline=None)
 @given(BODIES, st.integers(1, 40))
 def test_the_result_does_not_depend_on_where_chunks_end(body, size):
     assert rewritten(body, size=size) == rewritten(body)
@@ -110,6 +112,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=30), st.lists(st.integers(0, 200), max_size=12))
 def test_bytes_that_are_not_json_survive_any_chunking_alike(pieces, cuts):
     body = ("[" + "".join(pieces)).encode()

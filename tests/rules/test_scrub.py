@@ -4,7 +4,7 @@ import base64
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valetkey.server.gateway.scrub import MARK, Scrubber
@@ -25,18 +25,21 @@ def pieces(*secrets):
     )
 
 
+@settings(deadline=None)
 @given(pieces(*SECRETS).map(b"".join), st.lists(st.integers(0, 150), max_size=12))
 def test_the_result_does_not_depend_on_where_chunks_end(body, cuts):
     scrubber = Scrubber(SECRETS)
     assert chunked(scrubber, body, cuts) == scrubber.scrub(body)
 
 
+@settings(deadline=None)
 @given(pieces(*SECRETS).map(b"".join))
 def test_no_secret_is_left(body):
     seen = Scrubber(SECRETS).scrub(body)
     assert not [secret for secret in SECRETS if secret in seen]
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=6, max_size=40), st.binary(max_size=9), st.binary(max_size=9), st.integers(1, 30))
 def test_base64_hides_no_secret_in_any_alignment(secret, before, after, size):
     encoded = base64.b64encode(before + secret + after)
