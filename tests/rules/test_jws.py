@@ -126,3 +126,18 @@ def test_a_refusal_says_one_sentence_and_keeps_the_reason() -> None:
         sentences.add(str(refused.value))
         assert refused.value.reason.value not in str(refused.value).split()
     assert sentences == {"The token is missing or not valid here."}
+
+
+def test_size_and_structure_are_judged_before_anything_else() -> None:
+    longest = "e30.e30." + "A" * 8184
+    for token, reason in [
+        (longest + "A", Reason.SIZE),
+        (longest, Reason.HEADER),
+        ("é30.e30.AAAA", Reason.STRUCTURE),
+        ("\ud800.e30.AAAA", Reason.STRUCTURE),
+        ("e30.e30", Reason.STRUCTURE),
+        ("e30.e30.AAAA.", Reason.STRUCTURE),
+    ]:
+        with pytest.raises(InvalidToken) as refused:
+            opened(token)
+        assert refused.value.reason is reason

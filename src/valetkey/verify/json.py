@@ -77,9 +77,10 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _integer(digits: str) -> int:
     # SECURITY: length before value, or a long number costs quadratic time.
     # Guarded by tests/attacks/test_jwt.py::test_jw_04_ambiguous_json_is_refused
-    if len(digits) > _LONGEST_NUMBER or not -MAX_INTEGER <= int(digits) <= MAX_INTEGER:
+    number = int(digits) if len(digits) <= _LONGEST_NUMBER else MAX_INTEGER + 1
+    if not -MAX_INTEGER <= number <= MAX_INTEGER:
         raise MalformedJson("an integer beyond 2^53 - 1")
-    return int(digits)
+    return number
 
 
 def _fraction(digits: str) -> float:
