@@ -33,6 +33,9 @@ class Settings:
     max_depth: int = field(default=3, metadata={"doc": "how many sub-agents may follow one another"})
     resource_cache_seconds: int = field(default=60, metadata={"doc": "age of a name's id that still serves a read"})
     upstream_timeout_seconds: int = field(default=60, metadata={"doc": "silence of an upstream before giving up"})
+    algorithms: Mapping[str, str] = field(
+        default_factory=dict, metadata={"doc": "integration name to Ed25519 or RS256; ES256 where it is not named"}
+    )
     upstreams: Mapping[str, str] = field(
         default_factory=dict, metadata={"doc": "integration name to base URL, for self-hosted and practice APIs"}
     )
@@ -91,7 +94,9 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         if kind is Path:
             return Path(value)
         if "Mapping" in text:
-            pairs = value.items() if isinstance(value, Mapping) else (p.split("=", 1) for p in str(value).split(",") if p)
+            pairs = (
+                value.items() if isinstance(value, Mapping) else (p.split("=", 1) for p in str(value).split(",") if p)
+            )
             return {str(k): str(v) for k, v in pairs}
         if "tuple" in text:
             return tuple(value) if isinstance(value, list) else tuple(p for p in str(value).split(",") if p)

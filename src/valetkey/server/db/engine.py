@@ -53,6 +53,11 @@ class Database:
                 async with self._writer.begin() as connection:
                     yield connection
 
+    async def hold(self) -> AsyncConnection:
+        """A connection to keep: session locks live as long as it does. The caller closes it."""
+        connection = await self._writer.connect()
+        return await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     async def close(self) -> None:
         await self._reader.dispose()
         if self._writer is not self._reader:
@@ -122,7 +127,7 @@ def open_database(url: Secret | None, data: Path) -> Database:
     return open_postgresql(url)
 
 
-def _prepare_writer(connection: Any, record: object) -> None:
+def _prepare_writer(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are ours: BEGIN IMMEDIATE below
     cursor = connection.cursor()
     for pragma in (
@@ -136,7 +141,7 @@ def _prepare_writer(connection: Any, record: object) -> None:
     cursor.close()
 
 
-def _prepare_reader(connection: Any, record: object) -> None:
+def _prepare_reader(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("query_only=ON", "wal_autocheckpoint=0", f"busy_timeout={SQLITE_BUSY_MILLISECONDS}"):

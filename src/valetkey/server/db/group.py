@@ -22,7 +22,7 @@ LONGEST_QUEUE = 8_192
 M = TypeVar("M")
 
 
-class Stale(Exception):  # noqa: N818 - not an error: decide again
+class Stale(Exception):
     """The decision was made under older knowledge than the newest change: load again, decide again."""
 
 
@@ -89,12 +89,12 @@ class GroupCommit(Generic[M]):
             committed = True
             by_waiting = dict(zip(fresh, written, strict=True))
             outcomes = [by_waiting.get(w) if w in by_waiting else Stale() for w in group]
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody in the group may go on
+        except Exception as error:
             refusal = error if isinstance(error, Unavailable) else Unavailable(detail=f"group commit: {error!r}")
             outcomes = [refusal] * len(group)
         try:
             await self._settled(committed)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             outcomes = [o or Unavailable(detail=f"group commit: {error!r}") for o in outcomes]
         for waiting, outcome in zip(group, outcomes, strict=True):
             if waiting.done.done():

@@ -41,7 +41,13 @@ changes = Table(
     _id("node"),
 )
 revoked = Table(
-    "revoked", metadata, _id("node"), Column("seq", BigInteger, nullable=False), _time("at"), _ref("by"), _text("reason")
+    "revoked",
+    metadata,
+    _id("node"),
+    Column("seq", BigInteger, nullable=False),
+    _time("at"),
+    _ref("by"),
+    _text("reason"),
 )
 
 # Principals
@@ -104,7 +110,7 @@ entitlements = Table(
 
 # Keys
 vault_keys = Table(
-    "vault_keys", metadata, _id(), _text("state"), Column("generation", Integer, nullable=False),
+    "vault_keys", metadata, _id(), _text("state"), Column("generation", Integer, nullable=False, unique=True),
     Column("wrapped", LargeBinary, nullable=False), _time("created_at"),
 )  # fmt: skip
 signing_keys = Table(
@@ -115,12 +121,17 @@ signing_keys = Table(
 
 # Audit
 audit_writers = Table(
-    "audit_writers", metadata, _id("writer"), Column("number", Integer, nullable=False, unique=True), _time("claimed_at")
+    "audit_writers",
+    metadata,
+    _id("writer"),
+    Column("number", Integer, nullable=False, unique=True),
+    _time("claimed_at"),
 )
 audit_records = Table(
     "audit_records", metadata, _id("writer"), Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    _id("id", primary=False), _text("event"), _ref("refers", optional=True), Column("digest", LargeBinary(32)),
-    Column("body", LargeBinary, nullable=False),
+    _id("id", primary=False), _text("event"), _ref("refers", optional=True),
+    Column("digest", LargeBinary(32), nullable=False),    Column("body", LargeBinary, nullable=False),
 )  # fmt: skip
 Index("ix_audit_records_refers", audit_records.c.refers, sqlite_where=audit_records.c.refers.is_not(None),
       postgresql_where=audit_records.c.refers.is_not(None))  # fmt: skip
+Index("ix_audit_records_id", audit_records.c.id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from valetkey.server.errors import Denied
-from valetkey.server.integrations.model import Integration, same_name
+from valetkey.server.integrations.model import Integration, ResourceFacts, same_name
 
 Catalogue = Mapping[str, Integration]
 
@@ -36,40 +36,33 @@ class Fit(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actual:
-    """A resource as the upstream knows it now. Ids are the upstream's, as text; `owner` is the owner's id."""
-
-    kind: str
-    name: str
-    id: str
-    owner: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A resource as granted: `*`, `owner/*`, or one name; bound when it carries ids."""
+    """A resource as granted: `*`, `owner/*`, or one name; bound when it carries its kind and the upstream's ids."""
 
     name: str
     id: str = ""
     owner: str = ""
+    kind: str = ""
 
-    def fit(self, actual: Actual) -> Fit:
+    def fit(self, actual: ResourceFacts) -> Fit:
         """Whether `actual` is this resource. A name that now means another thing is `CHANGED`, never `YES`."""
         if self.name == "*":
             return Fit.YES
+        if self.kind and self.kind != actual.kind:
+            return Fit.NO  # ids of different kinds may be equal: a repository's and an organization's
         if self.name.endswith("/*"):
             named = same_name(self.name[:-2], actual.name.partition("/")[0]) and "/" in actual.name
             if not self.owner:
                 return Fit.YES if named else Fit.NO
-            if actual.owner == self.owner:
+            if actual.owner_id == self.owner:
                 return Fit.YES
             return Fit.CHANGED if named else Fit.NO
         named = same_name(self.name, actual.name)
         if not self.id:
-            owned = not self.owner or actual.owner == self.owner
+            owned = not self.owner or actual.owner_id == self.owner
             return Fit.YES if named and owned else Fit.CHANGED if named else Fit.NO
         if actual.id == self.id:
-            return Fit.YES if not self.owner or actual.owner == self.owner else Fit.CHANGED
+            return Fit.YES if not self.owner or actual.owner_id == self.owner else Fit.CHANGED
         return Fit.CHANGED if named else Fit.NO
 
     def within(self, wider: "Resource") -> "Resource | None":
@@ -87,11 +80,15 @@ class Resource:
             return replace(self, owner=self.owner or wider.owner)
         if self.name.endswith("/*") or not same_name(self.name, wider.name):
             return None
-        if (self.id and wider.id and self.id != wider.id) or (
-            self.owner and wider.owner and self.owner != wider.owner
-        ):
+        if (self.id and wider.id and self.id != wider.id) or (self.owner and wider.owner and self.owner != wider.owner):
             return None
-        return replace(self, name=wider.name, id=self.id or wider.id, owner=self.owner or wider.owner)
+        return replace(
+            self,
+            name=wider.name,
+            id=self.id or wider.id,
+            owner=self.owner or wider.owner,
+            kind=self.kind or wider.kind,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ def sentence(
     """
     who = chain[0] + "".join(f", for {parent}" for parent in chain[1:])
     lines = [
-        f"{', '.join(sorted(g.scopes))} on {', '.join(_resource(r.name) for r in g.resources)} at {_where(g, catalogue)}"
-        + (f" (at most {g.max_calls} calls)" if g.max_calls is not None else "")
+        f"{', '.join(sorted(g.scopes))} on {', '.join(_resource(r.name) for r in g.resources)} "
+        f"at {_where(g, catalogue)}" + (f" (at most {g.max_calls} calls)" if g.max_calls is not None else "")
         for g in grants
     ]
     what = "; ".join(lines) if lines else "nothing"

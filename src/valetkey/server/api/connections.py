@@ -1,0 +1,130 @@
+"""/v1/integrations, /v1/connections and the entitlements over shared ones."""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import Route
+
+from valetkey.server.api.door import Caller, body_of, listed, route, same_org
+from valetkey.server.api.services import Services
+from valetkey.server.audit.model import Event
+from valetkey.server.connections import store
+from valetkey.server.delegations.grants import grant_text, parse_grants
+from valetkey.server.delegations.store import add_entitlement
+from valetkey.server.errors import InvalidRequest, NotFound
+from valetkey.server.ids import new_id
+from valetkey.server.policy.model import ConnectionFacts
+from valetkey.server.principals.model import User
+from valetkey.server.principals.store import user_by_email
+from valetkey.server.revocation import store as revocation
+from valetkey.server.secret import Secret
+from valetkey.server.tokens.doors import gateway_address
+
+
+class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
+    integration: str
+    credential: str
+    name: str | None = None
+    shared: bool = False
+
+
+class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
+    user: str
+    grants: list[str]
+
+
+def shown(facts: ConnectionFacts, *, revoked: bool) -> dict[str, Any]:
+    """A connection, as the API shows one: the real account, never the credential."""
+    return {
+        "id": facts.id,
+        "integration": facts.integration,
+        "name": facts.name,
+        "account": facts.account,
+        "owner": facts.owner,
+        "shared": facts.owner is None,
+        "base_url": facts.base_url,
+        "status": "revoked" if revoked else "linked",
+    }
+
+
+async def integrations(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    return listed(
+        [
+            {
+                "name": i.name,
+                "title": i.title,
+                "audience": i.audience,
+                "base_url": i.base_url,
+                "gateway": gateway_address(services.settings.gateway, i.name),
+                "scopes": [{"name": s.name, "sentence": s.sentence, "tier": s.tier} for s in i.scopes.values()],
+            }
+            for i in services.catalogue.values()
+        ]
+    )
+
+
+async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, NewConnection)
+    if body.name is not None and not (1 <= len(body.name) <= 64 and body.name.replace("-", "a").isalnum()):
+        raise InvalidRequest("A connection's name has letters, digits and dashes.")
+    facts = await services.link.paste(
+        body.integration, Secret(body.credential), name=body.name, shared=body.shared, by=caller.user()
+    )
+    return shown(facts, revoked=False)
+
+
+async def connections(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    caller.may("connections:read")
+    async with services.database.read() as db:
+        found = await store.usable_by(db, org=caller.org, user=caller.principal.id)
+        gone = await revocation.among(db, {c.facts.id for c in found})
+    return listed([shown(c.facts, revoked=c.facts.id in gone) for c in found])
+
+
+async def entitle(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, NewEntitlement)
+    by = caller.administrator()
+    async with services.database.read() as db:
+        found = await store.connection(db, request.path_params["id"])
+        facts = same_org(found.facts if found is not None else None, caller, "connection")
+        user: User = same_org(await user_by_email(db, caller.org, body.user.lower()), caller, "user")
+    if facts.owner is not None:
+        raise NotFound("There is no such shared connection.")
+    grants = parse_grants(body.grants)
+    if not grants or any(g.integration != facts.integration for g in grants):
+        raise InvalidRequest(f"Write entitlements as {facts.integration}:scope@resource.")
+    bound = [await services.lookups.bind(facts, grant) for grant in grants]
+    now = int(services.clock.now())
+    async with services.journal.change() as change:
+        for grant in bound:
+            text = grant_text(grant, {facts.id: ""}).replace(f"{facts.integration}/:", f"{facts.integration}:")
+            await add_entitlement(
+                change.tx,
+                id=new_id("pol"),
+                org=caller.org,
+                user=user.id,
+                connection=facts.id,
+                text=text,
+                by=by.id,
+                now=now,
+            )
+        await change.touches(user.id)
+        change.record(
+            Event.ENTITLEMENT_RECORDED,
+            caller.org,
+            user=user.id,
+            connection=facts.id,
+            grants=[grant_text(g) for g in bound],
+            by=by.id,
+        )
+    return {"user": user.email, "connection": facts.id, "grants": body.grants}
+
+
+def routes(services: Services) -> list[Route]:
+    return [
+        route(services, "/v1/integrations", "GET", integrations),
+        route(services, "/v1/connections", "POST", create, status=201),
+        route(services, "/v1/connections", "GET", connections),
+        route(services, "/v1/connections/{id}/entitlements", "POST", entitle, status=201),
+    ]

@@ -1,0 +1,39 @@
+"""What the management routes need, as one frozen value; `app` fills it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.connections.link import Link
+from valetkey.server.connections.lookup import Lookups
+from valetkey.server.credentials.issue import Issue
+from valetkey.server.db.engine import Database
+from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.integrations.model import Integration
+from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.enroll import Enroll
+from valetkey.server.revocation.hops import Stop
+from valetkey.server.settings import Settings
+from valetkey.server.tokens.keys import Keys
+from valetkey.server.tokens.verify import Verifying
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    settings: Settings
+    clock: Clock
+    database: Database
+    journal: Journal
+    keys: Keys
+    verifying: Verifying
+    authenticate: Authenticate
+    enroll: Enroll
+    confirm: Confirm
+    issue: Issue
+    lookups: Lookups
+    link: Link
+    catalogue: Mapping[str, Integration]
+    hops: tuple[Stop, ...]
+    checkpoints: Path

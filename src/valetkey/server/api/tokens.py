@@ -1,0 +1,76 @@
+"""/v1/tokens: the plain twin of token exchange, and the sentence of a token."""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import Route
+
+from valetkey.server.api.door import Caller, body_of, route
+from valetkey.server.api.services import Services
+from valetkey.server.credentials.issue import Ask
+from valetkey.server.delegations.grants import parse_grants
+from valetkey.server.delegations.model import common_scopes
+from valetkey.server.delegations.sentence import sentence
+from valetkey.server.errors import NotAuthenticated
+from valetkey.server.tokens.explain import explained
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    task_token: str
+    target: str
+    scope: str | None = None
+    grants: list[str] = []
+    seconds: int | None = None
+
+
+class Explain(msgspec.Struct, forbid_unknown_fields=True):
+    token: str
+
+
+async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, NewToken)
+    ask = Ask(
+        target=body.target,
+        scopes=frozenset((body.scope or "").split()),
+        grants=parse_grants(body.grants),
+        seconds=body.seconds,
+    )
+    issued = await services.issue.delegated(caller.agent(), body.task_token, ask)
+    shown: dict[str, Any] = {
+        "token": issued.token,
+        "id": issued.jti,
+        "audience": issued.audience,
+        "expires_in": issued.expires_in,
+        "authorization_details": issued.details,
+    }
+    scopes = common_scopes(issued.grants)
+    return shown | ({"scope": " ".join(sorted(scopes))} if scopes else {})
+
+
+async def explain(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, Explain)
+    now = services.clock.now()
+    found = explained(body.token, services.keys.public, issuer=services.settings.issuer, now=now)
+    if found.claims is None or found.claims.get("org") != caller.org:
+        raise NotAuthenticated("This is not a token of this server.", detail=found.reason)
+    return {
+        "valid": found.valid,
+        "reason": found.reason,
+        "claims": found.claims,
+        "sentence": sentence(
+            chain=found.chain,
+            user=found.user,
+            grants=found.grants,
+            expires_at=found.expires_at,
+            now=now,
+            catalogue=services.catalogue,
+        ),
+    }
+
+
+def routes(services: Services) -> list[Route]:
+    return [
+        route(services, "/v1/tokens", "POST", create, status=201),
+        route(services, "/v1/tokens/explain", "POST", explain),
+    ]

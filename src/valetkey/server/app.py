@@ -1,0 +1,225 @@
+"""Builds everything from Settings and mounts the doors. Plain lines, in the order things depend on one another."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
+from valetkey.server.api import audit as audit_routes
+from valetkey.server.api.services import Services
+from valetkey.server.audit.store import Journal
+from valetkey.server.audit.witness import Witness
+from valetkey.server.clock import Clock, SystemClock
+from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.link import Link
+from valetkey.server.connections.lookup import Lookups
+from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.issue import Issue
+from valetkey.server.db import fence
+from valetkey.server.db.engine import open_database
+from valetkey.server.db.migrate import migrate
+from valetkey.server.db.schema import deployment
+from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.egress import Egress
+from valetkey.server.gateway.call import Calls
+from valetkey.server.gateway.http import GatewayDoor
+from valetkey.server.gateway.inject import prepared
+from valetkey.server.gateway.streams import Streams
+from valetkey.server.health import Health
+from valetkey.server.ids import new_id
+from valetkey.server.integrations.catalogue import load_catalogue
+from valetkey.server.integrations.model import Integration
+from valetkey.server.mount import Mount
+from valetkey.server.oauth.token import TokenEndpoint
+from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.enroll import Enroll
+from valetkey.server.secret import Secret
+from valetkey.server.settings import Settings
+from valetkey.server.tokens.keys import CHECKPOINTS, Keys, algorithm_named
+from valetkey.server.tokens.verify import Verifying
+from valetkey.server.vault.kms.open_root import open_root
+from valetkey.server.vault.mac import Mac
+from valetkey.server.vault.store import load_ring
+
+CATCH_UP_SECONDS = 0.5
+
+log = logging.getLogger("valetkey")
+
+
+class App:
+    """One server process. `start` before serving, `close` after."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.bootstrap: Secret | None = None
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open, migrate, load keys, claim a writer, and begin to watch. Raises rather than serving half of it."""
+        settings, clock = self.settings, self.clock
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.database = database = open_database(settings.database_url, settings.data)
+        await migrate(database)
+        root = open_root(settings)
+        async with database.write() as tx:
+            await fence.prepare(tx)
+            self.deployment = await _deployment_id(tx, now=int(clock.now()))
+            ring = await load_ring(tx, root=root, deployment=self.deployment, now=clock.now())
+        mac = Mac(root, deployment=self.deployment)
+        self.catalogue = catalogue = _catalogue(settings)
+
+        self.journal = journal = Journal(database, clock)
+        self.unknown = await journal.start()
+        self.keys = keys = Keys(database, journal, ring, clock)
+        await keys.start()
+        for algorithm in set(settings.algorithms.values()):
+            await keys.ensure("tokens", algorithm_named(algorithm))
+        checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
+        self.witness = Witness(journal, checkpoints, clock, deployment=self.deployment, signer=self._checkpoint_signer)
+        await self.witness.start()
+
+        self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
+        await egress.open()
+        borrow = Borrow(database, ring, catalogue)
+        lookups = Lookups(
+            egress,
+            borrow,
+            catalogue,
+            clock,
+            seconds=settings.resource_cache_seconds,
+            timeout=float(settings.upstream_timeout_seconds),
+        )
+        authenticate = Authenticate(database, mac, clock, settings.issuer)
+        self.authorities = authorities = Authorities(database, also_forget=(authenticate.forget, borrow.forget))
+        await authorities.refresh()
+        verifying = Verifying(keys, clock, settings.issuer)
+        self.streams = streams = Streams(clock)
+        issue = Issue(
+            journal=journal,
+            authorities=authorities,
+            keys=keys,
+            verifying=verifying,
+            clock=clock,
+            settings=settings,
+            catalogue=catalogue,
+        )
+        self.calls = Calls(
+            journal=journal,
+            authorities=authorities,
+            verifying=verifying,
+            lookups=lookups,
+            borrow=borrow,
+            egress=egress,
+            clock=clock,
+            catalogue=catalogue,
+            timeout=float(settings.upstream_timeout_seconds),
+        )
+        enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
+        self.bootstrap = await enroll.bootstrap_code()
+        services = Services(
+            settings=settings,
+            clock=clock,
+            database=database,
+            journal=journal,
+            keys=keys,
+            verifying=verifying,
+            authenticate=authenticate,
+            enroll=enroll,
+            confirm=Confirm(journal, mac, clock, settings, catalogue),
+            issue=issue,
+            lookups=lookups,
+            link=Link(journal, lookups, ring, clock, catalogue),
+            catalogue=catalogue,
+            hops=(streams.stop,),
+            checkpoints=checkpoints,
+        )
+        doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
+        self.asgi = Mount(
+            gateway=GatewayDoor(self.calls, streams, doors),
+            endpoint=TokenEndpoint(authenticate=authenticate, issue=issue, keys=keys, clock=clock, settings=settings),
+            services=services,
+            routes=[
+                *people.routes(services),
+                *agents.routes(services),
+                *service_accounts.routes(services),
+                *connections.routes(services),
+                *delegations.routes(services),
+                *tasks.routes(services),
+                *tokens.routes(services),
+                *revocations.routes(services),
+                *audit_routes.routes(services),
+            ],
+        )
+        self.health = Health(self)
+        for watch in (self.witness.watch, streams.watch, self._catch_up):
+            self._background.append(asyncio.create_task(watch()))
+
+    @property
+    def pin(self) -> str:
+        """The checkpoint key as an auditor pins it."""
+        return self.keys.pin()
+
+    async def close(self) -> None:
+        """Finish what was begun, write a last checkpoint, release everything."""
+        for task in self._background:
+            task.cancel()
+        for task in self._background:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.calls.settle()
+        if self.journal.since_checkpoint:
+            await self.witness.write()
+        await self.egress.close()
+        await self.journal.close()
+        await self.database.close()
+
+    async def _catch_up(self) -> None:
+        """Learn of changes made by other nodes, and cut what they ended; correctness never waits for this."""
+        while True:
+            await asyncio.sleep(CATCH_UP_SECONDS)
+            try:
+                changed = await self.authorities.refresh()
+                if changed:
+                    await self.streams.stop(changed)
+            except Exception as error:  # the next round tries again; the fence keeps decisions right meanwhile
+                log.warning("catching up failed: %s", type(error).__name__)
+
+    def _checkpoint_signer(self) -> tuple[str, Any]:
+        key = self.keys.signer("Ed25519", CHECKPOINTS)
+        return key.kid, key.sign
+
+
+def build(settings: Settings, clock: Clock | None = None) -> App:
+    """An application that has not started yet."""
+    return App(settings, clock)
+
+
+def _catalogue(settings: Settings) -> Mapping[str, Integration]:
+    catalogue = dict(load_catalogue())
+    for name, base_url in settings.upstreams.items():
+        catalogue[name] = catalogue[name].with_host(base_url)
+    return catalogue
+
+
+def _usual_ceiling(catalogue: Mapping[str, Integration]) -> tuple[str, ...]:
+    """What a new organization lets its agents have at most: every scope that is not dangerous, on anything."""
+    lines = []
+    for integration in catalogue.values():
+        scopes = sorted(s.name for s in integration.scopes.values() if s.tier != "danger")
+        if scopes:
+            lines.append(f"{integration.name}:{','.join(scopes)}@*")
+    return tuple(lines)
+
+
+async def _deployment_id(tx: Any, *, now: int) -> str:
+    row = (await tx.execute(select(deployment.c.id))).first()
+    if row is not None:
+        return str(row.id)
+    fresh = new_id("org")
+    await tx.execute(insert(deployment).values(id=fresh, created_at=now))
+    return fresh

@@ -1,0 +1,58 @@
+"""Finding records: by token, and the newest of an organization. Reads the lines as they were written."""
+
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.audit.chain import read_record
+from valetkey.server.audit.model import AuditRecord, Event
+from valetkey.server.db.schema import audit_records
+
+_SCAN = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """Whose token an id is, from the record of its issue."""
+
+    org: str
+    user: str
+    agents: tuple[str, ...]
+
+
+async def issued_token(db: AsyncConnection, token: str) -> IssuedToken | None:
+    """The issue of a token, found by the id it was recorded under."""
+    row = (
+        await db.execute(
+            select(audit_records.c.body).where(
+                audit_records.c.refers == token, audit_records.c.event == Event.TOKEN_ISSUED.value
+            )
+        )
+    ).first()
+    if row is None:
+        return None
+    members = msgspec.json.decode(row.body)
+    return IssuedToken(org=members["org"], user=members["user"], agents=tuple(members["chain"]))
+
+
+async def newest(db: AsyncConnection, org: str, *, before: str = "", limit: int = 50) -> list[AuditRecord]:
+    """The newest records of an organization, the last first; `before` is the id of a record already seen."""
+    found: list[AuditRecord] = []
+    cursor = before or "z"
+    while len(found) < limit:
+        rows = (
+            await db.execute(
+                select(audit_records.c.id, audit_records.c.body)
+                .where(audit_records.c.id < cursor)
+                .order_by(audit_records.c.id.desc())
+                .limit(_SCAN)
+            )
+        ).all()
+        records = [read_record(row.body) for row in rows]
+        found.extend(r for r in records if r.org in (org, ""))
+        if len(rows) < _SCAN:
+            break
+        cursor = rows[-1].id
+    return found[:limit]

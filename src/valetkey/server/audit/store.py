@@ -1,0 +1,275 @@
+"""The journal: the one way anything is written that must be known later. The only SQL of the audit trail.
+
+`record` appends one entry in a group commit under the revocation fence; `change` gives a transaction whose entries
+are appended to the chain in the same commit, so a state change without a record cannot happen. A writer is claimed
+when the process starts; what an earlier process of that writer left unfinished is closed as unknown.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.audit.chain import Chain
+from valetkey.server.audit.model import NO_DIGEST, Event, Unrecordable
+from valetkey.server.clock import Clock
+from valetkey.server.db import fence
+from valetkey.server.db.engine import Database
+from valetkey.server.db.group import GroupCommit
+from valetkey.server.db.schema import audit_records, audit_writers
+from valetkey.server.ids import new_id
+
+_WRITER_LOCKS = 0x7661
+_MOST_WRITERS = 4_096
+_CLOSE_AT_ONCE = 10_000
+
+Effect = Callable[[AsyncConnection], Awaitable[Exception | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What happened, before it has a place in the chain. `also` runs in the same transaction and may refuse."""
+
+    event: Event
+    org: str
+    members: Mapping[str, Any]
+    refers: str | None = None
+    also: Effect | None = None
+    id: str = field(default_factory=lambda: new_id("aud"))
+
+
+class Change:
+    """A transaction and the entries that will be appended when it commits."""
+
+    def __init__(self, tx: AsyncConnection) -> None:
+        self.tx = tx
+        self.entries: list[Entry] = []
+
+    def record(self, event: Event, org: str, **members: Any) -> str:
+        """Note what happened; it is appended to the chain in this transaction. Returns the record's id."""
+        entry = Entry(event=event, org=org, members=members)
+        self.entries.append(entry)
+        return entry.id
+
+    async def touches(self, *nodes: str) -> int:
+        """Announce that facts about these nodes changed: whoever decided on older knowledge decides again."""
+        return await fence.raise_fence(self.tx, nodes)
+
+
+class Journal:
+    """One per process. `appended` is set after every durable append; `since_checkpoint` counts the records."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._chain: Chain | None = None
+        self._pending: Chain | None = None
+        self._group: GroupCommit[Entry] = GroupCommit(database, self._write, settled=self._settled)
+        self._claim: AsyncConnection | None = None
+        self.writer = ""
+        self.appended = asyncio.Event()
+        self.since_checkpoint = 0
+        self._wanted = 0
+        self._reached = asyncio.Event()
+
+    async def start(self) -> int:
+        """Claim a writer, read its head, close what was left open; return how many effects ended as unknown."""
+        self.writer = await self._claim_writer()
+        unfinished = await self._unfinished()
+        for entry_id, org in unfinished:
+            await self.record(Entry(event=Event.CALL_UNKNOWN, org=org, members={"decision": entry_id}, refers=entry_id))
+        await self.record(Entry(event=Event.WRITER_STARTED, org="", members={"unknown": len(unfinished)}))
+        return len(unfinished)
+
+    async def close(self) -> None:
+        if self._claim is not None:
+            await self._claim.close()
+            self._claim = None
+
+    async def record(self, entry: Entry, *, decided_under: int | None = None) -> str:
+        """Append durably and return the record's id. Raises `Stale` when `decided_under` is no longer the newest."""
+        await self._group.submit(entry, decided_under=decided_under)
+        return entry.id
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[Change]:
+        """A transaction whose records are appended when it commits."""
+        async with self._group.alone() as tx:
+            change = Change(tx)
+            yield change
+            for refused in await self._append(tx, change.entries):
+                if refused is not None:
+                    raise refused
+
+    async def heads(self) -> list[tuple[str, int, bytes]]:
+        """Every writer's newest record: writer, seq, digest."""
+        async with self._database.read() as connection:
+            newest = (
+                select(audit_records.c.writer, func.max(audit_records.c.seq).label("seq"))
+                .group_by(audit_records.c.writer)
+                .subquery()
+            )
+            rows = await connection.execute(
+                select(audit_records.c.writer, audit_records.c.seq, audit_records.c.digest)
+                .join(newest, (audit_records.c.writer == newest.c.writer) & (audit_records.c.seq == newest.c.seq))
+                .order_by(audit_records.c.writer)
+            )
+            return [(row.writer, row.seq, row.digest) for row in rows]
+
+    async def enough(self, records: int, seconds: float) -> None:
+        """Wait until that many records were appended since the last checkpoint, at most so long."""
+        self._wanted = records
+        self._reached.clear()
+        if self.since_checkpoint < records:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reached.wait(), seconds)
+
+    async def export(self, *, after: tuple[str, int] = ("", 0)) -> AsyncIterator[bytes]:
+        """Every record's line, ordered by writer and seq, in bounded memory."""
+        async for batch in pages(self._database, after=after):
+            for line in batch:
+                yield line
+
+    async def _write(self, tx: AsyncConnection, entries: Sequence[Entry]) -> list[Exception | None]:
+        outcomes = {entry.id: await entry.also(tx) if entry.also is not None else None for entry in entries}
+        kept = [entry for entry in entries if outcomes[entry.id] is None]
+        outcomes.update(zip((e.id for e in kept), await self._append(tx, kept), strict=True))
+        return [outcomes[entry.id] for entry in entries]
+
+    async def _append(self, tx: AsyncConnection, entries: Sequence[Entry]) -> list[Exception | None]:
+        """Append what can be recorded; one entry that cannot must not take the others with it."""
+        if not entries:
+            return []
+        if self._chain is None:
+            await self._load_head(tx)
+        assert self._chain is not None
+        chain = self._pending or self._chain.copy()
+        now = self._clock.now()
+        rows = []
+        outcomes: list[Exception | None] = []
+        for entry in entries:
+            try:
+                line = chain.append(id=entry.id, event=entry.event, org=entry.org, members=entry.members, time=now)
+            except Unrecordable as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(None)
+            rows.append(
+                {
+                    "writer": chain.writer,
+                    "seq": line.seq,
+                    "id": entry.id,
+                    "event": entry.event.value,
+                    "refers": entry.refers,
+                    "digest": line.digest,
+                    "body": line.body,
+                }
+            )
+        if rows:
+            await tx.execute(insert(audit_records), rows)
+        self._pending = chain
+        return outcomes
+
+    async def _settled(self, committed: bool) -> None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        if committed:
+            before = self._chain.seq if self._chain is not None else 0
+            self._chain = pending
+            self.since_checkpoint += pending.seq - before
+            self.appended.set()
+            if self.since_checkpoint >= self._wanted:
+                self._reached.set()
+        else:
+            self._chain = None  # whether it was written is unknown: the next append reads the head again
+
+    async def _load_head(self, connection: AsyncConnection) -> None:
+        row = (
+            await connection.execute(
+                select(audit_records.c.seq, audit_records.c.digest)
+                .where(audit_records.c.writer == self.writer)
+                .order_by(audit_records.c.seq.desc())
+                .limit(1)
+            )
+        ).first()
+        seq, head = (row.seq, row.digest) if row is not None else (0, NO_DIGEST)
+        self._chain = Chain(writer=self.writer, seq=seq, head=head)
+
+    async def _claim_writer(self) -> str:
+        """SQLite has one process, so one writer. On PostgreSQL the lowest number nobody holds, by session lock."""
+        number = 1
+        if not self._database.is_sqlite:
+            self._claim = await self._database.hold()
+            for number in range(1, _MOST_WRITERS):
+                held = await self._claim.execute(
+                    text("SELECT pg_try_advisory_lock(:space, :number)"), {"space": _WRITER_LOCKS, "number": number}
+                )
+                if held.scalar_one():
+                    break
+        writer = f"w{number}"
+        async with self._database.write() as tx:
+            known = await tx.execute(select(audit_writers.c.writer).where(audit_writers.c.writer == writer))
+            if known.first() is None:
+                now = int(self._clock.now())
+                await tx.execute(insert(audit_writers).values(writer=writer, number=number, claimed_at=now))
+        return writer
+
+    async def _unfinished(self) -> list[tuple[str, str]]:
+        """Allowed calls of this writer without an outcome, since it last started."""
+        outcome = audit_records.alias("outcome")
+        async with self._database.read() as connection:
+            started = (
+                await connection.execute(
+                    select(func.max(audit_records.c.seq)).where(
+                        audit_records.c.writer == self.writer, audit_records.c.event == Event.WRITER_STARTED.value
+                    )
+                )
+            ).scalar()
+            rows = await connection.execute(
+                select(audit_records.c.id, audit_records.c.body)
+                .outerjoin(outcome, outcome.c.refers == audit_records.c.id)
+                .where(
+                    audit_records.c.writer == self.writer,
+                    audit_records.c.seq > (started or 0),
+                    audit_records.c.event == Event.CALL_ALLOWED.value,
+                    outcome.c.id.is_(None),
+                )
+                .limit(_CLOSE_AT_ONCE)
+            )
+            return [(row.id, org_of(row.body)) for row in rows]
+
+
+async def pages(
+    database: Database, *, after: tuple[str, int] = ("", 0), size: int = 2_000
+) -> AsyncIterator[list[bytes]]:
+    """The lines of every writer in order, `size` at a time."""
+    writer, seq = after
+    while True:
+        async with database.read() as connection:
+            rows = (
+                await connection.execute(
+                    select(audit_records.c.writer, audit_records.c.seq, audit_records.c.body)
+                    .where(
+                        (audit_records.c.writer > writer)
+                        | ((audit_records.c.writer == writer) & (audit_records.c.seq > seq))
+                    )
+                    .order_by(audit_records.c.writer, audit_records.c.seq)
+                    .limit(size)
+                )
+            ).all()
+        if not rows:
+            return
+        writer, seq = rows[-1].writer, rows[-1].seq
+        yield [row.body for row in rows]
+
+
+def org_of(body: bytes) -> str:
+    """The organization a stored line names."""
+    head = body.split(b'"org":"', 1)
+    return head[1].split(b'"', 1)[0].decode() if len(head) == 2 else ""

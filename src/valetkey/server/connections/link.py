@@ -1,0 +1,90 @@
+"""Linking an account by a pasted credential: whose it is, is asked of the API itself, then it is sealed.
+
+A personal connection belongs to whoever pasted it; only an administrator makes a shared one.
+"""
+
+from collections.abc import Mapping
+
+from valetkey.server.audit.model import Event, fingerprint
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.connections import store
+from valetkey.server.connections.borrow import injected
+from valetkey.server.connections.lookup import Lookups
+from valetkey.server.errors import Denied, InvalidRequest, NotFound
+from valetkey.server.ids import new_id
+from valetkey.server.integrations.model import Integration
+from valetkey.server.policy.model import ConnectionFacts
+from valetkey.server.principals.model import User
+from valetkey.server.secret import Secret
+from valetkey.server.vault.ring import KeyRing
+
+LONGEST_CREDENTIAL = 4_096
+
+
+class Link:
+    """One per process."""
+
+    def __init__(
+        self, journal: Journal, lookups: Lookups, ring: KeyRing, clock: Clock, catalogue: Mapping[str, Integration]
+    ) -> None:
+        self._journal = journal
+        self._lookups = lookups
+        self._ring = ring
+        self._clock = clock
+        self._catalogue = catalogue
+
+    async def paste(
+        self, integration_name: str, credential: Secret, *, name: str | None, shared: bool, by: User
+    ) -> ConnectionFacts:
+        """Seal a pasted credential. Raises `InvalidRequest` when the API does not accept it."""
+        integration = self._catalogue.get(integration_name)
+        if integration is None:
+            raise NotFound(
+                f"No integration is called {integration_name}.", hint=f"Known: {', '.join(sorted(self._catalogue))}."
+            )
+        if shared and not by.is_administrator:
+            raise Denied("Only an administrator shares a connection.", reason="not_administrator")
+        if not 1 <= len(credential.reveal()) <= LONGEST_CREDENTIAL:
+            raise InvalidRequest("The credential is empty or too long.")
+        borrowed = injected(integration, integration.base_url, integration.hosts, credential)
+        account, powers = await self._lookups.account(integration, borrowed)
+        owner = None if shared else by.id
+        connection_id = new_id("con")
+        facts = ConnectionFacts(
+            id=connection_id,
+            org=by.org,
+            owner=owner,
+            integration=integration_name,
+            name=name or _usual_name(integration_name, account, connection_id, shared=shared),
+            account=account,
+            base_url=integration.base_url,
+            powers=powers,
+            generation=1,
+        )
+        async with self._journal.change() as change:
+            await store.add(
+                change.tx,
+                facts,
+                hosts=integration.hosts,
+                credential=credential,
+                ring=self._ring,
+                now=int(self._clock.now()),
+            )
+            change.record(
+                Event.CONNECTION_CREATED,
+                by.org,
+                connection=facts.id,
+                integration=facts.integration,
+                account=facts.account,
+                owner=owner or "",
+                by=by.id,
+                credential=fingerprint(credential),
+            )
+        return facts
+
+
+def _usual_name(integration: str, account: str, connection_id: str, *, shared: bool) -> str:
+    """A name nobody chose: readable, and different for every connection."""
+    kind = "shared" if shared else account or integration
+    return f"{kind}-{connection_id[-6:]}".lower()

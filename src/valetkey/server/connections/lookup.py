@@ -1,0 +1,118 @@
+"""What a name means at the upstream now: ids looked up with the connection's own credential.
+
+Answers are remembered for a minute per connection generation, and never for writes. What is unknown, foreign or
+unreadable is one answer, None, so that nobody learns which it was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from valetkey.server.clock import Clock
+from valetkey.server.connections.borrow import Borrow, Borrowed, below
+from valetkey.server.delegations.model import Grant, Resource
+from valetkey.server.egress import Egress
+from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed
+from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
+from valetkey.server.policy.model import ConnectionFacts
+
+_REMEMBERED = 16_384
+_MOST_BYTES = 1 << 20
+_NOT_THERE = frozenset({301, 302, 307, 308, 401, 403, 404, 410, 451})
+
+
+class Lookups:
+    """One per process."""
+
+    def __init__(
+        self,
+        egress: Egress,
+        borrow: Borrow,
+        catalogue: Mapping[str, Integration],
+        clock: Clock,
+        *,
+        seconds: int,
+        timeout: float,
+    ) -> None:
+        self._egress = egress
+        self._borrow = borrow
+        self._catalogue = catalogue
+        self._clock = clock
+        self._seconds = seconds
+        self._timeout = timeout
+        self._known: dict[tuple[str, int, ResourceRef], tuple[float, ResourceFacts | None]] = {}
+
+    async def resource(self, facts: ConnectionFacts, ref: ResourceRef, *, fresh: bool) -> ResourceFacts | None:
+        """What `ref` is now. Raises `UpstreamFailed` when the API does not answer: nothing is guessed."""
+        key = (facts.id, facts.generation, ref)
+        known = self._known.get(key)
+        if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
+            return known[1]
+        lookup = self._catalogue[facts.integration].lookups.get(ref.kind)
+        if lookup is None:
+            return None
+        try:
+            segments = lookup.segments(ref)
+        except ValueError:
+            return None
+        started = self._clock.monotonic()
+        document = await self._get(await self._borrow.borrow(facts), segments)
+        found = None if document is None else lookup.facts(document)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[key] = (started, found)
+        return found
+
+    async def account(self, integration: Integration, borrowed: Borrowed) -> tuple[str, frozenset[str]]:
+        """The login a credential belongs to, and the scopes the API says it has (`*` where it does not say)."""
+        if integration.identify is None:
+            return "", frozenset({"*"})
+        document = await self._get(borrowed, tuple(integration.identify.path.strip("/").split("/")))
+        login = document.get(integration.identify.name) if isinstance(document, dict) else None
+        if not isinstance(login, str) or not login:
+            raise InvalidRequest(
+                f"{integration.title} does not accept this credential.", hint="Paste one that is valid now."
+            )
+        return login, frozenset({"*"})
+
+    async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
+        """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""
+        bound = [await self._bound(facts, resource) for resource in grant.resources]
+        return replace(grant, connection=facts.id, resources=tuple(bound))
+
+    async def _bound(self, facts: ConnectionFacts, resource: Resource) -> Resource:
+        if resource.name == "*":
+            return resource
+        owner, _, rest = resource.name.partition("/")
+        kinds = ("repository",) if rest and rest != "*" else ("organization", "user")
+        name = owner if rest == "*" else resource.name
+        for kind in kinds:
+            found = await self.resource(facts, ResourceRef(kind, name=name), fresh=True)
+            if found is None:
+                continue
+            if rest == "*":
+                return replace(resource, owner=found.id, kind="repository")
+            return replace(resource, name=found.name or name, id=found.id, owner=found.owner_id, kind=found.kind)
+        raise NotFound(
+            f"{facts.account or facts.name} cannot see {resource.name} at {facts.integration}.",
+            hint="Check the spelling, and that this connection's account can read it.",
+        )
+
+    async def _get(self, borrowed: Borrowed, segments: tuple[str, ...]) -> Any:
+        status, _, body = await self._egress.fetch(
+            "GET",
+            below(borrowed.base, *segments),
+            [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())],
+            max_bytes=_MOST_BYTES,
+            timeout=self._timeout,
+        )
+        if status in _NOT_THERE:
+            return None
+        if status != 200:
+            raise UpstreamFailed(detail=f"lookup answered {status}")
+        try:
+            return msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
+            raise UpstreamFailed(detail="lookup answered no JSON") from error

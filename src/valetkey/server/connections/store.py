@@ -1,0 +1,98 @@
+"""The only SQL of connections, and the only place a connection's credential is opened."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.connections.model import Connection
+from valetkey.server.db.schema import connections
+from valetkey.server.errors import Conflict
+from valetkey.server.policy.model import ConnectionFacts
+from valetkey.server.secret import Secret
+from valetkey.server.vault.aad import Place
+from valetkey.server.vault.open import open_sealed
+from valetkey.server.vault.ring import KeyRing
+from valetkey.server.vault.seal import seal
+
+
+async def add(
+    tx: AsyncConnection, facts: ConnectionFacts, *, hosts: frozenset[str], credential: Secret, ring: KeyRing, now: int
+) -> None:
+    """Seal the credential into a new row. Raises `Conflict` when the name is taken."""
+    try:
+        async with tx.begin_nested():
+            await tx.execute(
+                insert(connections).values(
+                    id=facts.id,
+                    org=facts.org,
+                    owner=facts.owner,
+                    integration=facts.integration,
+                    name=facts.name,
+                    account=facts.account,
+                    base_url=facts.base_url,
+                    powers=msgspec.json.encode({"powers": sorted(facts.powers), "hosts": sorted(hosts)}).decode(),
+                    generation=facts.generation,
+                    sealed=seal(ring, credential, _place(ring, facts, hosts)),
+                    created_at=now,
+                )
+            )
+    except IntegrityError as error:
+        raise Conflict(f"A connection named {facts.name} already exists.", hint="Choose another --name.") from error
+
+
+async def connection(db: AsyncConnection, connection_id: str) -> Connection | None:
+    row = (await db.execute(select(connections).where(connections.c.id == connection_id))).first()
+    return None if row is None else _connection(row)
+
+
+async def usable_by(db: AsyncConnection, *, org: str, user: str, integration: str | None = None) -> list[Connection]:
+    """The user's own connections and the organization's shared ones, revoked or not."""
+    query = select(connections).where(
+        connections.c.org == org, (connections.c.owner == user) | connections.c.owner.is_(None)
+    )
+    if integration is not None:
+        query = query.where(connections.c.integration == integration)
+    return [_connection(row) for row in await db.execute(query.order_by(connections.c.id))]
+
+
+async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:
+    """These connections."""
+    return [_connection(row) for row in await db.execute(select(connections).where(connections.c.id.in_(ids)))]
+
+
+def open_credential(found: Connection, ring: KeyRing) -> Secret:
+    """The real credential. Raises `VaultError` when the row is not the one that was sealed."""
+    return open_sealed(ring, found.sealed, _place(ring, found.facts, found.hosts))
+
+
+def _connection(row: Any) -> Connection:
+    kept = msgspec.json.decode(row.powers)
+    facts = ConnectionFacts(
+        id=row.id,
+        org=row.org,
+        owner=row.owner,
+        integration=row.integration,
+        name=row.name,
+        account=row.account,
+        base_url=row.base_url,
+        powers=frozenset(kept["powers"]),
+        generation=row.generation,
+    )
+    return Connection(facts=facts, hosts=frozenset(kept["hosts"]), sealed=row.sealed, created_at=row.created_at)
+
+
+def _place(ring: KeyRing, facts: ConnectionFacts, hosts: frozenset[str]) -> Place:
+    return Place(
+        deployment=ring.deployment,
+        organization=facts.org,
+        table="connections",
+        column="sealed",
+        row=facts.id,
+        owner=facts.owner,
+        integration=facts.integration,
+        allowed_hosts=hosts | {facts.base_url},
+        generation=facts.generation,
+    )

@@ -1,0 +1,135 @@
+"""What bounds a task, loaded once and known to be current: the node's knowledge under one change number.
+
+An entry is dropped when any of its nodes changes. A decision is made under `seq`; the commit that records it compares
+that number with the newest, so an entry that is out of date can never have an effect.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.connections import store as connections
+from valetkey.server.db import fence
+from valetkey.server.db.engine import Database
+from valetkey.server.delegations import store as delegations
+from valetkey.server.delegations.grants import parse_grants
+from valetkey.server.delegations.model import Delegation, Task
+from valetkey.server.errors import NotFound
+from valetkey.server.policy.model import Authority, ConnectionFacts
+from valetkey.server.principals import store as principals
+from valetkey.server.principals.model import Agent, User
+from valetkey.server.revocation import store as revocation
+
+_REMEMBERED = 20_000
+_TRIES = 10
+
+
+class Authorities:
+    """One per process."""
+
+    def __init__(self, database: Database, also_forget: Sequence[Callable[[frozenset[str]], None]] = ()) -> None:
+        self._database = database
+        self._also_forget = also_forget
+        self._known: dict[str, Authority] = {}
+        self._by_node: dict[str, set[str]] = {}
+        self._revoked_tokens: set[str] = set()
+        self.seq = -1
+
+    async def of_task(self, task_id: str) -> tuple[Authority, int]:
+        """The authority of a task and the change number it is known under. Raises `NotFound`."""
+        known = self._known.get(task_id)
+        if known is not None:
+            return known, self.seq
+        for _ in range(_TRIES):
+            async with self._database.read() as db:
+                seq = await fence.newest(db)
+                if seq != self.seq:
+                    await self._catch_up(db)
+                    continue
+                authority = await _load(db, task_id, seq)
+            # NOTE: facts are read after the number, so they are at least as new; if the number moved meanwhile, again.
+            if self.seq == seq:
+                self._remember(authority)
+                return authority, seq
+        raise NotFound(detail="knowledge changed faster than it could be read")
+
+    def is_revoked(self, token: str) -> bool:
+        """Whether this single token was revoked, as known under `seq`."""
+        return token in self._revoked_tokens
+
+    async def refresh(self) -> frozenset[str]:
+        """Learn what changed since and drop what it touched; return the changed nodes."""
+        async with self._database.read() as db:
+            return await self._catch_up(db)
+
+    def forget(self, nodes: frozenset[str]) -> None:
+        """Drop what these nodes touch, at once."""
+        for forget in self._also_forget:
+            forget(nodes)
+        for node in nodes:
+            if node.startswith("tok_"):
+                self._revoked_tokens.add(node)
+            for task_id in self._by_node.pop(node, set()):
+                self._known.pop(task_id, None)
+
+    async def _catch_up(self, db: AsyncConnection) -> frozenset[str]:
+        if self.seq < 0:
+            self.seq = await fence.newest(db)
+            self._revoked_tokens = set(await revocation.tokens(db))
+            return frozenset()
+        newest, nodes = await fence.changed_since(db, self.seq)
+        if newest > self.seq:
+            self.forget(nodes)
+            self.seq = newest
+        return nodes
+
+    def _remember(self, authority: Authority) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+            self._by_node.clear()
+        self._known[authority.task.id] = authority
+        for node in authority.nodes:
+            self._by_node.setdefault(node, set()).add(authority.task.id)
+
+
+async def _load(db: AsyncConnection, task_id: str, seq: int) -> Authority:
+    tasks = await delegations.lineage(db, task_id)
+    if not tasks:
+        raise NotFound(detail=f"no task {task_id}")
+    delegation = await delegations.delegation(db, tasks[0].delegation)
+    user = await principals.user(db, delegation.user) if delegation is not None else None
+    agents = [await principals.agent(db, task.agent) for task in tasks]
+    if delegation is None or user is None or any(a is None for a in agents):
+        raise NotFound(detail=f"task {task_id} has lost a parent")
+    chain = tuple(a for a in agents if a is not None)
+    return await assemble(db, user=user, agents=chain, delegation=delegation, tasks=tasks, seq=seq)
+
+
+async def assemble(
+    db: AsyncConnection,
+    *,
+    user: User,
+    agents: tuple[Agent, ...],
+    delegation: Delegation,
+    tasks: tuple[Task, ...],
+    seq: int,
+) -> Authority:
+    """Put the parts together, with the connections they name and what of all this is revoked."""
+    named = frozenset(g.connection for g in delegation.grants)
+    found = {c.facts.id: c.facts for c in await connections.several(db, named)}
+    shared = [c.id for c in found.values() if c.owner is None]
+    nodes = frozenset({user.id, user.org, delegation.id, *(a.id for a in agents), *(t.id for t in tasks)})
+    stopped = await revocation.among(db, nodes | named)
+    live: Mapping[str, ConnectionFacts] = {k: v for k, v in found.items() if k not in stopped}
+    return Authority(
+        seq=seq,
+        user=user,
+        agents=agents,
+        delegation=delegation,
+        tasks=tasks,
+        connections=live,
+        entitlements=await delegations.entitlements_of(db, user.id, shared),
+        ceilings=tuple(parse_grants(a.ceiling) for a in agents),
+        stopped=stopped - named,
+        nodes=nodes | named,
+    )

@@ -1,0 +1,276 @@
+"""Issuing a delegated credential. Both doors, `/oauth/token` and `/v1/tokens`, call `Issue.delegated`.
+
+1. the door has authenticated the agent and parsed; here the task token is verified and its task loaded,
+2. what is asked is narrowed under the task, then judged: alive, entitled, under every ceiling,
+3. the claims are fixed and the decision is recorded, durably, with `jti` and the digest of what will be signed,
+4. only then is it signed.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.clock import Clock
+from valetkey.server.credentials.authority import Authorities
+from valetkey.server.db.group import Stale
+from valetkey.server.delegations.grants import grant_text
+from valetkey.server.delegations.model import Catalogue, Grant, Task, narrowed
+from valetkey.server.errors import Denied, Expired, InvalidRequest, NotAuthenticated, NotFound, Revoked, Unavailable
+from valetkey.server.ids import new_id
+from valetkey.server.policy.decide import live, usable
+from valetkey.server.policy.model import Authority, Deny, Reason
+from valetkey.server.principals.model import Agent
+from valetkey.server.settings import Settings
+from valetkey.server.tokens.doors import gateway_address
+from valetkey.server.tokens.keys import Keys
+from valetkey.server.tokens.mint import delegated_claims, detail, prepare, task_claims
+from valetkey.server.tokens.model import Kind
+from valetkey.server.tokens.verify import Verifying
+from valetkey.verify.keys import Algorithm
+
+_TRIES = 20
+_REMEMBERED = 4_096
+
+ENDED = {
+    Reason.REVOKED: Revoked,
+    Reason.TASK_EXPIRED: Expired,
+    Reason.DELEGATION_EXPIRED: Expired,
+    Reason.TOKEN_EXPIRED: Expired,
+}
+"""Reasons whose next step differs from a plain denial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What an agent asks for: one audience, and optionally less than the task has."""
+
+    target: str
+    scopes: frozenset[str] = frozenset()
+    grants: tuple[Grant, ...] = ()
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    token: str
+    jti: str
+    audience: str
+    expires_in: int
+    grants: tuple[Grant, ...]
+
+    @property
+    def details(self) -> list[dict[str, Any]]:
+        """What was granted, as RFC 9396 authorization details."""
+        return [detail(g) for g in self.grants]
+
+
+class Issue:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        authorities: Authorities,
+        keys: Keys,
+        verifying: Verifying,
+        clock: Clock,
+        settings: Settings,
+        catalogue: Catalogue,
+    ) -> None:
+        self._journal = journal
+        self._authorities = authorities
+        self._keys = keys
+        self._verifying = verifying
+        self._clock = clock
+        self._settings = settings
+        self._catalogue = catalogue
+        self._targets = {
+            name: integration
+            for integration in catalogue.values()
+            for name in (integration.audience, gateway_address(settings.gateway, integration.name))
+        }
+        self._narrowings: dict[tuple[str, Ask], tuple[Authority, tuple[Grant, ...]]] = {}
+
+    async def delegated(
+        self,
+        agent: Agent,
+        unverified_task_token: str,
+        ask: Ask,
+        *,
+        again: Callable[[], Awaitable[object]] | None = None,
+    ) -> Issued:
+        """Mint one credential for `agent` under the task its token names. The actor is the authenticated agent.
+
+        `again` authenticates the agent once more when knowledge turned out to be older than a revocation.
+        """
+        try:
+            holder = await self._verifying.at_exchange(unverified_task_token)
+        except (NotAuthenticated, Expired) as error:
+            raise InvalidRequest(
+                "The task token is missing, expired or not valid.", detail=error.detail, reason="subject_token"
+            ) from error
+        if holder.agent != agent.id or holder.org != agent.org or self._authorities.is_revoked(holder.jti):
+            raise InvalidRequest(
+                "The task token is missing, expired or not valid.", detail="another agent's", reason="subject_token"
+            )
+        for _ in range(_TRIES):
+            try:
+                authority, seq = await self._authorities.of_task(holder.task)
+            except NotFound as error:
+                raise InvalidRequest(
+                    "The task token is missing, expired or not valid.", detail=error.detail, reason="subject_token"
+                ) from error
+            try:
+                return await self._issue(authority, seq, ask)
+            except Stale:
+                await self._authorities.refresh()
+                if again is not None:
+                    await again()
+        raise Unavailable(detail="revocations outran the decision")
+
+    def task_token(self, task: Task, agent: Agent) -> str:
+        """The token that names a task to the token endpoint. It has no upstream rights."""
+        now = int(self._clock.now())
+        claims = task_claims(
+            issuer=self._settings.issuer,
+            org=task.org,
+            agent=(agent.subject, agent.id),
+            task=task.id,
+            delegation=task.delegation,
+            jti=new_id("tok"),
+            now=now,
+            expires_at=task.expires_at,
+        )
+        return prepare(self._keys.signer("ES256"), Kind.TASK, claims).signed()
+
+    async def _issue(self, authority: Authority, seq: int, ask: Ask) -> Issued:
+        now = self._clock.now()
+        integration = self._targets.get(ask.target.rstrip("/"))
+        if integration is None:
+            raise await self._refused(authority, seq, ask, "unknown_target", f"{ask.target} is not an API known here.")
+        ended = live(authority, now)
+        if ended is not None:
+            raise await self._refused(authority, seq, ask, ended.reason.value, ended.words, ended)
+        try:
+            grants = self._granted(authority, replace(ask, target=integration.name))
+            seconds = self._seconds(ask)
+        except Denied as error:
+            raise await self._refused(
+                authority, seq, ask, str(error.members.get("reason", "denied")), error.public
+            ) from error
+        issued_at = int(now)
+        ends = [issued_at + seconds, authority.expires_at, *(g.not_after for g in grants if g.not_after is not None)]
+        expires_at = min(ends)
+        if expires_at <= issued_at:
+            raise await self._refused(authority, seq, ask, "task_expired", "The task has ended.")
+        jti = new_id("tok")
+        claims = delegated_claims(
+            issuer=self._settings.issuer,
+            org=authority.user.org,
+            chain=[(a.subject, a.id) for a in authority.agents],
+            user=(authority.user.subject, authority.user.id),
+            audience=integration.audience,
+            grants=grants,
+            task=authority.task.id,
+            delegation=authority.delegation.id,
+            jti=jti,
+            now=issued_at,
+            expires_at=expires_at,
+        )
+        algorithm: Algorithm = self._algorithm(integration.name)
+        unsigned = prepare(self._keys.signer(algorithm), Kind.DELEGATED, claims)
+        await self._journal.record(
+            Entry(
+                event=Event.TOKEN_ISSUED,
+                org=authority.user.org,
+                members={
+                    **_who(authority),
+                    "token": jti,
+                    "aud": integration.audience,
+                    "grants": [grant_text(g) for g in grants],
+                    "expires_at": expires_at,
+                    "signing_input_sha256": unsigned.digest,
+                },
+                refers=jti,
+            ),
+            decided_under=seq,
+        )
+        return Issued(
+            token=unsigned.signed(),
+            jti=jti,
+            audience=integration.audience,
+            expires_in=expires_at - issued_at,
+            grants=grants,
+        )
+
+    def _granted(self, authority: Authority, ask: Ask) -> tuple[Grant, ...]:
+        """The grants asked for, narrowed and judged; remembered for as long as this very authority is current."""
+        known = self._narrowings.get((authority.task.id, ask))
+        if known is not None and known[0] is authority:
+            return known[1]
+        held = tuple(g for g in authority.task.grants if g.integration == ask.target)
+        if not held:
+            raise Denied(f"{ask.target} was never delegated.", reason="not_delegated_target")
+        asked = ask.grants or held
+        if any(g.integration != ask.target for g in asked):
+            raise Denied("A credential is for one API.", reason="not_delegated_target")
+        if ask.scopes:
+            asked = tuple(replace(g, scopes=ask.scopes) for g in asked)
+        grants = narrowed(held, asked, self._catalogue)
+        self._judge(authority, grants)
+        if len(self._narrowings) >= _REMEMBERED:
+            self._narrowings.clear()
+        self._narrowings[authority.task.id, ask] = (authority, grants)
+        return grants
+
+    def _judge(self, authority: Authority, grants: Sequence[Grant]) -> None:
+        """What a call would be judged by, as far as no call is needed: connection, entitlement, every ceiling."""
+        for grant in grants:
+            connection = usable(authority, grant.connection)
+            if isinstance(connection, Deny):
+                raise Denied(connection.words, reason=connection.reason.value)
+            narrowed(authority.delegation.grants, (grant,), self._catalogue)
+            if connection.owner is None:
+                narrowed(authority.entitlements, (grant,), self._catalogue)
+            for ceiling in authority.ceilings:
+                narrowed(ceiling, (replace(grant, connection=""),), self._catalogue)
+
+    def _seconds(self, ask: Ask) -> int:
+        seconds = self._settings.token_seconds if ask.seconds is None else ask.seconds
+        if not 1 <= seconds <= self._settings.token_max_seconds:
+            raise Denied(
+                f"A credential lasts between 1 and {self._settings.token_max_seconds} seconds.", reason="lifetime"
+            )
+        return seconds
+
+    def _algorithm(self, integration: str) -> Algorithm:
+        chosen = self._settings.algorithms.get(integration, "ES256")
+        return "Ed25519" if chosen == "Ed25519" else "RS256" if chosen == "RS256" else "ES256"
+
+    async def _refused(
+        self, authority: Authority, seq: int, ask: Ask, reason: str, words: str, ended: Deny | None = None
+    ) -> Exception:
+        """Record the refusal and return what to raise."""
+        await self._journal.record(
+            Entry(
+                event=Event.TOKEN_REFUSED,
+                org=authority.user.org,
+                members={**_who(authority), "target": ask.target[:200], "reason": reason},
+            ),
+            decided_under=seq,
+        )
+        kind = ENDED.get(ended.reason, Denied) if ended is not None else Denied
+        return kind(words, reason=reason)
+
+
+def _who(authority: Authority) -> dict[str, Any]:
+    return {
+        "user": authority.user.id,
+        "agent": authority.agent.id,
+        "chain": [a.id for a in authority.agents],
+        "task": authority.task.id,
+        "delegation": authority.delegation.id,
+    }

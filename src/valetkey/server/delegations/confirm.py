@@ -1,0 +1,253 @@
+"""Recording what a person permits, and opening the runs under it. Every verb here only narrows.
+
+1. who says so (basis), 2. narrowed under what the user may delegate and the agent's ceiling, 3. recorded with its
+audit line in one transaction. Connections arrive as data, already chosen and bound to upstream ids.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.delegations import store
+from valetkey.server.delegations.grants import grant_text, parse_grants
+from valetkey.server.delegations.model import Basis, Catalogue, Delegation, Grant, Mode, Task, narrowed
+from valetkey.server.errors import ConsentRequired, Denied, InvalidRequest, TooMany
+from valetkey.server.ids import new_handle, new_id
+from valetkey.server.principals.model import Agent, User
+from valetkey.server.secret import Secret
+from valetkey.server.settings import Settings
+from valetkey.server.vault.mac import Mac
+
+EVIDENCE_SECONDS = 600
+DAY_SECONDS = 86_400
+LONGEST_PURPOSE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be recorded, before anything was checked but its shape."""
+
+    user: User
+    agent: Agent
+    grants: tuple[Grant, ...]
+    purpose: str
+    seconds: int
+    mode: Mode = Mode.ATTENDED
+    tasks_per_day: int = 0
+    share_with: tuple[Agent, ...] = ()
+
+
+class Confirm:
+    """The verbs that create delegations, tasks and child tasks."""
+
+    def __init__(self, journal: Journal, mac: Mac, clock: Clock, settings: Settings, catalogue: Catalogue) -> None:
+        self._journal = journal
+        self._mac = mac
+        self._clock = clock
+        self._settings = settings
+        self._catalogue = catalogue
+
+    async def record(self, wish: Wish, *, by: User, shared_only: bool, allowed: Sequence[Grant]) -> Delegation:
+        """Record a delegation. `allowed` is what the user may delegate; `shared_only` says no personal line is in it.
+
+        Only the user's own credential makes `basis: consent`; anyone else must be an administrator, over shared
+        connections alone.
+        """
+        own = by.id == wish.user.id
+        if not own and not (by.is_administrator and shared_only):
+            raise Denied(
+                "Only the person whose account it is can delegate it.",
+                hint="Ask them to run this, or use a connection the organization shares.",
+                reason="not_yours",
+            )
+        longest = self._settings.standing_max_days * DAY_SECONDS if wish.mode is Mode.STANDING else DAY_SECONDS
+        if not 1 <= wish.seconds <= longest:
+            raise InvalidRequest(f"A delegation of this kind lasts between 1 second and {longest} seconds.")
+        if not wish.purpose.strip() or len(wish.purpose) > LONGEST_PURPOSE or not wish.purpose.isprintable():
+            raise InvalidRequest("Say what it is for, in at most 500 printable characters.", hint="Use --purpose.")
+        if wish.mode is Mode.STANDING:
+            self._check_standing(wish)
+        grants = narrowed(allowed, wish.grants, self._catalogue)
+        for agent in (wish.agent, *wish.share_with):
+            _under_ceiling(agent, grants if agent is wish.agent else (), self._catalogue)
+        now = int(self._clock.now())
+        delegation = Delegation(
+            id=new_id("dlg"),
+            org=wish.user.org,
+            user=wish.user.id,
+            agent=wish.agent.id,
+            basis=Basis.CONSENT if own else Basis.ADMINISTRATOR,
+            mode=wish.mode,
+            purpose=wish.purpose.strip(),
+            grants=grants,
+            share_with=frozenset(agent.id for agent in wish.share_with),
+            tasks_per_day=wish.tasks_per_day,
+            created_by=by.id,
+            created_at=now,
+            expires_at=now + wish.seconds,
+        )
+        async with self._journal.change() as change:
+            await store.add_delegation(change.tx, delegation)
+            change.record(
+                Event.DELEGATION_RECORDED,
+                delegation.org,
+                delegation=delegation.id,
+                user=wish.user.id,
+                agent=wish.agent.id,
+                basis=delegation.basis.value,
+                mode=delegation.mode.value,
+                by=by.id,
+                grants=[grant_text(g) for g in grants],
+                bound=[f"{r.name}={r.id or r.owner}" for g in grants for r in g.resources],
+                expires_at=delegation.expires_at,
+                share_with=sorted(delegation.share_with),
+            )
+        return delegation
+
+    async def evidence(self, delegation: Delegation, *, by: User) -> Secret:
+        """A single-use proof, good for ten minutes, that the user herself wants a task opened now."""
+        if by.id != delegation.user:
+            raise Denied("Only the person whose delegation it is can vouch for a task.", reason="not_yours")
+        handle = new_handle("ev")
+        async with self._journal.change() as change:
+            await store.add_evidence(
+                change.tx,
+                self._mac.mac("evidence", "ev", handle),
+                delegation=delegation.id,
+                user=by.id,
+                expires_at=int(self._clock.now()) + EVIDENCE_SECONDS,
+            )
+            change.record(Event.EVIDENCE_ISSUED, delegation.org, delegation=delegation.id, user=by.id)
+        return handle
+
+    async def open_task(
+        self,
+        delegation: Delegation,
+        *,
+        present: User | None,
+        evidence: Secret | None,
+        asked: Sequence[Grant],
+        seconds: int,
+        purpose: str,
+    ) -> Task:
+        """Open a root task. `present` is the user when her own credential asks; an agent brings `evidence` instead."""
+        now = int(self._clock.now())
+        if not 1 <= seconds <= self._settings.task_max_seconds:
+            raise InvalidRequest(f"A task lasts between 1 and {self._settings.task_max_seconds} seconds.")
+        task_id = new_id("tsk")
+        grants = narrowed(delegation.grants, asked or delegation.grants, self._catalogue)
+        async with self._journal.change() as change:
+            proof = await self._proof(change.tx, delegation, present, evidence, now)
+            task = Task(
+                id=task_id,
+                org=delegation.org,
+                delegation=delegation.id,
+                agent=delegation.agent,
+                parent=None,
+                root=task_id,
+                depth=0,
+                grants=grants,
+                purpose=purpose.strip() or delegation.purpose,
+                evidence=proof,
+                created_at=now,
+                expires_at=min(now + seconds, delegation.expires_at),
+            )
+            await store.add_task(change.tx, task)
+            change.record(Event.TASK_OPENED, task.org, **_task_members(task, delegation))
+        return task
+
+    async def open_child(
+        self, parent: Task, delegation: Delegation, sub_agent: Agent, *, asked: Sequence[Grant], seconds: int
+    ) -> Task:
+        """Open a task for a sub-agent: narrower, never longer, never deeper than allowed, only whom the user named."""
+        if sub_agent.id not in delegation.share_with:
+            raise Denied(
+                f"{sub_agent.name} may not receive part of this delegation.",
+                hint="The user names who may receive part of it when delegating (--share-with).",
+                reason="not_shared",
+            )
+        if parent.depth + 1 > self._settings.max_depth:
+            raise Denied("The chain of sub-agents is as deep as allowed.", reason="too_deep")
+        grants = narrowed(parent.grants, asked, self._catalogue)
+        _under_ceiling(sub_agent, grants, self._catalogue)
+        now = int(self._clock.now())
+        child = Task(
+            id=new_id("tsk"),
+            org=parent.org,
+            delegation=parent.delegation,
+            agent=sub_agent.id,
+            parent=parent.id,
+            root=parent.root,
+            depth=parent.depth + 1,
+            grants=grants,
+            purpose=parent.purpose,
+            evidence="parent",
+            created_at=now,
+            expires_at=min(now + seconds, parent.expires_at),
+        )
+        async with self._journal.change() as change:
+            await store.add_task(change.tx, child)
+            change.record(Event.TASK_OPENED, child.org, **_task_members(child, delegation))
+        return child
+
+    async def _proof(
+        self, tx: AsyncConnection, d: Delegation, present: User | None, evidence: Secret | None, now: int
+    ) -> str:
+        if present is not None:
+            if present.id != d.user:
+                raise ConsentRequired(detail="a user who is not the delegation's")
+            return "credential"
+        if evidence is not None:
+            user = await store.use_evidence(tx, self._mac.mac("evidence", "ev", evidence), delegation=d.id, now=now)
+            if user != d.user:
+                raise ConsentRequired("This evidence is not valid, was used, or has expired.")
+            return "evidence"
+        if d.mode is not Mode.STANDING:
+            raise ConsentRequired("An attended delegation opens a task only when its user is there.")
+        if await store.unattended_tasks_since(tx, d.id, now - DAY_SECONDS) >= d.tasks_per_day:
+            raise TooMany("This standing delegation opened all the tasks it may in a day.", retry_after=3600)
+        return "standing"
+
+    def _check_standing(self, wish: Wish) -> None:
+        if not 1 <= wish.tasks_per_day <= 1_000:
+            raise InvalidRequest("A standing delegation says how many tasks a day it may open.", hint="--tasks-per-day")
+        for grant in wish.grants:
+            scopes = self._catalogue[grant.integration].scopes if grant.integration in self._catalogue else {}
+            if any(scope in scopes and scopes[scope].tier == "danger" for scope in grant.scopes):
+                raise Denied("A standing delegation holds no dangerous scope.", reason="danger_standing")
+
+
+def _under_ceiling(agent: Agent, grants: Sequence[Grant], catalogue: Catalogue) -> None:
+    """Raises `Denied` when a grant is above what the agent can ever be given."""
+    ceiling = parse_grants(agent.ceiling)
+    for grant in grants:
+        unbound = Grant(integration=grant.integration, connection="", scopes=grant.scopes, resources=grant.resources)
+        try:
+            narrowed(ceiling, (unbound,), catalogue)
+        except Denied as error:
+            raise Denied(
+                f"{grant_text(unbound)} is above the ceiling of {agent.name}.",
+                hint="An administrator can raise the agent's ceiling.",
+                reason="above_ceiling",
+            ) from error
+
+
+def _task_members(task: Task, delegation: Delegation) -> dict[str, object]:
+    members: dict[str, object] = {
+        "task": task.id,
+        "delegation": task.delegation,
+        "user": delegation.user,
+        "agent": task.agent,
+        "root": task.root,
+        "depth": task.depth,
+        "evidence": task.evidence,
+        "grants": [grant_text(g) for g in task.grants],
+        "expires_at": task.expires_at,
+    }
+    if task.parent is not None:
+        members["parent"] = task.parent
+    return members

@@ -1,0 +1,223 @@
+"""The only SQL of delegations, tasks, evidence, counters and entitlements."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.db.schema import counters, delegations, entitlements, evidence, tasks
+from valetkey.server.delegations.grants import parse_grant
+from valetkey.server.delegations.model import Basis, Delegation, Grant, Mode, Task
+from valetkey.server.errors import TooMany
+
+_grants = msgspec.json.Decoder(tuple[Grant, ...])
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def _delegation(row: Any) -> Delegation:
+    return Delegation(
+        id=row.id,
+        org=row.org,
+        user=row.user,
+        agent=row.agent,
+        basis=Basis(row.basis),
+        mode=Mode(row.mode),
+        purpose=row.purpose,
+        grants=_grants.decode(row.grants),
+        share_with=frozenset(msgspec.json.decode(row.share_with)),
+        tasks_per_day=row.tasks_per_day,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+def _task(row: Any) -> Task:
+    return Task(
+        id=row.id,
+        org=row.org,
+        delegation=row.delegation,
+        agent=row.agent,
+        parent=row.parent,
+        root=row.root,
+        depth=row.depth,
+        grants=_grants.decode(row.grants),
+        purpose=row.purpose,
+        evidence=row.evidence,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+async def add_delegation(tx: AsyncConnection, d: Delegation) -> None:
+    await tx.execute(
+        insert(delegations).values(
+            id=d.id,
+            org=d.org,
+            user=d.user,
+            agent=d.agent,
+            basis=d.basis.value,
+            mode=d.mode.value,
+            purpose=d.purpose,
+            grants=_json(d.grants),
+            share_with=_json(sorted(d.share_with)),
+            tasks_per_day=d.tasks_per_day,
+            created_by=d.created_by,
+            created_at=d.created_at,
+            expires_at=d.expires_at,
+        )
+    )
+
+
+async def delegation(connection: AsyncConnection, delegation_id: str) -> Delegation | None:
+    row = (await connection.execute(select(delegations).where(delegations.c.id == delegation_id))).first()
+    return None if row is None else _delegation(row)
+
+
+async def delegations_of(
+    connection: AsyncConnection, *, org: str, user: str | None = None, agent: str | None = None
+) -> list[Delegation]:
+    query = select(delegations).where(delegations.c.org == org).order_by(delegations.c.id.desc()).limit(500)
+    if user is not None:
+        query = query.where(delegations.c.user == user)
+    if agent is not None:
+        query = query.where(delegations.c.agent == agent)
+    return [_delegation(row) for row in await connection.execute(query)]
+
+
+async def add_task(tx: AsyncConnection, task: Task) -> None:
+    """Write the task and a counter for each of its grant lines that limits calls."""
+    await tx.execute(
+        insert(tasks).values(
+            id=task.id,
+            org=task.org,
+            delegation=task.delegation,
+            agent=task.agent,
+            parent=task.parent,
+            root=task.root,
+            depth=task.depth,
+            grants=_json(task.grants),
+            purpose=task.purpose,
+            evidence=task.evidence,
+            created_at=task.created_at,
+            expires_at=task.expires_at,
+        )
+    )
+    limited = [
+        {"task": task.id, "line": line, "spent": 0, "cap": grant.max_calls}
+        for line, grant in enumerate(task.grants)
+        if grant.max_calls is not None
+    ]
+    if limited:
+        await tx.execute(insert(counters), limited)
+
+
+async def task(connection: AsyncConnection, task_id: str) -> Task | None:
+    row = (await connection.execute(select(tasks).where(tasks.c.id == task_id))).first()
+    return None if row is None else _task(row)
+
+
+async def lineage(connection: AsyncConnection, task_id: str, *, deepest: int = 16) -> tuple[Task, ...]:
+    """The task and its ancestors, the root last; empty when any of them is missing."""
+    found: list[Task] = []
+    wanted: str | None = task_id
+    while wanted is not None:
+        one = await task(connection, wanted)
+        if one is None or len(found) >= deepest:
+            return ()
+        found.append(one)
+        wanted = one.parent
+    return tuple(found)
+
+
+async def tasks_of(connection: AsyncConnection, delegation_ids: Sequence[str]) -> list[Task]:
+    query = select(tasks).where(tasks.c.delegation.in_(delegation_ids)).order_by(tasks.c.id.desc()).limit(500)
+    return [_task(row) for row in await connection.execute(query)]
+
+
+async def unattended_tasks_since(connection: AsyncConnection, delegation_id: str, since: int) -> int:
+    """How many root tasks were opened without the user since then."""
+    query = select(func.count()).where(
+        tasks.c.delegation == delegation_id,
+        tasks.c.parent.is_(None),
+        tasks.c.created_at >= since,
+        tasks.c.evidence == "standing",
+    )
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def add_evidence(tx: AsyncConnection, mac: bytes, *, delegation: str, user: str, expires_at: int) -> None:
+    await tx.execute(insert(evidence).values(mac=mac, delegation=delegation, user=user, expires_at=expires_at))
+
+
+async def use_evidence(tx: AsyncConnection, mac: bytes, *, delegation: str, now: int) -> str | None:
+    """Spend it, once, for its own delegation; the user it stands for, or None."""
+    row = (
+        await tx.execute(
+            update(evidence)
+            .where(
+                evidence.c.mac == mac,
+                evidence.c.delegation == delegation,
+                evidence.c.used_at.is_(None),
+                evidence.c.expires_at > now,
+            )
+            .values(used_at=now)
+            .returning(evidence.c.user)
+        )
+    ).first()
+    return None if row is None else str(row.user)
+
+
+async def spend(tx: AsyncConnection, spends: Sequence[tuple[str, int]]) -> TooMany | None:
+    """Count one call on each line, all or none, in the caller's transaction."""
+    for number, (task_id, line) in enumerate(spends):
+        counted = await tx.execute(
+            update(counters)
+            .where(counters.c.task == task_id, counters.c.line == line, counters.c.spent < counters.c.cap)
+            .values(spent=counters.c.spent + 1)
+        )
+        if counted.rowcount != 1:
+            for done_task, done_line in spends[:number]:
+                await tx.execute(
+                    update(counters)
+                    .where(counters.c.task == done_task, counters.c.line == done_line)
+                    .values(spent=counters.c.spent - 1)
+                )
+            return TooMany("The number of calls that was delegated is used up.", detail=f"{task_id} line {line}")
+    return None
+
+
+async def add_entitlement(
+    tx: AsyncConnection,
+    *,
+    id: str,  # noqa: A002
+    org: str,
+    user: str,
+    connection: str,
+    text: str,
+    by: str,
+    now: int,
+) -> None:
+    await tx.execute(
+        insert(entitlements).values(
+            id=id, org=org, user=user, connection=connection, grant_text=text, created_by=by, created_at=now
+        )
+    )
+
+
+async def entitlements_of(connection: AsyncConnection, user: str, shared: Sequence[str]) -> tuple[Grant, ...]:
+    """What an administrator wrote for this user over shared connections, bound to the connection's id."""
+    if not shared:
+        return ()
+    rows = await connection.execute(
+        select(entitlements.c.connection, entitlements.c.grant_text).where(
+            entitlements.c.user == user, entitlements.c.connection.in_(shared)
+        )
+    )
+    return tuple(replace(parse_grant(row.grant_text), connection=row.connection) for row in rows)

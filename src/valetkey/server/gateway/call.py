@@ -1,0 +1,299 @@
+"""What every door does with a call, top to bottom; a door turns bytes into an `Attempt` and an `Answer` into bytes.
+
+1. verify the credential, 2. canonicalise the target, 3. recognise the operation, 4. resolve the resource,
+5. decide, 6. record (durable before the effect, under the revocation fence), 7. borrow and inject, 8. send what was
+judged, 9. hand back the answer scrubbed, 10. record the outcome.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.clock import Clock
+from valetkey.server.connections.borrow import Borrow, Borrowed
+from valetkey.server.connections.lookup import Lookups
+from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.issue import ENDED
+from valetkey.server.db.group import Stale
+from valetkey.server.delegations import store as delegations
+from valetkey.server.delegations.model import Grant, narrowed
+from valetkey.server.egress import Egress, Url
+from valetkey.server.errors import (
+    ConnectionRequired,
+    Denied,
+    NotAuthenticated,
+    NotFound,
+    TooMany,
+    Unavailable,
+    ValetkeyError,
+)
+from valetkey.server.gateway.answer import Answer, answer
+from valetkey.server.gateway.canonical import Target, canonical
+from valetkey.server.gateway.headers import outgoing, presented_token, refuse_navigation
+from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.streams import Stream
+from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
+from valetkey.server.policy.decide import decide, live, reaching
+from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason
+from valetkey.server.tokens.model import Delegated
+from valetkey.server.tokens.verify import Verifying
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_TRIES = 20
+_REMEMBERED = 8_192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A call as it arrived. `raw_path` is what follows `/p/{integration}`, undecoded; nothing here is trusted."""
+
+    method: str
+    raw_path: bytes
+    query: bytes
+    headers: Headers
+    body: AsyncIterator[bytes] | None
+
+
+class Calls:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        authorities: Authorities,
+        verifying: Verifying,
+        lookups: Lookups,
+        borrow: Borrow,
+        egress: Egress,
+        clock: Clock,
+        catalogue: Mapping[str, Integration],
+        timeout: float,
+    ) -> None:
+        self._journal = journal
+        self._authorities = authorities
+        self._verifying = verifying
+        self._lookups = lookups
+        self._borrow = borrow
+        self._egress = egress
+        self._clock = clock
+        self._catalogue = catalogue
+        self._timeout = timeout
+        self._outcomes: set[asyncio.Task[None]] = set()
+        self._bound: dict[str, tuple[Authority, tuple[Grant, ...]]] = {}
+
+    async def handle(self, attempt: Attempt, door: Prepared, stream: Stream, opened: AsyncExitStack) -> Answer:
+        """Judge one call and carry it out. `opened` closes the upstream's answer; `stream` lets it be cut."""
+        refuse_navigation(attempt.headers)
+        token = await self._verifying.at_gateway(
+            presented_token(attempt.headers, door.positions), door.integration.audience
+        )
+        target = canonical(attempt.method, attempt.raw_path, attempt.query, door.profile)
+        match = door.integration.operations.match(target.method, target.segments)
+        decision_id, authority, connection_id = await self._decided(token, target, match, door, stream)
+        try:
+            facts = authority.connections[connection_id]
+            borrowed = await self._borrow.borrow(facts)
+            headers = [
+                *outgoing(
+                    attempt.headers,
+                    agent=authority.agent.name,
+                    task=authority.task.id,
+                    credential_headers=door.credential_headers,
+                ),
+                (borrowed.header, borrowed.value.reveal().encode()),
+            ]
+            response = await opened.enter_async_context(
+                self._egress.send(
+                    target.method, _address(borrowed, target), headers, attempt.body, timeout=self._timeout
+                )
+            )
+            if response.status == 401:
+                raise ConnectionRequired(
+                    f"{door.integration.title} no longer accepts the connected credential of {facts.account}.",
+                    hint="Connect the account again.",
+                )
+            return answer(
+                response,
+                door,
+                borrowed,
+                base_url=facts.base_url,
+                path=target.path_bytes.decode(),
+                decision_id=decision_id,
+                finished=partial(self._finished, decision_id, authority),
+            )
+        except BaseException as error:
+            why = error.code if isinstance(error, ValetkeyError) else "cut" if stream.was_cut else "interrupted"
+            self._finished(decision_id, authority, status=0, size=0, ended=why)
+            raise
+
+    async def settle(self) -> None:
+        """Wait until every outcome is written; at shutdown."""
+        while self._outcomes:
+            await asyncio.wait(set(self._outcomes))
+
+    async def _decided(
+        self, token: Delegated, target: Target, match: Match | None, door: Prepared, stream: Stream
+    ) -> tuple[str, Authority, str]:
+        """Decide and record, again whenever a revocation came in between. Raises the refusal, itself recorded."""
+        for _ in range(_TRIES):
+            try:
+                authority, seq = await self._authorities.of_task(token.task)
+            except NotFound as error:
+                raise NotAuthenticated(detail=error.detail) from error
+            if authority.agent.id != token.agent or authority.user.org != token.org:
+                raise NotAuthenticated(detail="the token does not belong to its task")
+            stream.nodes = authority.nodes | {token.jti}
+            stream.ends_at = authority.expires_at
+            call, decision = await self._judged(token, target, match, door, authority)
+            try:
+                return await self._recorded(token, target, call, decision, authority, seq), authority, call.connection
+            except Stale:
+                await self._authorities.refresh()
+        raise Unavailable(detail="revocations outran the decision")
+
+    async def _judged(
+        self, token: Delegated, target: Target, match: Match | None, door: Prepared, authority: Authority
+    ) -> tuple[Call, Decision]:
+        now = self._clock.now()
+        integration = door.integration
+        if match is None:
+            return _unknown(integration.name, target), Deny(reason=Reason.UNKNOWN_OPERATION)
+        ref = resource_of(match)
+        call = Call(
+            integration=integration.name,
+            connection="",
+            operation=match.operation,
+            scopes_needed=match.scopes_needed,
+            resource="" if ref is None else ref.name or f"id {ref.id}",
+            actual=None,
+            parameters=match.judged,
+        )
+        ended = live(authority, now) or (
+            Deny(reason=Reason.REVOKED) if self._authorities.is_revoked(token.jti) else None
+        )
+        if ended is not None:
+            return call, ended
+        grants = self._held(token, authority)
+        chosen = reaching(call, grants, self._catalogue, now)
+        if isinstance(chosen, Deny):
+            return call, chosen
+        call = replace(call, connection=chosen)
+        if ref is not None:
+            facts = authority.connections.get(chosen)
+            if facts is None:
+                return call, Deny(reason=Reason.CONNECTION_FOREIGN)
+            actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
+            call = replace(call, actual=actual)
+        return call, decide(call, authority, grants, self._catalogue, self._clock.now())
+
+    def _held(self, token: Delegated, authority: Authority) -> tuple[Grant, ...]:
+        """The token's lines under its task's bindings: a token has names, the task knows the things."""
+        known = self._bound.get(token.jti)
+        if known is not None and known[0] is authority:
+            return known[1]
+        try:
+            grants = narrowed(authority.task.grants, token.grants, self._catalogue)
+        except Denied:
+            grants = ()
+        if len(self._bound) >= _REMEMBERED:
+            self._bound.clear()
+        self._bound[token.jti] = (authority, grants)
+        return grants
+
+    async def _recorded(
+        self, token: Delegated, target: Target, call: Call, decision: Decision, authority: Authority, seq: int
+    ) -> str:
+        members: dict[str, Any] = {
+            "user": authority.user.id,
+            "agent": authority.agent.id,
+            "chain": [a.id for a in authority.agents],
+            "task": authority.task.id,
+            "delegation": authority.delegation.id,
+            "token": token.jti,
+            "integration": call.integration,
+            "method": target.method,
+            "operation": call.operation.id,
+            "resource": call.resource,
+            "parameters": dict(call.parameters),
+            "known_under": seq,
+        }
+        if call.connection:
+            members["connection"] = call.connection
+        if call.actual is not None:
+            members["resource_id"] = call.actual.id
+        org = authority.user.org
+        if isinstance(decision, Allow):
+            spends = [(s.task, s.line) for s in decision.spends]
+            also = partial(_spend, spends) if spends else None
+            try:
+                return await self._journal.record(
+                    Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also), decided_under=seq
+                )
+            except TooMany:
+                decision = Deny(reason=Reason.OUT_OF_CALLS)
+        members["reason"] = decision.reason.value
+        recorded = await self._journal.record(
+            Entry(event=Event.CALL_DENIED, org=org, members=members), decided_under=seq
+        )
+        kind = TooMany if decision.reason is Reason.OUT_OF_CALLS else ENDED.get(decision.reason, Denied)
+        raise kind(decision.words, detail=decision.reason.value, reason=decision.reason.value, decision=recorded)
+
+    def _finished(self, decision_id: str, authority: Authority, *, status: int, size: int, ended: str) -> None:
+        """Record the outcome without holding up the answer; what cannot be written shows as unknown."""
+        entry = Entry(
+            event=Event.CALL_FINISHED,
+            org=authority.user.org,
+            members={"decision": decision_id, "status": status, "bytes": size, "ended": ended},
+            refers=decision_id,
+        )
+        task = asyncio.create_task(self._outcome(entry))
+        self._outcomes.add(task)
+        task.add_done_callback(self._outcomes.discard)
+
+    async def _outcome(self, entry: Entry) -> None:
+        try:
+            await self._journal.record(entry)
+        except ValetkeyError:
+            return  # the decision stays open and is closed as unknown when the writer starts again
+
+
+async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:
+    return await delegations.spend(tx, spends)
+
+
+def _address(borrowed: Borrowed, target: Target) -> Url:
+    base = borrowed.base
+    return Url(scheme=base.scheme, host=base.host, port=base.port, target=base.target + target.target_bytes)
+
+
+def _unknown(integration: str, target: Target) -> Call:
+    """A call no operation matches; its path may hold anything, so only a digest is kept."""
+    digest = hashlib.sha256(target.path_bytes).hexdigest()
+    operation = Operation(
+        id="unknown",
+        method=target.method,
+        template="",
+        category="",
+        access="write",
+        scope="",
+        resource_kind="account",
+    )
+    return Call(
+        integration=integration,
+        connection="",
+        operation=operation,
+        scopes_needed=frozenset(),
+        resource="",
+        actual=None,
+        parameters={"path_sha256": digest},
+    )

@@ -1,0 +1,73 @@
+"""The calls under way on this node, so that a revocation can cut them.
+
+A call is entered before its decision is recorded and left when its last byte is sent. It ends at the earliest end of
+task, delegation and connection as if revoked. Knows ids and a clock only.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from valetkey.server.clock import Clock
+from valetkey.server.revocation.hops import HopReport, Outcome
+
+SWEEP_SECONDS = 0.25
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """One call under way."""
+
+    task: "asyncio.Task[object]"
+    nodes: frozenset[str] = frozenset()
+    ends_at: float = float("inf")  # seconds since the epoch
+    was_cut: bool = False
+
+
+class Streams:
+    """One per process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open: set[Stream] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextmanager
+    def enter(self) -> Iterator[Stream]:
+        """Enter the current asyncio task; the caller fills in nodes and end once they are known."""
+        task = asyncio.current_task()
+        assert task is not None
+        stream = Stream(task=task)
+        self._open.add(stream)
+        try:
+            yield stream
+        finally:
+            self._open.discard(stream)
+
+    async def stop(self, nodes: frozenset[str]) -> HopReport:
+        """Cut every call under one of these nodes; the hop of a revocation."""
+        cut = self._cut(lambda s: bool(s.nodes & nodes))
+        return HopReport(hop="open calls", outcome=Outcome.DONE, detail=f"{cut} cut on this node.")
+
+    def sweep(self) -> int:
+        """Cut what has reached its end; return how many."""
+        now = self._clock.now()
+        return self._cut(lambda s: now >= s.ends_at)
+
+    async def watch(self) -> None:
+        """Sweep for as long as the server runs."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep()
+
+    def _cut(self, applies: Callable[[Stream], bool]) -> int:
+        count = 0
+        for stream in list(self._open):
+            if not stream.was_cut and applies(stream):
+                stream.was_cut = True
+                stream.task.cancel()
+                count += 1
+        return count

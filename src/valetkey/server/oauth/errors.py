@@ -1,0 +1,49 @@
+"""Refusals in the shape of RFC 6749 section 5.2, with the exact codes RFC 8693 and RFC 8707 name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from valetkey.server import errors
+from valetkey.server.errors import ValetkeyError
+
+_BY_REASON: Mapping[str, str] = {
+    "unknown_target": "invalid_target",
+    "not_delegated_target": "invalid_target",
+    "not_delegated": "invalid_scope",
+    "above_ceiling": "invalid_scope",
+    "not_entitled": "invalid_scope",
+    "unsupported_grant_type": "unsupported_grant_type",
+    "unauthorized_client": "unauthorized_client",
+    "authorization_details": "invalid_authorization_details",
+    "scope": "invalid_scope",
+    "target": "invalid_target",
+}
+
+
+def oauth_error(error: Exception, *, tried_basic: bool) -> tuple[int, list[tuple[bytes, bytes]], dict[str, Any]]:
+    """Status, extra headers and body. A bug says `server_error` and nothing of itself."""
+    headers: list[tuple[bytes, bytes]] = []
+    if not isinstance(error, ValetkeyError):
+        return 500, headers, {"error": "server_error", "error_description": "Something went wrong here."}
+    reason = str(error.members.get("reason", ""))
+    status = 400
+    match error:
+        case errors.NotAuthenticated():
+            code, status = "invalid_client", 401
+            if tried_basic:
+                headers.append((b"www-authenticate", b'Basic realm="valetkey"'))
+        case errors.Unavailable():
+            code, status = "temporarily_unavailable", 503
+            headers.append((b"retry-after", b"2"))
+        case errors.TooMany():
+            code, status = "temporarily_unavailable", 429
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        case _:
+            code = _BY_REASON.get(reason, "invalid_request")
+    body = {"error": code, "error_description": _ascii(f"{error.public} {error.next_step}")}
+    return status, headers, body
+
+
+def _ascii(text: str) -> str:
+    """Only the characters RFC 6749 allows in a description."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" if c in '"\\' else "?" for c in text)

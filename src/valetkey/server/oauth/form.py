@@ -1,0 +1,108 @@
+"""Reading a token request: form-encoded, bounded, no parameter twice, exactly one way of client authentication.
+
+RFC 6749 sections 2.3, 3.2; RFC 6750 section 5: nothing is read from the query.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote_plus
+
+from valetkey.server.errors import InvalidRequest, NotAuthenticated
+from valetkey.server.secret import Secret
+
+LARGEST_FORM = 64 * 1024
+_MOST_PARAMETERS = 64
+_REPEATABLE = frozenset({"resource", "audience"})  # RFC 8693 section 2.1, RFC 8707 section 2
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The parameters. Empty values count as absent (RFC 6749 section 3.2)."""
+
+    single: Mapping[str, str]
+    repeated: Mapping[str, tuple[str, ...]]
+
+    def get(self, name: str) -> str | None:
+        """A parameter, if it was sent."""
+        return self.single.get(name)
+
+    def must(self, name: str) -> str:
+        """A required parameter. Raises `InvalidRequest` naming it."""
+        value = self.single.get(name)
+        if value is None:
+            raise InvalidRequest(f"The parameter {name} is missing.")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProof:
+    """How the client authenticates: a secret, or a signed assertion."""
+
+    client_id: str | None
+    secret: Secret | None = None
+    assertion: str | None = None
+    was_basic: bool = False
+
+
+def parse_form(content_type: str, body: bytes) -> Form:
+    """Parse the body. Raises `InvalidRequest` for another type, malformed text, or a repeated parameter."""
+    if content_type.split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            max_num_fields=_MOST_PARAMETERS,
+            errors="strict",
+        )
+    except ValueError as error:
+        raise InvalidRequest("The form cannot be read.", detail=str(error)) from error
+    single: dict[str, str] = {}
+    repeated: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        if "\x00" in value:
+            raise InvalidRequest(f"The parameter {name[:40]} holds a NUL.")
+        if name in _REPEATABLE:
+            repeated[name] = (*repeated.get(name, ()), value)
+        elif name in single:
+            raise InvalidRequest(f"The parameter {name[:40]} occurs twice.")
+        elif value:
+            single[name] = value
+    return Form(single, {name: tuple(v for v in values if v) for name, values in repeated.items()})
+
+
+def client_proof(headers: Sequence[tuple[bytes, bytes]], form: Form, assertion_type: str) -> ClientProof:
+    """The one way the client authenticates. Two ways at once are `InvalidRequest`; none is `NotAuthenticated`."""
+    basic = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
+    ways = [bool(basic), form.get("client_secret") is not None, form.get("client_assertion") is not None]
+    if sum(ways) > 1 or len(basic) > 1:
+        raise InvalidRequest("The client authenticates in more than one way.")
+    if basic:
+        client_id, secret = _basic(basic[0])
+        if form.get("client_id") not in (None, client_id):
+            raise InvalidRequest("The client_id differs between header and body.")
+        return ClientProof(client_id, secret=Secret(secret), was_basic=True)
+    if (assertion := form.get("client_assertion")) is not None:
+        if form.get("client_assertion_type") != assertion_type:
+            raise InvalidRequest("The client_assertion_type is missing or not one this server knows.")
+        return ClientProof(form.get("client_id"), assertion=assertion)
+    if (posted := form.get("client_secret")) is not None:
+        return ClientProof(form.must("client_id"), secret=Secret(posted))
+    raise NotAuthenticated("The client did not authenticate.")
+
+
+def _basic(value: str) -> tuple[str, str]:
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() != "basic":
+        raise NotAuthenticated("The client authenticates by Basic, client_secret, or client_assertion.")
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InvalidRequest("The Basic credential cannot be read.") from error
+    client_id, colon, secret = text.partition(":")
+    if not colon:
+        raise InvalidRequest("The Basic credential cannot be read.")
+    return unquote_plus(client_id), unquote_plus(secret)

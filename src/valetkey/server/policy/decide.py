@@ -1,0 +1,143 @@
+"""The decision core: pure, total, fail closed. Deny beats Allow; silence denies; an error in evaluation is Deny.
+
+allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation ∩ what the user may delegate ∩ every task
+          ∩ the token ∩ what the connection can do ∩ this call
+
+`live` is asked when a credential is issued and again on every call, by the same function.
+"""
+
+from collections.abc import Sequence
+
+from valetkey.server.delegations.model import Catalogue, Fit, Grant
+from valetkey.server.integrations.model import Integration
+from valetkey.server.policy.model import Allow, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
+from valetkey.server.principals.model import Status
+
+
+def live(authority: Authority, now: float) -> Deny | None:
+    """Whether anything that bounds the task has ended."""
+    if authority.stopped:
+        return Deny(reason=Reason.REVOKED)
+    if authority.user.status is not Status.ACTIVE:
+        return Deny(reason=Reason.USER_SUSPENDED)
+    if any(agent.status is not Status.ACTIVE for agent in authority.agents):
+        return Deny(reason=Reason.AGENT_SUSPENDED)
+    if not authority.delegation.is_live(now):
+        return Deny(reason=Reason.DELEGATION_EXPIRED)
+    if not authority.tasks or not all(task.is_live(now) for task in authority.tasks):
+        return Deny(reason=Reason.TASK_EXPIRED)
+    return None
+
+
+def usable(authority: Authority, connection_id: str) -> ConnectionFacts | Deny:
+    """The connection, if this user may act through it at all."""
+    connection = authority.connections.get(connection_id)
+    if connection is None:
+        return Deny(reason=Reason.CONNECTION_FOREIGN)
+    if connection.org != authority.user.org or connection.owner not in (None, authority.user.id):
+        return Deny(reason=Reason.CONNECTION_FOREIGN)
+    return connection
+
+
+def reaching(call: Call, grants: Sequence[Grant], catalogue: Catalogue, now: float) -> str | Deny:
+    """The one connection through which a grant reaches the operation, before its resource is known."""
+    integration = catalogue[call.integration]
+    found = {g.connection for g in grants if _reaches(g, call, integration, now, bound=False)}
+    if not found:
+        return _refusal(grants, call, integration, now)
+    if len(found) > 1:
+        return Deny(reason=Reason.AMBIGUOUS_CONNECTION)
+    return found.pop()
+
+
+def decide(
+    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+) -> Decision:
+    """Judge one call. Every level of the chain must allow it by itself; nothing is inferred from another level."""
+    try:
+        return _decide(call, authority, token_grants, catalogue, now)
+    except Exception as error:
+        return Deny(reason=Reason.ERROR, detail=type(error).__name__)
+
+
+def _decide(
+    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+) -> Decision:
+    ended = live(authority, now)
+    if ended is not None:
+        return ended
+    integration = catalogue[call.integration]
+    connection = usable(authority, call.connection)
+    if isinstance(connection, Deny):
+        return connection
+    if connection.integration != call.integration:
+        return Deny(reason=Reason.CONNECTION_FOREIGN)
+    if not _powerful(connection, call, integration):
+        return Deny(reason=Reason.CONNECTION_POWER)
+    for ceiling in authority.ceilings:
+        if _line(ceiling, call, integration, now, bound=False) is None:
+            return Deny(reason=Reason.ABOVE_CEILING)
+    if len(authority.ceilings) != len(authority.agents):
+        return Deny(reason=Reason.ERROR, detail="a ceiling is missing")
+    if connection.owner is None and _line(authority.entitlements, call, integration, now) is None:
+        return Deny(reason=Reason.NOT_ENTITLED)
+    for level in (authority.delegation.grants, token_grants):
+        if _line(level, call, integration, now) is None:
+            return _refusal(level, call, integration, now)
+    spends = []
+    for task in authority.tasks:
+        line = _line(task.grants, call, integration, now)
+        if line is None:
+            return _refusal(task.grants, call, integration, now)
+        if task.grants[line].max_calls is not None:
+            spends.append(Spend(task=task.id, line=line))
+    return Allow(spends=tuple(spends))
+
+
+def _line(
+    grants: Sequence[Grant], call: Call, integration: Integration, now: float, *, bound: bool = True
+) -> int | None:
+    """The first line that allows the call: its operation, every guard scope, its resource."""
+    for number, grant in enumerate(grants):
+        if _reaches(grant, call, integration, now, bound=bound) and _fit(grant, call) is Fit.YES:
+            return number
+    return None
+
+
+def _reaches(grant: Grant, call: Call, integration: Integration, now: float, *, bound: bool = True) -> bool:
+    if grant.integration != call.integration or (bound and grant.connection != call.connection):
+        return False
+    if grant.not_after is not None and now >= grant.not_after:
+        return False
+    if not any(integration.contains(scope, call.operation.id) for scope in grant.scopes):
+        return False
+    return all(any(integration.includes(held, needed) for held in grant.scopes) for needed in call.scopes_needed)
+
+
+def _fit(grant: Grant, call: Call) -> Fit:
+    if call.actual is None:
+        # Without a resource in the request only a grant on everything can cover it.
+        return Fit.YES if any(r.name == "*" for r in grant.resources) else Fit.NO
+    fits = {resource.fit(call.actual) for resource in grant.resources}
+    if Fit.YES in fits:
+        return Fit.YES
+    return Fit.CHANGED if Fit.CHANGED in fits else Fit.NO
+
+
+def _refusal(grants: Sequence[Grant], call: Call, integration: Integration, now: float) -> Deny:
+    reaching = [g for g in grants if _reaches(g, call, integration, now)]
+    if any(_fit(g, call) is Fit.CHANGED for g in reaching):
+        return Deny(reason=Reason.RESOURCE_CHANGED, detail=f"{call.resource} must be confirmed again.")
+    if reaching:
+        return Deny(reason=Reason.NOT_DELEGATED, detail=f"{call.resource} is not among the delegated resources.")
+    held = sorted({scope for g in grants if g.integration == call.integration for scope in g.scopes})
+    return Deny(
+        reason=Reason.NOT_DELEGATED,
+        detail=f"{call.operation.id} is a {call.operation.access}; delegated: {', '.join(held) or 'nothing'}.",
+    )
+
+
+def _powerful(connection: ConnectionFacts, call: Call, integration: Integration) -> bool:
+    if "*" in connection.powers:
+        return True
+    return any(integration.contains(scope, call.operation.id) for scope in connection.powers)

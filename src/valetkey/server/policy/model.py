@@ -1,0 +1,139 @@
+"""Call, Authority, Decision, Reason: what a decision is made of. Frozen data; no clock, no store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from valetkey.server.delegations.model import Delegation, Grant, Task
+from valetkey.server.integrations.model import Operation, ResourceFacts
+from valetkey.server.principals.model import Agent, User
+
+
+class Reason(StrEnum):
+    """The closed list of why. The value is the stable code; `WORDS` says it to a person."""
+
+    ALLOWED = "allowed"
+    ERROR = "evaluation_failed"
+    USER_SUSPENDED = "user_suspended"
+    AGENT_SUSPENDED = "agent_suspended"
+    REVOKED = "revoked"
+    TASK_EXPIRED = "task_expired"
+    DELEGATION_EXPIRED = "delegation_expired"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, not a secret
+    UNKNOWN_OPERATION = "unknown_operation"
+    NOT_DELEGATED = "not_delegated"
+    ABOVE_CEILING = "above_ceiling"
+    NOT_ENTITLED = "not_entitled"
+    CONNECTION_POWER = "connection_power"
+    CONNECTION_FOREIGN = "connection_foreign"
+    AMBIGUOUS_CONNECTION = "ambiguous_connection"
+    RESOURCE_CHANGED = "resource_changed"
+    OUT_OF_CALLS = "out_of_calls"
+    LIFETIME = "lifetime"
+
+
+WORDS: Mapping[Reason, str] = {
+    Reason.ALLOWED: "Allowed.",
+    Reason.ERROR: "The decision could not be evaluated, so the answer is no.",
+    Reason.USER_SUSPENDED: "The user is suspended.",
+    Reason.AGENT_SUSPENDED: "The agent, or an agent it acts for, is suspended.",
+    Reason.REVOKED: "This was revoked.",
+    Reason.TASK_EXPIRED: "The task has ended.",
+    Reason.DELEGATION_EXPIRED: "The delegation has ended.",
+    Reason.TOKEN_EXPIRED: "The credential has expired.",
+    Reason.UNKNOWN_OPERATION: "This operation is not one the integration knows.",
+    Reason.NOT_DELEGATED: "This was never delegated.",
+    Reason.ABOVE_CEILING: "This is above the ceiling an administrator set for the agent.",
+    Reason.NOT_ENTITLED: "The user is not entitled to this through the shared connection.",
+    Reason.CONNECTION_POWER: "The connected account cannot do this.",
+    Reason.CONNECTION_FOREIGN: "The connection is not one this user may act through.",
+    Reason.AMBIGUOUS_CONNECTION: "Several connections could serve this call; the credential must name one.",
+    Reason.RESOURCE_CHANGED: "Another resource now stands behind this name, or it has a new owner.",
+    Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
+    Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFacts:
+    """What the decision needs to know of a connection. `powers` holds scopes, or `*` where the API does not tell."""
+
+    id: str
+    org: str
+    owner: str | None  # None: shared by the organization
+    integration: str
+    name: str
+    account: str
+    base_url: str
+    powers: frozenset[str]
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """Everything that bounds one task, as known at change number `seq`."""
+
+    seq: int
+    user: User
+    agents: tuple[Agent, ...]  # the acting one first, then those it acts for
+    delegation: Delegation
+    tasks: tuple[Task, ...]  # the acting one first, the root last
+    connections: Mapping[str, ConnectionFacts]
+    entitlements: tuple[Grant, ...]  # the user's, over shared connections
+    ceilings: tuple[tuple[Grant, ...], ...]  # one per agent in `agents`
+    stopped: frozenset[str] = field(default_factory=frozenset)  # revoked nodes among `nodes`
+    nodes: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def task(self) -> Task:
+        return self.tasks[0]
+
+    @property
+    def agent(self) -> Agent:
+        return self.agents[0]
+
+    @property
+    def expires_at(self) -> int:
+        """The earliest end of any of its parts."""
+        return min(self.delegation.expires_at, *(t.expires_at for t in self.tasks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One attempted action, normalised. `actual` is None until resolved, or when the operation names no resource."""
+
+    integration: str
+    connection: str
+    operation: Operation
+    scopes_needed: frozenset[str]  # guards the operation's parameters add, on top of the operation itself
+    resource: str
+    actual: ResourceFacts | None
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """One call to be counted against a task's grant line with a limit."""
+
+    task: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    spends: tuple[Spend, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deny:
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def words(self) -> str:
+        """The reason as a sentence for people."""
+        return WORDS[self.reason] + (f" {self.detail}" if self.detail else "")
+
+
+Decision = Allow | Deny
+"""`Ask` joins with approvals; until then a decision is one of two."""

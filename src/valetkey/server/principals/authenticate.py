@@ -1,0 +1,164 @@
+"""Proving who calls: handles by their MAC, agents also by a signed assertion. Says who, never what they may do.
+
+One sentence for every failure. Agents seen lately are remembered until anything about them changes.
+"""
+
+import base64
+
+import msgspec
+
+from valetkey.server.clock import Clock
+from valetkey.server.db.engine import Database
+from valetkey.server.errors import NotAuthenticated
+from valetkey.server.ids import is_handle, is_id
+from valetkey.server.principals import store
+from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
+from valetkey.server.revocation import store as revocation
+from valetkey.server.secret import Secret
+from valetkey.server.vault.mac import Mac
+from valetkey.verify import jws
+from valetkey.verify.errors import InvalidKey, InvalidToken
+from valetkey.verify.json import MalformedJson, parse_object
+from valetkey.verify.keys import parse_jwks
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+LONGEST_ASSERTION_SECONDS = 300
+_ASSERTION_HEADERS = (frozenset({"alg", "kid", "typ"}), frozenset({"alg", "kid"}))
+_REMEMBERED = 4_096
+
+
+class Authenticate:
+    """One per process."""
+
+    def __init__(self, database: Database, mac: Mac, clock: Clock, issuer: str) -> None:
+        self._database = database
+        self._mac = mac
+        self._clock = clock
+        self._issuer = issuer
+        self._agents: dict[bytes, Agent] = {}
+
+    def forget(self, nodes: frozenset[str]) -> None:
+        """Something about these changed: look them up again."""
+        if self._agents:
+            self._agents = {mac: a for mac, a in self._agents.items() if not nodes & {a.id, a.owner, a.org}}
+
+    async def client(self, client_id: str, secret: Secret) -> Agent | ServiceAccount:
+        """The agent or service account whose secret this is. Raises `NotAuthenticated`."""
+        text = secret.reveal()
+        if is_handle(text, "ag"):
+            return await self._agent(client_id, self._mac.mac("agent-secret", "ag", secret))
+        if is_handle(text, "sa"):
+            return await self._service_account(client_id, self._mac.mac("service-account-secret", "sa", secret))
+        raise NotAuthenticated(detail="not a client secret")
+
+    async def user(self, credential: Secret) -> tuple[User, str]:
+        """The user of a CLI credential, and the credential's id."""
+        if not is_handle(credential.reveal(), "cl"):
+            raise NotAuthenticated(detail="not a CLI credential")
+        mac = self._mac.mac("user-credential", "cl", credential)
+        async with self._database.read() as db:
+            found = await store.user_credential(db, mac, now=int(self._clock.now()))
+            if found is None:
+                raise NotAuthenticated(detail="unknown CLI credential")
+            user = await store.user(db, found[1])
+            if user is None or await revocation.among(db, {found[0], user.id, user.org}):
+                raise NotAuthenticated(detail="revoked")
+        _check_active(user.status)
+        return user, found[0]
+
+    async def asserted(self, assertion: str, client_id: str | None) -> Agent:
+        """The agent that signed a client assertion (RFC 7523): our issuer its only audience, its jti used once."""
+        claims_of = _unverified_subject(assertion)
+        if not is_id(claims_of, "agt") or client_id not in (None, claims_of):
+            raise NotAuthenticated(detail="assertion names another client")
+        async with self._database.read() as db:
+            agent = await store.agent(db, claims_of)
+            stored = await store.agent_jwks(db, claims_of)
+            ended = agent is None or await revocation.among(db, {agent.id, agent.owner, agent.org})
+        if agent is None or stored is None or ended:
+            raise NotAuthenticated(detail="no such client, or it has no key")
+        _check_active(agent.status)
+        claims = self._verified(assertion, stored)
+        if claims.get("iss") != agent.id or claims.get("sub") != agent.id:
+            raise NotAuthenticated(detail="iss and sub must be the client")
+        jti, expires_at = claims.get("jti"), claims["exp"]
+        if not isinstance(jti, str) or not 8 <= len(jti) <= 40 or not isinstance(expires_at, int):
+            raise NotAuthenticated(detail="jti is missing or too long")
+        async with self._database.write() as tx:
+            now = int(self._clock.now())
+            if not await store.use_assertion(tx, agent.id, jti, now=now, expires_at=expires_at + 60):
+                raise NotAuthenticated(detail="assertion used before")
+        return agent
+
+    async def _agent(self, client_id: str, mac: bytes) -> Agent:
+        agent = self._agents.get(mac)
+        if agent is None:
+            async with self._database.read() as db:
+                agent = await store.agent_by_secret(db, mac)
+                if agent is None or await revocation.among(db, {agent.id, agent.owner, agent.org}):
+                    raise NotAuthenticated(detail="unknown or revoked agent")
+            if len(self._agents) >= _REMEMBERED:
+                self._agents.clear()
+            self._agents[mac] = agent
+        if client_id not in (agent.id, agent.name):
+            raise NotAuthenticated(detail="the secret is another client's")
+        _check_active(agent.status)
+        return agent
+
+    async def _service_account(self, client_id: str, mac: bytes) -> ServiceAccount:
+        async with self._database.read() as db:
+            account = await store.service_account_by_secret(db, mac)
+            if account is None or await revocation.among(db, {account.id, account.org}):
+                raise NotAuthenticated(detail="unknown or revoked service account")
+        if client_id not in (account.id, account.name):
+            raise NotAuthenticated(detail="the secret is another client's")
+        _check_active(account.status)
+        return account
+
+    def _verified(self, assertion: str, stored: str) -> dict[str, object]:
+        try:
+            keys = parse_jwks(stored.encode())
+            for members in _ASSERTION_HEADERS:
+                try:
+                    _, payload = jws.verified_payload(assertion, keys=keys, typ=None, members=members)
+                    break
+                except InvalidToken as error:
+                    failure = error
+            else:
+                raise failure
+            claims = parse_object(payload)
+            jws.check_claims(
+                _with_expiry(claims),
+                issuer=str(claims.get("iss")),
+                audience=self._issuer,
+                now=self._clock.now(),
+                leeway=10,
+                max_lifetime=LONGEST_ASSERTION_SECONDS,
+            )
+        except (InvalidToken, InvalidKey, MalformedJson, ValueError) as error:
+            raise NotAuthenticated(detail=f"assertion: {error}") from error
+        return claims
+
+
+def _with_expiry(claims: dict[str, object]) -> dict[str, object]:
+    if type(claims.get("exp")) is not int:
+        raise ValueError("exp is missing or not an integer")
+    return claims
+
+
+def _unverified_subject(assertion: str) -> str:
+    """Which client an assertion claims to be from; only to find the key that proves it."""
+    try:
+        payload = assertion.split(".")[1]
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        subject = claims["sub"]
+    except Exception as error:
+        raise NotAuthenticated(detail="assertion cannot be read") from error
+    if not isinstance(subject, str):
+        raise NotAuthenticated(detail="assertion has no subject")
+    return subject
+
+
+def _check_active(status: Status) -> None:
+    if status is not Status.ACTIVE:
+        raise NotAuthenticated(detail="suspended")

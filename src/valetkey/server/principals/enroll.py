@@ -1,0 +1,235 @@
+"""How principals come to be: the first administrator by a one-time code, everyone else by somebody who may.
+
+No default password, no open door: the bootstrap code is printed once, lives ten minutes, works once, and only while
+there is no organization. Every verb here writes its record in the same transaction.
+"""
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated
+from valetkey.server.ids import is_handle, new_handle, new_id
+from valetkey.server.principals import store
+from valetkey.server.principals.model import (
+    MANAGEMENT_SCOPES,
+    Agent,
+    Organization,
+    Role,
+    ServiceAccount,
+    Status,
+    User,
+    checked_email,
+    checked_name,
+)
+from valetkey.server.secret import Secret
+from valetkey.server.vault.mac import Mac
+from valetkey.verify.errors import InvalidKey
+from valetkey.verify.keys import parse_jwks
+
+CODE_SECONDS = 600
+INVITATION_SECONDS = 7 * 86_400
+CREDENTIAL_SECONDS = 30 * 86_400
+
+
+class Enroll:
+    """One per process."""
+
+    def __init__(self, journal: Journal, mac: Mac, clock: Clock, default_ceiling: tuple[str, ...]) -> None:
+        self._journal = journal
+        self._mac = mac
+        self._clock = clock
+        self._default_ceiling = default_ceiling
+
+    async def bootstrap_code(self) -> Secret | None:
+        """A fresh one-time code for the first administrator, replacing any earlier one; None once there is one."""
+        code = new_handle("bs")
+        async with self._journal.change() as change:
+            if await store.has_organization(change.tx):
+                return None
+            await store.drop_invitations(change.tx, kind="bootstrap")
+            await store.add_invitation(
+                change.tx,
+                self._mac.mac("invitation", "bs", code),
+                kind="bootstrap",
+                user=None,
+                expires_at=int(self._clock.now()) + CODE_SECONDS,
+            )
+            change.record(Event.BOOTSTRAP_OFFERED, "")
+        return code
+
+    async def log_in(self, code: Secret, *, email: str, organization: str) -> tuple[User, Secret]:
+        """Spend a bootstrap code or an invitation; return the user and a CLI credential, shown once."""
+        now = int(self._clock.now())
+        text = code.reveal()
+        async with self._journal.change() as change:
+            if is_handle(text, "bs"):
+                mac = self._mac.mac("invitation", "bs", code)
+                used, _ = await store.use_invitation(change.tx, mac, kind="bootstrap", now=now)
+                if not used or await store.has_organization(change.tx):
+                    raise NotAuthenticated("This code is not valid, was used, or has expired.")
+                org = Organization(
+                    id=new_id("org"), name=organization.strip()[:80] or "main", default_ceiling=self._default_ceiling
+                )
+                await store.add_organization(change.tx, org, now=now)
+                user = User(
+                    id=new_id("usr"),
+                    org=org.id,
+                    email=checked_email(email),
+                    role=Role.ADMINISTRATOR,
+                    status=Status.ACTIVE,
+                )
+                await store.add_user(change.tx, user, now=now)
+                change.record(Event.BOOTSTRAP_USED, org.id, user=user.id)
+                change.record(Event.ORGANIZATION_CREATED, org.id, by=user.id)
+                change.record(Event.USER_CREATED, org.id, user=user.id, by=user.id, role=user.role.value)
+            elif is_handle(text, "in"):
+                mac = self._mac.mac("invitation", "in", code)
+                used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
+                found = await store.user(change.tx, invited) if used and invited is not None else None
+                if found is None or found.status is not Status.ACTIVE:
+                    raise NotAuthenticated("This code is not valid, was used, or has expired.")
+                user = found
+            else:
+                raise NotAuthenticated("This code is not valid, was used, or has expired.")
+            credential = new_handle("cl")
+            credential_id = new_id("tok")
+            await store.add_user_credential(
+                change.tx,
+                self._mac.mac("user-credential", "cl", credential),
+                id=credential_id,
+                user=user,
+                now=now,
+                expires_at=now + CREDENTIAL_SECONDS,
+            )
+            change.record(Event.LOGIN_SUCCEEDED, user.org, user=user.id, credential=credential_id)
+        return user, credential
+
+    async def invite(self, email: str, role: Role, *, by: User) -> tuple[User, Secret]:
+        """Create a user and a one-time code for them to log in with."""
+        _only_administrators(by)
+        now = int(self._clock.now())
+        user = User(id=new_id("usr"), org=by.org, email=checked_email(email), role=role, status=Status.ACTIVE)
+        code = new_handle("in")
+        async with self._journal.change() as change:
+            await store.add_user(change.tx, user, now=now)
+            await store.add_invitation(
+                change.tx,
+                self._mac.mac("invitation", "in", code),
+                kind="invitation",
+                user=user.id,
+                expires_at=now + INVITATION_SECONDS,
+            )
+            change.record(Event.USER_CREATED, by.org, user=user.id, by=by.id, role=role.value)
+        return user, code
+
+    async def agent(
+        self, name: str, *, by: User, ceiling: tuple[str, ...], jwks: str | None
+    ) -> tuple[Agent, Secret | None]:
+        """Register an agent owned by `by`: a secret, shown once, or public keys of its own."""
+        if jwks is not None:
+            _check_jwks(jwks)
+        agent = Agent(
+            id=new_id("agt"), org=by.org, name=checked_name(name), owner=by.id, status=Status.ACTIVE, ceiling=ceiling
+        )
+        now = int(self._clock.now())
+        secret = new_handle("ag") if jwks is None else None
+        async with self._journal.change() as change:
+            await store.add_agent(change.tx, agent, now=now, jwks=jwks)
+            if secret is not None:
+                mac = self._mac.mac("agent-secret", "ag", secret)
+                await store.replace_agent_secret(change.tx, agent.id, mac, now=now)
+            change.record(
+                Event.AGENT_CREATED, by.org, agent=agent.id, name=agent.name, by=by.id, ceiling=list(agent.ceiling)
+            )
+        return agent, secret
+
+    async def rotate_agent(self, agent: Agent, *, by: User) -> Secret:
+        """Replace the agent's secret; the old one stops working at once."""
+        secret = new_handle("ag")
+        async with self._journal.change() as change:
+            mac = self._mac.mac("agent-secret", "ag", secret)
+            await store.replace_agent_secret(change.tx, agent.id, mac, now=int(self._clock.now()))
+            await change.touches(agent.id)
+            change.record(Event.AGENT_ROTATED, agent.org, agent=agent.id, by=by.id)
+        return secret
+
+    async def set_agent_status(self, agent: Agent, status: Status, *, by: str) -> None:
+        """Suspend or activate."""
+        async with self._journal.change() as change:
+            await store.set_agent_status(change.tx, agent.id, status)
+            await change.touches(agent.id)
+            event = Event.AGENT_SUSPENDED if status is Status.SUSPENDED else Event.AGENT_RESUMED
+            change.record(event, agent.org, agent=agent.id, by=by)
+
+    async def set_agent_ceiling(self, agent: Agent, ceiling: tuple[str, ...], *, by: User) -> None:
+        """Replace the ceiling; whether it may be raised is decided by the caller."""
+        async with self._journal.change() as change:
+            await store.set_agent_ceiling(change.tx, agent.id, ceiling)
+            await change.touches(agent.id)
+            change.record(Event.AGENT_CEILING_CHANGED, agent.org, agent=agent.id, by=by.id, ceiling=list(ceiling))
+
+    async def set_user_status(self, user: User, status: Status, *, by: User) -> None:
+        """Suspend or activate a user; an administrator cannot suspend themselves."""
+        _only_administrators(by)
+        if user.id == by.id:
+            raise Conflict("You cannot suspend yourself.")
+        async with self._journal.change() as change:
+            await store.set_user_status(change.tx, user.id, status)
+            await change.touches(user.id)
+            event = Event.USER_SUSPENDED if status is Status.SUSPENDED else Event.USER_RESUMED
+            change.record(event, user.org, user=user.id, by=by.id)
+
+    async def service_account(self, name: str, scopes: frozenset[str], *, by: User) -> tuple[ServiceAccount, Secret]:
+        """Provision a program that manages; its scopes come from a closed list and open no upstream."""
+        _only_administrators(by)
+        if not scopes or not scopes <= MANAGEMENT_SCOPES:
+            raise InvalidRequest(
+                "A service account needs scopes from the management list.",
+                hint=f"Choose among {', '.join(sorted(MANAGEMENT_SCOPES))}.",
+            )
+        account = ServiceAccount(
+            id=new_id("svc"), org=by.org, name=checked_name(name), status=Status.ACTIVE, scopes=scopes
+        )
+        secret = new_handle("sa")
+        now = int(self._clock.now())
+        async with self._journal.change() as change:
+            await store.add_service_account(change.tx, account, now=now)
+            mac = self._mac.mac("service-account-secret", "sa", secret)
+            await store.replace_service_account_secret(change.tx, account.id, mac, now=now)
+            change.record(
+                Event.SERVICE_ACCOUNT_CREATED, by.org, service_account=account.id, by=by.id, scopes=sorted(scopes)
+            )
+        return account, secret
+
+    async def rotate_service_account(self, account: ServiceAccount, *, by: User) -> Secret:
+        """Replace its secret; the old one stops working at once."""
+        _only_administrators(by)
+        secret = new_handle("sa")
+        async with self._journal.change() as change:
+            mac = self._mac.mac("service-account-secret", "sa", secret)
+            await store.replace_service_account_secret(change.tx, account.id, mac, now=int(self._clock.now()))
+            change.record(Event.SERVICE_ACCOUNT_ROTATED, account.org, service_account=account.id, by=by.id)
+        return secret
+
+    async def set_service_account_status(self, account: ServiceAccount, status: Status, *, by: User) -> None:
+        """Suspend or activate."""
+        _only_administrators(by)
+        async with self._journal.change() as change:
+            await store.set_service_account_status(change.tx, account.id, status)
+            await change.touches(account.id)
+            suspended = status is Status.SUSPENDED
+            event = Event.SERVICE_ACCOUNT_SUSPENDED if suspended else Event.SERVICE_ACCOUNT_RESUMED
+            change.record(event, account.org, service_account=account.id, by=by.id)
+
+
+def _only_administrators(user: User) -> None:
+    if not user.is_administrator:
+        raise Denied("Only an administrator can do this.", reason="not_administrator")
+
+
+def _check_jwks(jwks: str) -> None:
+    try:
+        if not parse_jwks(jwks.encode()):
+            raise InvalidRequest("The key set holds no key this server knows.")
+    except InvalidKey as error:
+        raise InvalidRequest(f"The key set is not usable: {error}.") from error

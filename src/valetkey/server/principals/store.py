@@ -1,0 +1,290 @@
+"""The only SQL of principals: organizations, users, agents, service accounts, and the MACs of their handles."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.db.schema import (
+    agent_secrets,
+    agents,
+    assertions,
+    invitations,
+    organizations,
+    service_account_secrets,
+    service_accounts,
+    user_credentials,
+    users,
+)
+from valetkey.server.errors import Conflict
+from valetkey.server.principals.model import Agent, Organization, Role, ServiceAccount, Status, User
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _user(row: Any) -> User:
+    return User(id=row.id, org=row.org, email=row.email, role=Role(row.role), status=Status(row.status))
+
+
+def _agent(row: Any) -> Agent:
+    return Agent(
+        id=row.id,
+        org=row.org,
+        name=row.name,
+        owner=row.owner,
+        status=Status(row.status),
+        ceiling=tuple(msgspec.json.decode(row.ceiling)),
+    )
+
+
+def _service_account(row: Any) -> ServiceAccount:
+    return ServiceAccount(
+        id=row.id,
+        org=row.org,
+        name=row.name,
+        status=Status(row.status),
+        scopes=frozenset(msgspec.json.decode(row.scopes)),
+    )
+
+
+async def has_organization(connection: AsyncConnection) -> bool:
+    """Whether the first administrator has been created."""
+    return bool((await connection.execute(select(func.count()).select_from(organizations))).scalar_one())
+
+
+async def add_organization(tx: AsyncConnection, org: Organization, *, now: int) -> None:
+    await tx.execute(
+        insert(organizations).values(
+            id=org.id, name=org.name, default_ceiling=_json(org.default_ceiling), created_at=now
+        )
+    )
+
+
+async def organization(connection: AsyncConnection, org: str) -> Organization:
+    row = (await connection.execute(select(organizations).where(organizations.c.id == org))).one()
+    return Organization(id=row.id, name=row.name, default_ceiling=tuple(msgspec.json.decode(row.default_ceiling)))
+
+
+async def add_user(tx: AsyncConnection, user: User, *, now: int) -> None:
+    """Raises `Conflict` when the organization already has this address; names are never reused."""
+    await _added(
+        tx,
+        insert(users).values(
+            id=user.id, org=user.org, email=user.email, role=user.role.value, status=user.status.value, created_at=now
+        ),
+        f"{user.email} already exists.",
+    )
+
+
+async def user(connection: AsyncConnection, user_id: str) -> User | None:
+    row = (await connection.execute(select(users).where(users.c.id == user_id))).first()
+    return None if row is None else _user(row)
+
+
+async def user_by_email(connection: AsyncConnection, org: str, email: str) -> User | None:
+    row = (await connection.execute(select(users).where(users.c.org == org, users.c.email == email))).first()
+    return None if row is None else _user(row)
+
+
+async def users_of(connection: AsyncConnection, org: str) -> list[User]:
+    return [
+        _user(row) for row in await connection.execute(select(users).where(users.c.org == org).order_by(users.c.id))
+    ]
+
+
+async def set_user_status(tx: AsyncConnection, user_id: str, status: Status) -> None:
+    await tx.execute(update(users).where(users.c.id == user_id).values(status=status.value))
+
+
+async def add_invitation(tx: AsyncConnection, mac: bytes, *, kind: str, user: str | None, expires_at: int) -> None:
+    await tx.execute(insert(invitations).values(mac=mac, kind=kind, user=user, expires_at=expires_at))
+
+
+async def use_invitation(tx: AsyncConnection, mac: bytes, *, kind: str, now: int) -> tuple[bool, str | None]:
+    """Spend it: True and the user it was for, once; False ever after, or when expired or unknown."""
+    row = (
+        await tx.execute(
+            update(invitations)
+            .where(
+                invitations.c.mac == mac,
+                invitations.c.kind == kind,
+                invitations.c.used_at.is_(None),
+                invitations.c.expires_at > now,
+            )
+            .values(used_at=now)
+            .returning(invitations.c.user)
+        )
+    ).first()
+    return (False, None) if row is None else (True, row.user)
+
+
+async def drop_invitations(tx: AsyncConnection, *, kind: str) -> None:
+    await tx.execute(delete(invitations).where(invitations.c.kind == kind, invitations.c.used_at.is_(None)))
+
+
+async def add_user_credential(
+    tx: AsyncConnection,
+    mac: bytes,
+    *,
+    id: str,  # noqa: A002
+    user: User,
+    now: int,
+    expires_at: int,
+) -> None:
+    await tx.execute(
+        insert(user_credentials).values(
+            mac=mac, id=id, org=user.org, user=user.id, created_at=now, expires_at=expires_at
+        )
+    )
+
+
+async def user_credential(connection: AsyncConnection, mac: bytes, *, now: int) -> tuple[str, str] | None:
+    """The credential's id and its user's, while it lives."""
+    row = (
+        await connection.execute(
+            select(user_credentials.c.id, user_credentials.c.user).where(
+                user_credentials.c.mac == mac, user_credentials.c.expires_at > now
+            )
+        )
+    ).first()
+    return None if row is None else (row.id, row.user)
+
+
+async def credential_owner(connection: AsyncConnection, credential_id: str) -> str | None:
+    """The user whose CLI credential this is."""
+    row = await connection.execute(select(user_credentials.c.user).where(user_credentials.c.id == credential_id))
+    found = row.first()
+    return None if found is None else str(found.user)
+
+
+async def add_agent(tx: AsyncConnection, agent: Agent, *, now: int, jwks: str | None = None) -> None:
+    """Raises `Conflict` when the name is taken, or was once: names are never reused."""
+    await _added(
+        tx,
+        insert(agents).values(
+            id=agent.id,
+            org=agent.org,
+            name=agent.name,
+            owner=agent.owner,
+            status=agent.status.value,
+            ceiling=_json(agent.ceiling),
+            jwks=jwks,
+            created_at=now,
+        ),
+        f"An agent named {agent.name} already exists.",
+    )
+
+
+async def agent(connection: AsyncConnection, agent_id: str) -> Agent | None:
+    row = (await connection.execute(select(agents).where(agents.c.id == agent_id))).first()
+    return None if row is None else _agent(row)
+
+
+async def agent_by_name(connection: AsyncConnection, org: str, name: str) -> Agent | None:
+    row = (await connection.execute(select(agents).where(agents.c.org == org, agents.c.name == name))).first()
+    return None if row is None else _agent(row)
+
+
+async def agents_of(connection: AsyncConnection, org: str, *, owner: str | None = None) -> list[Agent]:
+    query = select(agents).where(agents.c.org == org).order_by(agents.c.id)
+    if owner is not None:
+        query = query.where(agents.c.owner == owner)
+    return [_agent(row) for row in await connection.execute(query)]
+
+
+async def set_agent_status(tx: AsyncConnection, agent_id: str, status: Status) -> None:
+    await tx.execute(update(agents).where(agents.c.id == agent_id).values(status=status.value))
+
+
+async def set_agent_ceiling(tx: AsyncConnection, agent_id: str, ceiling: tuple[str, ...]) -> None:
+    await tx.execute(update(agents).where(agents.c.id == agent_id).values(ceiling=_json(ceiling)))
+
+
+async def agent_jwks(connection: AsyncConnection, agent_id: str) -> str | None:
+    """The agent's public keys as a JWK Set, when it authenticates by private_key_jwt."""
+    row = (await connection.execute(select(agents.c.jwks).where(agents.c.id == agent_id))).first()
+    return None if row is None else row.jwks
+
+
+async def replace_agent_secret(tx: AsyncConnection, agent_id: str, mac: bytes, *, now: int) -> None:
+    await tx.execute(delete(agent_secrets).where(agent_secrets.c.agent == agent_id))
+    await tx.execute(insert(agent_secrets).values(mac=mac, agent=agent_id, created_at=now))
+
+
+async def agent_by_secret(connection: AsyncConnection, mac: bytes) -> Agent | None:
+    row = (
+        await connection.execute(
+            select(agents).join(agent_secrets, agent_secrets.c.agent == agents.c.id).where(agent_secrets.c.mac == mac)
+        )
+    ).first()
+    return None if row is None else _agent(row)
+
+
+async def add_service_account(tx: AsyncConnection, account: ServiceAccount, *, now: int) -> None:
+    await _added(
+        tx,
+        insert(service_accounts).values(
+            id=account.id,
+            org=account.org,
+            name=account.name,
+            status=account.status.value,
+            scopes=_json(sorted(account.scopes)),
+            created_at=now,
+        ),
+        f"A service account named {account.name} already exists.",
+    )
+
+
+async def service_account(connection: AsyncConnection, account_id: str) -> ServiceAccount | None:
+    row = (await connection.execute(select(service_accounts).where(service_accounts.c.id == account_id))).first()
+    return None if row is None else _service_account(row)
+
+
+async def service_accounts_of(connection: AsyncConnection, org: str) -> list[ServiceAccount]:
+    rows = await connection.execute(
+        select(service_accounts).where(service_accounts.c.org == org).order_by(service_accounts.c.id)
+    )
+    return [_service_account(row) for row in rows]
+
+
+async def set_service_account_status(tx: AsyncConnection, account_id: str, status: Status) -> None:
+    await tx.execute(update(service_accounts).where(service_accounts.c.id == account_id).values(status=status.value))
+
+
+async def replace_service_account_secret(tx: AsyncConnection, account_id: str, mac: bytes, *, now: int) -> None:
+    await tx.execute(delete(service_account_secrets).where(service_account_secrets.c.service_account == account_id))
+    await tx.execute(insert(service_account_secrets).values(mac=mac, service_account=account_id, created_at=now))
+
+
+async def service_account_by_secret(connection: AsyncConnection, mac: bytes) -> ServiceAccount | None:
+    row = (
+        await connection.execute(
+            select(service_accounts)
+            .join(service_account_secrets, service_account_secrets.c.service_account == service_accounts.c.id)
+            .where(service_account_secrets.c.mac == mac)
+        )
+    ).first()
+    return None if row is None else _service_account(row)
+
+
+async def use_assertion(tx: AsyncConnection, client: str, jti: str, *, now: int, expires_at: int) -> bool:
+    """Remember a client assertion's jti; False when it was used before."""
+    await tx.execute(delete(assertions).where(assertions.c.expires_at < now))
+    try:
+        async with tx.begin_nested():
+            await tx.execute(insert(assertions).values(client=client, jti=jti, expires_at=expires_at))
+    except IntegrityError:
+        return False
+    return True
+
+
+async def _added(tx: AsyncConnection, statement: Any, taken: str) -> None:
+    try:
+        async with tx.begin_nested():
+            await tx.execute(statement)
+    except IntegrityError as error:
+        raise Conflict(taken) from error

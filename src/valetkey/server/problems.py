@@ -1,0 +1,68 @@
+"""Every refusal as RFC 9457 problem details: one status and one document per class, the same at every HTTP door."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from valetkey.server import errors
+
+DOCS = "https://valetkey.dev/problems/"
+
+STATUS: Mapping[type[errors.ValetkeyError], int] = {
+    errors.InvalidRequest: 400,
+    errors.NotAuthenticated: 401,
+    errors.Expired: 401,
+    errors.Denied: 403,
+    errors.Revoked: 403,
+    errors.ApprovalRequired: 403,
+    errors.ConnectionRequired: 403,
+    errors.ConsentRequired: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooMany: 429,
+    errors.UpstreamFailed: 502,
+    errors.Unavailable: 503,
+}
+
+_INTERNAL = "Something went wrong here; nothing was done."
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of a refusal; 500 for what is a bug."""
+    return STATUS.get(type(error), 500) if isinstance(error, errors.ValetkeyError) else 500
+
+
+def problem(error: Exception, *, request_id: str) -> dict[str, Any]:
+    """The document. A bug says one fixed sentence and nothing of itself."""
+    status = status_of(error)
+    if status == 500 or not isinstance(error, errors.ValetkeyError):
+        return {
+            "type": DOCS + "internal",
+            "title": _INTERNAL,
+            "status": 500,
+            "code": "internal",
+            "detail": _INTERNAL,
+            "hint": errors.ValetkeyError.hint,
+            "request_id": request_id,
+        }
+    return {
+        "type": DOCS + error.code,
+        "title": (type(error).__doc__ or "").strip().splitlines()[0],
+        "status": status,
+        "code": error.code,
+        "detail": error.public,
+        "hint": error.next_step,
+        "request_id": request_id,
+        **error.members,
+    }
+
+
+def headers_of(error: Exception) -> list[tuple[bytes, bytes]]:
+    """What a refusal carries besides its document."""
+    kept = [(b"content-type", b"application/problem+json; charset=utf-8"), (b"cache-control", b"no-store")]
+    if isinstance(error, errors.TooMany):
+        kept.append((b"retry-after", str(error.retry_after).encode()))
+    if isinstance(error, errors.Unavailable):
+        kept.append((b"retry-after", b"2"))
+    if isinstance(error, errors.NotAuthenticated | errors.Expired):
+        kept.append((b"www-authenticate", b'Bearer realm="valetkey", error="invalid_token"'))
+    return kept

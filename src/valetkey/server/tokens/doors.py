@@ -1,0 +1,32 @@
+"""Which token opens which door: one table, nothing else anywhere."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from valetkey.server.tokens.model import Kind
+
+
+class Door(Enum):
+    GATEWAY = "/p"
+    EXCHANGE = "/oauth/token"
+    API = "/v1"
+
+
+OPENS: Mapping[Door, Kind] = {
+    Door.GATEWAY: Kind.DELEGATED,
+    Door.EXCHANGE: Kind.TASK,
+    Door.API: Kind.API,
+}
+
+MAX_LIFETIME: Mapping[Kind, int] = {Kind.DELEGATED: 900, Kind.TASK: 8 * 3600, Kind.API: 900}
+"""Seconds a token of each kind can live; one that claims more is not ours."""
+
+
+def api_audience(issuer: str) -> str:
+    """The audience of tokens for /v1."""
+    return f"{issuer}/v1"
+
+
+def gateway_address(gateway: str, integration: str) -> str:
+    """The base URL at which an integration is reached; in requests it means the integration's audience."""
+    return f"{gateway}/p/{integration}"

@@ -1,0 +1,137 @@
+"""Claims for each kind of token, and the two halves of signing: what will be signed, then the signature.
+
+They are apart because the decision record carries the digest of what will be signed and is durable before the
+signature exists. Layout: design of the delegated credential, docs/delegation-jwt.md.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from valetkey.server.delegations.model import Grant, common_scopes
+from valetkey.server.tokens.keys import SigningKey
+from valetkey.server.tokens.model import Kind
+from valetkey.verify import jws
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A token that lacks only its signature."""
+
+    key: SigningKey
+    signing_input: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the signing input, in hexadecimal: what the audit keeps of it."""
+        return hashlib.sha256(self.signing_input).hexdigest()
+
+    def signed(self) -> str:
+        """The token."""
+        return jws.compact(self.signing_input, self.key.sign(self.signing_input))
+
+
+def prepare(key: SigningKey, kind: Kind, claims: Mapping[str, Any]) -> Unsigned:
+    """Fix what will be signed."""
+    return Unsigned(key, jws.signing_input(key.alg, key.kid, kind.value, _encode(claims)))
+
+
+def delegated_claims(
+    *,
+    issuer: str,
+    org: str,
+    chain: Sequence[tuple[str, str]],
+    user: tuple[str, str],
+    audience: str,
+    grants: Sequence[Grant],
+    task: str,
+    delegation: str,
+    jti: str,
+    now: int,
+    expires_at: int,
+) -> dict[str, Any]:
+    """The agent layout: `sub` is the acting agent, `act` reads outward to the user. Pairs are (name, id)."""
+    act: dict[str, Any] = {"sub": user[0], "uid": user[1]}
+    for name, uid in reversed(chain[1:]):
+        act = {"sub": name, "uid": uid, "act": act}
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "org": org,
+        "sub": chain[0][0],
+        "act": act,
+        "exp": expires_at,
+        "aud": audience,
+        "iat": now,
+        "jti": jti,
+        "uid": chain[0][1],
+        "client_id": chain[0][1],
+        "task": task,
+        "delegation": delegation,
+        "authorization_details": [detail(g) for g in grants],
+    }
+    scopes = common_scopes(grants)
+    if scopes:
+        claims["scope"] = " ".join(sorted(scopes))
+    return claims
+
+
+def detail(grant: Grant) -> dict[str, Any]:
+    """One grant as an RFC 9396 authorization detail."""
+    return {
+        "type": grant.integration,
+        "connection": grant.connection,
+        "actions": sorted(grant.scopes),
+        "resources": [r.name for r in grant.resources],
+    }
+
+
+def task_claims(
+    *, issuer: str, org: str, agent: tuple[str, str], task: str, delegation: str, jti: str, now: int, expires_at: int
+) -> dict[str, Any]:
+    """A task token: our issuer is the audience; it has no upstream rights."""
+    return {
+        "iss": issuer,
+        "aud": issuer,
+        "org": org,
+        "sub": agent[0],
+        "uid": agent[1],
+        "client_id": agent[1],
+        "task": task,
+        "delegation": delegation,
+        "jti": jti,
+        "iat": now,
+        "exp": expires_at,
+    }
+
+
+def api_claims(
+    *,
+    issuer: str,
+    audience: str,
+    org: str,
+    principal: tuple[str, str],
+    credential: str,
+    scopes: Sequence[str],
+    jti: str,
+    now: int,
+    expires_at: int,
+) -> dict[str, Any]:
+    """A token for /v1."""
+    return {
+        "iss": issuer,
+        "aud": audience,
+        "org": org,
+        "sub": principal[0],
+        "uid": principal[1],
+        "client_id": principal[1],
+        "credential": credential,
+        "scope": " ".join(sorted(scopes)),
+        "jti": jti,
+        "iat": now,
+        "exp": expires_at,
+    }
