@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple
 from valetkey.server.audit.members import decoded, encoded
 from valetkey.server.audit.model import FORMAT, MAX_INTEGER, MAX_LINE, NO_DIGEST, AuditRecord, Event, Unrecordable
 
-_NAME: Final = r"[A-Za-z0-9_.-]{1,64}"
-_TIME: Final = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3}Z"
+NAME: Final = r"[A-Za-z0-9_.-]{1,64}"
+TIME: Final = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3}Z"
 _WORDS: Final = "[a-z]+(?:-[a-z]+)*"
-_PLAIN: Final = re.compile(_NAME)
+_PLAIN: Final = re.compile(NAME)
 LINE: Final = re.compile(
-    rf'{{"v":{FORMAT},"writer":"({_NAME})","seq":([1-9][0-9]{{0,15}}),"prev":"([0-9a-f]{{64}})","id":"({_NAME})",'
-    rf'"time":"({_TIME})","event":"({_WORDS}\.{_WORDS})","org":"((?:{_NAME})?)"(?:,(.+))?}}'.encode(),
+    rf'{{"v":{FORMAT},"writer":"({NAME})","seq":([1-9][0-9]{{0,15}}),"prev":"([0-9a-f]{{64}})","id":"({NAME})",'
+    rf'"time":"({TIME})","event":"({_WORDS}\.{_WORDS})","org":"((?:{NAME})?)"(?:,(.+))?}}'.encode(),
     re.DOTALL,
 )
 """Groups: writer, seq, prev, id, time, event, org, members without their braces. Use `fullmatch`."""

@@ -39,12 +39,17 @@ def _any_value(depth: int) -> Any:
     plain: Any = str | Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | bool
     kind = plain
     for _ in range(depth):
-        kind = plain | types.GenericAlias(list, (kind,)) | types.GenericAlias(dict, (str, kind))
+        items: Any = types.GenericAlias(list, (kind,))
+        kind = plain | items | _named(kind)
     return kind
 
 
+def _named(kind: Any) -> Any:
+    return types.GenericAlias(dict, (str, kind))
+
+
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
-_decode: Final[Callable[[bytes], dict[str, Any]]] = msgspec.json.Decoder(dict[str, _any_value(MAX_DEPTH)]).decode
+_decode: Final[Callable[[bytes], dict[str, Any]]] = msgspec.json.Decoder(_named(_any_value(MAX_DEPTH))).decode
 
 
 def encoded(members: Mapping[str, Any]) -> bytes:

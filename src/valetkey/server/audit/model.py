@@ -23,6 +23,7 @@ class Event(StrEnum):
     """Everything that can be recorded: `noun.past-verb`. Names are added, never changed or reused."""
 
     ORGANIZATION_CREATED = "organization.created"
+    BOOTSTRAP_OFFERED = "bootstrap.offered"
     BOOTSTRAP_USED = "bootstrap.used"
 
     USER_CREATED = "user.created"
