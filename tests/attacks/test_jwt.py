@@ -100,6 +100,13 @@ def test_jw_01_an_ecdsa_signature_in_der_is_refused() -> None:
     assert reason(f"{signing_input}.{base64url.encode(der).decode()}") is Reason.SIGNATURE
 
 
+def test_jw_01_an_ecdsa_signature_with_a_zero_in_the_middle_is_refused() -> None:
+    signing_input, _, signature = mint(agent_claims()).rpartition(".")
+    raw = base64url.decode(signature.encode())
+    longer = raw[:32] + b"\0" + raw[32:]
+    assert reason(f"{signing_input}.{base64url.encode(longer).decode()}") is Reason.SIGNATURE
+
+
 @pytest.mark.parametrize(
     "extra",
     [
@@ -164,6 +171,7 @@ AMBIGUOUS = {
     "lone-low-surrogate": b'"x":"\\udc00"',
     "surrogates-swapped": b'"x":"\\udc00\\ud800"',
     "surrogate-in-utf-8": b'"x":"\xed\xa0\x80"',
+    "surrogate-in-a-list": b'"x":[1,["\\udc00"]]',
     "surrogate-in-a-name": b'"\\ud800":1',
     "overlong-utf-8": b'"x":"\xc0\xaf"',
     "latin-1": b'"x":"\xe9"',

@@ -64,6 +64,7 @@ def test_every_fact_is_handed_on() -> None:
         {"act": LINTER},
         {"act": {"sub": ALICE["sub"]}},
         {"act": {"uid": ALICE["uid"]}},
+        {"act": ALICE | {"act": None}},
         {"act": ALICE | {"act": ALICE}},
         {"act": ALICE | {"act": LINTER}},
         {"act": LINTER | {"act": None}},
@@ -87,6 +88,11 @@ def test_every_fact_is_handed_on() -> None:
 )
 def test_a_credential_that_does_not_name_a_user_and_its_agents_is_refused(changes: dict[str, Any]) -> None:
     assert refused(agent_claims(**changes))
+
+
+def test_a_user_without_an_agent_is_refused() -> None:
+    assert refused(rfc8693_claims(act=...), "rfc8693")
+    assert refused(agent_claims(**ALICE, act=...))
 
 
 def test_an_act_that_says_more_than_who_is_refused() -> None:

@@ -76,7 +76,15 @@ def test_a_weak_rsa_key_is_refused() -> None:
             parse_jwk(RS256 | {"n": number(modulus, (modulus.bit_length() + 7) // 8)})
     with pytest.raises(InvalidKey):
         parse_jwk(RS256 | {"n": number(n, 257)})
-    for exponent in (b"\x01", b"\x03", b"\x01\x00\x00", b"\x00\x01\x00\x01", b"\x01\x00\x00\x00\x01", b""):
+    for exponent in (
+        b"\x01",
+        b"\x03",
+        b"\x01\x00\x00",
+        b"\x01\x00\x02",
+        b"\x00\x01\x00\x01",
+        b"\x01\x00\x00\x00\x01",
+        b"",
+    ):
         with pytest.raises(InvalidKey):
             parse_jwk(RS256 | {"e": base64url.encode(exponent).decode()})
 
@@ -112,3 +120,10 @@ def test_a_set_of_private_keys_is_refused_and_so_is_doubtful_json() -> None:
     for text in (b"", b"{}", b'{"keys":[],"keys":[]}', b"[]", b"\xff"):
         with pytest.raises(InvalidKey):
             parse_jwks(text)
+
+
+def test_a_set_has_at_most_64_keys() -> None:
+    unknown = [{"kty": "AKP", "alg": "ML-DSA-44", "kid": str(number)} for number in range(64)]
+    assert list(parse_jwks({"keys": [*unknown[1:], ES256]})) == ["vector-es256"]
+    with pytest.raises(InvalidKey):
+        parse_jwks({"keys": [*unknown, ES256]})
