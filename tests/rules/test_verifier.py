@@ -171,6 +171,9 @@ def test_keys_in_hand_outlast_a_short_outage_and_not_a_long_one() -> None:
     door.verify(mint(agent_claims()))
     issuer.away = True
     clock.at += MAX_AGE - 1
+    with pytest.raises(InvalidToken):
+        door.verify(mint(agent_claims(exp=NOW + 900), alg="RS256"))
+    assert issuer.asked == 2
     assert door.verify(mint(agent_claims(jti="tok_1", exp=NOW + 900)))
     clock.at += 1
     with pytest.raises(KeysUnavailable):
