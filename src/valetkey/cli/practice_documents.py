@@ -5,6 +5,7 @@ at pages, as it does at GitHub. Lists show less of a pull request than the docum
 """
 
 import base64
+import zlib
 from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any, Final
@@ -40,7 +41,9 @@ def repository_document(base: str, repository: Repository, login: str) -> dict[s
     owner, _, name = repository.full_name.partition("/")
     document = {"id": repository.id, "node_id": _node("R", repository.id), "name": name}
     document |= {"full_name": repository.full_name, "private": True, "visibility": "private", "fork": False}
-    document |= {"owner": user_document(base, owner) | {"type": "Organization"}, "default_branch": "main"}
+    owner_number = 100_000 + zlib.crc32(owner.lower().encode()) % 100_000  # an organization keeps its id
+    document |= {"owner": user_document(base, owner, owner_number) | {"type": "Organization"}}
+    document |= {"default_branch": "main"}
     document |= {"html_url": f"{_PAGES}/{repository.full_name}", "description": None, "url": url}
     document |= {f"{kind}_url": f"{url}/{kind}{{/number}}" for kind in ("issues", "pulls")}
     document |= {"contents_url": f"{url}/contents/{{+path}}", "created_at": _WHEN, "updated_at": _WHEN}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,6 +17,14 @@ from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.revocation import store as revocation
+
+class _StatusVerb(StringConvertor):
+    """The last segment of `…/suspend` and `…/resume`, and of no other path."""
+
+    regex = "suspend|resume"
+
+
+register_url_convertor("status", _StatusVerb())
 
 LARGEST_BODY = 256 * 1024
 

@@ -6,6 +6,7 @@ opened credential is remembered per connection generation, in memory only, and f
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from valetkey.server.connections import store
@@ -24,10 +25,21 @@ _REMEMBERED = 4_096
 class Borrowed:
     """A credential on its way out: where it may go, the header it travels in, and the secret to scrub from answers."""
 
-    base: Url
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    base_path: bytes
     header: bytes
     value: Secret
     secret: Secret
+
+    def at(self, target: bytes) -> Url:
+        """The address of a canonical target below the API's base path."""
+        return Url(scheme=self.scheme, host=self.host, port=self.port, target=self.base_path + target)
+
+    def below(self, *segments: str) -> Url:
+        """The address of these decoded segments below the API's base path."""
+        return self.at(b"".join(b"/" + quote(segment, safe="").encode() for segment in segments))
 
 
 class Borrow:
@@ -69,21 +81,12 @@ def injected(integration: Integration, base_url: str, hosts: frozenset[str], cre
     # SECURITY: a credential with a line break would write headers of its own (GW-17).
     if not secret.isascii() or not secret.isprintable():
         raise Denied("The connected credential holds characters that cannot be sent.", reason="credential_unusable")
-    base = Url(
+    return Borrowed(
         scheme="http" if parts.scheme == "http" else "https",
         host=parts.hostname or "",
         port=parts.port or (443 if parts.scheme == "https" else 80),
-        target=parts.path.encode(),
-    )
-    return Borrowed(
-        base=base,
+        base_path=parts.path.rstrip("/").encode(),
         header=integration.injection.header.lower().encode(),
         value=Secret(integration.injection.value.format(token=secret)),
         secret=credential,
     )
-
-
-def below(base: Url, *segments: str) -> Url:
-    """The address of these decoded segments under a base."""
-    target = base.target + b"".join(b"/" + quote(segment, safe="").encode() for segment in segments)
-    return Url(scheme=base.scheme, host=base.host, port=base.port, target=target)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from valetkey.server.clock import Clock
-from valetkey.server.connections.borrow import Borrow, Borrowed, below
+from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed
@@ -103,7 +103,7 @@ class Lookups:
     async def _get(self, borrowed: Borrowed, segments: tuple[str, ...]) -> Any:
         status, _, body = await self._egress.fetch(
             "GET",
-            below(borrowed.base, *segments),
+            borrowed.below(*segments),
             [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())],
             max_bytes=_MOST_BYTES,
             timeout=self._timeout,

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.clock import Clock
-from valetkey.server.connections.borrow import Borrow, Borrowed
+from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.model import Grant, narrowed
-from valetkey.server.egress import Egress, Url
+from valetkey.server.egress import Egress
 from valetkey.server.errors import (
     ConnectionRequired,
     Denied,
@@ -114,7 +114,7 @@ class Calls:
             ]
             response = await opened.enter_async_context(
                 self._egress.send(
-                    target.method, _address(borrowed, target), headers, attempt.body, timeout=self._timeout
+                    target.method, borrowed.at(target.target_bytes), headers, attempt.body, timeout=self._timeout
                 )
             )
             if response.status == 401:
@@ -269,11 +269,6 @@ class Calls:
 
 async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:
     return await delegations.spend(tx, spends)
-
-
-def _address(borrowed: Borrowed, target: Target) -> Url:
-    base = borrowed.base
-    return Url(scheme=base.scheme, host=base.host, port=base.port, target=base.target + target.target_bytes)
 
 
 def _unknown(integration: str, target: Target) -> Call:
