@@ -1,1 +1,1 @@
-"""The SDK: the protocol without I/O once, and thin shells that send it."""
+"""The client: what a program or a person uses to talk to a Valetkey server. Imports nothing of the server."""

@@ -1,0 +1,150 @@
+"""The shapes of what the server answers, for type checkers. At run time they are the plain objects that came."""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class User(TypedDict):
+    id: str
+    email: str
+    role: str
+    status: str
+    code: NotRequired[str]
+
+
+class Login(TypedDict):
+    credential: str
+    user: User
+    issuer: str
+
+
+class Organization(TypedDict):
+    id: str
+    name: str
+
+
+class WhoAmI(TypedDict):
+    kind: str
+    id: str
+    name: str
+    role: NotRequired[str]
+    organization: Organization
+    issuer: str
+    gateway: str
+
+
+class Agent(TypedDict):
+    id: str
+    name: str
+    owner: str
+    status: str
+    ceiling: list[str]
+    secret: NotRequired[str]
+
+
+class ServiceAccount(TypedDict):
+    id: str
+    name: str
+    scopes: list[str]
+    status: str
+    secret: NotRequired[str]
+
+
+class NewSecret(TypedDict):
+    id: str
+    secret: str
+
+
+class Scope(TypedDict):
+    name: str
+    sentence: str
+    tier: str
+
+
+class Integration(TypedDict):
+    name: str
+    title: str
+    audience: str
+    base_url: str
+    gateway: str
+    scopes: list[Scope]
+
+
+class Connection(TypedDict):
+    id: str
+    integration: str
+    name: str
+    account: str
+    owner: str | None
+    shared: bool
+    base_url: str
+    status: str
+
+
+class Entitlement(TypedDict):
+    user: str
+    connection: str
+    grants: list[str]
+
+
+class Delegation(TypedDict):
+    id: str
+    user: str
+    agent: str
+    basis: str
+    mode: str
+    purpose: str
+    grants: list[str]
+    bound: list[dict[str, str]]
+    expires_at: int
+    sentence: str
+    status: str
+
+
+class Evidence(TypedDict):
+    evidence: str
+    expires_in: int
+
+
+class Task(TypedDict):
+    id: str
+    delegation: str
+    agent: str
+    grants: list[str]
+    expires_at: int
+    sentence: str
+    status: NotRequired[str]
+    task_token: NotRequired[str]
+
+
+class Token(TypedDict):
+    token: str
+    id: str
+    audience: str
+    expires_in: int
+    authorization_details: list[dict[str, Any]]
+    scope: NotRequired[str]
+
+
+class Explanation(TypedDict):
+    sentence: str
+    valid: bool
+    reason: NotRequired[str | None]
+    claims: dict[str, Any]
+
+
+class Hop(TypedDict):
+    hop: str
+    outcome: str
+    detail: str
+
+
+class Revocation(TypedDict):
+    node: str
+    seq: int
+    already: bool
+    hops: list[Hop]
+
+
+class SigningKey(TypedDict):
+    kid: str
+    signs_from: NotRequired[int]

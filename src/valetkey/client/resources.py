@@ -1,0 +1,241 @@
+"""The typed methods of the API, in groups; each builds one request and returns what came. Sends through its client."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from valetkey.client import answers
+from valetkey.client.protocol import Request, at, get, post, send
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+
+class Sender(Protocol):
+    """Whatever signs in, sends, and reads."""
+
+    def call(self, request: Request) -> Any: ...
+    def stream(self, request: Request) -> Iterator[bytes]: ...
+
+
+class Group:
+    """Methods of one kind of thing."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._call = sender.call
+        self._stream = sender.stream
+
+    def _listed(self, path: str) -> list[Any]:
+        rows: list[Any] = []
+        cursor: str | None = None
+        while True:
+            page = self._call(get(path, cursor=cursor))
+            rows += page["data"]
+            cursor = page.get("next_cursor")
+            if not page.get("has_more") or not cursor:
+                return rows
+
+
+class Users(Group):
+    def create(self, email: str, *, role: str = "member") -> answers.User:
+        """Invite a person; `code` in the answer is shown this once."""
+        user: answers.User = self._call(post("/v1/users", email=email, role=role))
+        return user
+
+    def list(self) -> list[answers.User]:
+        return self._listed("/v1/users")
+
+    def set_status(self, user: str, verb: "Literal['suspend', 'resume']") -> answers.User:
+        changed: answers.User = self._call(post(at("users", user, verb)))
+        return changed
+
+
+class Agents(Group):
+    def create(
+        self, name: str, *, ceiling: Sequence[str] | None = None, jwks: dict[str, Any] | None = None
+    ) -> answers.Agent:
+        """Register an agent; without `jwks` the answer holds its `secret`, shown this once."""
+        limits = None if ceiling is None else list(ceiling)
+        agent: answers.Agent = self._call(post("/v1/agents", name=name, ceiling=limits, jwks=jwks))
+        return agent
+
+    def list(self) -> list[answers.Agent]:
+        return self._listed("/v1/agents")
+
+    def get(self, agent: str) -> answers.Agent:
+        found: answers.Agent = self._call(get(at("agents", agent)))
+        return found
+
+    def set_status(self, agent: str, verb: "Literal['suspend', 'resume']") -> answers.Agent:
+        changed: answers.Agent = self._call(post(at("agents", agent, verb)))
+        return changed
+
+    def rotate(self, agent: str) -> answers.NewSecret:
+        fresh: answers.NewSecret = self._call(post(at("agents", agent, "rotate")))
+        return fresh
+
+    def set_ceiling(self, agent: str, ceiling: Sequence[str]) -> answers.Agent:
+        changed: answers.Agent = self._call(send("PUT", at("agents", agent, "ceiling"), ceiling=list(ceiling)))
+        return changed
+
+
+class ServiceAccounts(Group):
+    def create(self, name: str, *, scopes: Sequence[str]) -> answers.ServiceAccount:
+        """Create one; `secret` in the answer is shown this once."""
+        account: answers.ServiceAccount = self._call(post("/v1/service-accounts", name=name, scopes=list(scopes)))
+        return account
+
+    def list(self) -> list[answers.ServiceAccount]:
+        return self._listed("/v1/service-accounts")
+
+    def set_status(self, account: str, verb: "Literal['suspend', 'resume']") -> answers.ServiceAccount:
+        changed: answers.ServiceAccount = self._call(post(at("service-accounts", account, verb)))
+        return changed
+
+    def rotate(self, account: str) -> answers.NewSecret:
+        fresh: answers.NewSecret = self._call(post(at("service-accounts", account, "rotate")))
+        return fresh
+
+
+class Integrations(Group):
+    def list(self) -> list[answers.Integration]:
+        return self._listed("/v1/integrations")
+
+
+class Connections(Group):
+    def create(
+        self, integration: str, *, credential: str, name: str | None = None, shared: bool = False
+    ) -> answers.Connection:
+        """Connect an account by its own token, which the server seals and never shows again."""
+        body = {"integration": integration, "credential": credential, "name": name, "shared": shared}
+        connection: answers.Connection = self._call(post("/v1/connections", **body))
+        return connection
+
+    def list(self) -> list[answers.Connection]:
+        return self._listed("/v1/connections")
+
+    def entitle(self, connection: str, *, user: str, grants: Sequence[str]) -> answers.Entitlement:
+        body = {"user": user, "grants": list(grants)}
+        entitlement: answers.Entitlement = self._call(post(at("connections", connection, "entitlements"), **body))
+        return entitlement
+
+
+class Delegations(Group):
+    def create(
+        self,
+        *,
+        agent: str,
+        grants: Sequence[str],
+        seconds: int,
+        purpose: str = "",
+        user: str | None = None,
+        standing: bool = False,
+        tasks_per_day: int | None = None,
+        share_with: Sequence[str] = (),
+        max_calls: int | None = None,
+    ) -> answers.Delegation:
+        """Record that the agent may act for the signed-in user (or, for administrators, for `user`)."""
+        request = post(
+            "/v1/delegations",
+            agent=agent,
+            user=user,
+            grants=list(grants),
+            seconds=seconds,
+            purpose=purpose,
+            mode="standing" if standing else "attended",
+            tasks_per_day=tasks_per_day,
+            share_with=list(share_with) or None,
+            max_calls=max_calls,
+        )
+        delegation: answers.Delegation = self._call(request)
+        return delegation
+
+    def list(self) -> list[answers.Delegation]:
+        return self._listed("/v1/delegations")
+
+    def get(self, delegation: str) -> answers.Delegation:
+        found: answers.Delegation = self._call(get(at("delegations", delegation)))
+        return found
+
+    def evidence(self, delegation: str) -> answers.Evidence:
+        """A single-use proof that the user is there, with which the agent may open one task."""
+        evidence: answers.Evidence = self._call(post(at("delegations", delegation, "evidence")))
+        return evidence
+
+
+class Tasks(Group):
+    def create(
+        self,
+        delegation: str,
+        *,
+        grants: Sequence[str] = (),
+        seconds: int | None = None,
+        purpose: str | None = None,
+        evidence: str | None = None,
+    ) -> answers.Task:
+        """Open a task; `task_token` in the answer is for the delegation's agent only."""
+        body = {"grants": list(grants) or None, "seconds": seconds, "purpose": purpose, "evidence": evidence}
+        task: answers.Task = self._call(post("/v1/tasks", delegation=delegation, **body))
+        return task
+
+    def list(self) -> list[answers.Task]:
+        return self._listed("/v1/tasks")
+
+    def create_child(self, task: str, *, agent: str, grants: Sequence[str], seconds: int | None = None) -> answers.Task:
+        """As the task's agent: a narrower task for a sub-agent."""
+        body = {"agent": agent, "grants": list(grants), "seconds": seconds}
+        child: answers.Task = self._call(post(at("tasks", task, "children"), **body))
+        return child
+
+
+class Tokens(Group):
+    def create(
+        self,
+        task_token: str,
+        *,
+        target: str,
+        scope: str | None = None,
+        grants: Sequence[str] = (),
+        seconds: int | None = None,
+    ) -> answers.Token:
+        """As the agent: a delegated credential for one API, named by its audience or its address at the gateway."""
+        body = {"target": target, "scope": scope, "grants": list(grants) or None, "seconds": seconds}
+        token: answers.Token = self._call(post("/v1/tokens", task_token=task_token, **body))
+        return token
+
+    def explain(self, token: str) -> answers.Explanation:
+        explanation: answers.Explanation = self._call(post("/v1/tokens/explain", token=token))
+        return explanation
+
+
+class Revocations(Group):
+    def create(self, node: str, *, reason: str | None = None) -> answers.Revocation:
+        """End anything by its id, with everything under it."""
+        report: answers.Revocation = self._call(post("/v1/revocations", node=node, reason=reason))
+        return report
+
+
+class Audit(Group):
+    def newest(self, *, limit: int = 50, cursor: str | None = None) -> list[dict[str, Any]]:
+        """The newest records first."""
+        rows: list[dict[str, Any]] = self._call(get("/v1/audit", limit=limit, cursor=cursor))["data"]
+        return rows
+
+    def export(self) -> Iterator[bytes]:
+        """Every line, as bytes in whatever pieces they come."""
+        return self._stream(get("/v1/audit/export"))
+
+    def checkpoints(self) -> Iterator[bytes]:
+        return self._stream(get("/v1/audit/checkpoints"))
+
+    def pin(self) -> str:
+        """The checkpoint key, in the form people pin."""
+        return str(self._call(get("/v1/audit/key"))["pin"])
+
+
+class Keys(Group):
+    def list(self) -> list[answers.SigningKey]:
+        return self._listed("/v1/keys")
+
+    def rotate(self, *, algorithm: str = "ES256") -> answers.SigningKey:
+        key: answers.SigningKey = self._call(post("/v1/keys/rotate", algorithm=algorithm))
+        return key

@@ -1,0 +1,107 @@
+"""`Client`: the synchronous shell. Signs in by itself, renews its API token, and offers the API in typed groups."""
+
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from valetkey.client import answers, resources
+from valetkey.client.credentials import Proof, from_text
+from valetkey.client.errors import NotAuthenticated
+from valetkey.client.http import TIMEOUT_SECONDS, Transport
+from valetkey.client.protocol import Request, get, post, read
+
+
+class Client:
+    """One principal at one server.
+
+    `credential` is a `Proof`, or text: `vkcl_…`, `NAME:vkag_…`, `NAME:vksa_…`, or an API token.
+    Every method raises the classes of `valetkey.client.errors`.
+    """
+
+    def __init__(self, url: str, *, credential: Proof | str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._transport = Transport(url, timeout=timeout)
+        self._proof = from_text(credential) if isinstance(credential, str) else credential
+        self._token: str | None = None
+        self._renew_at = 0.0
+        self._one_sign_in = threading.Lock()
+        self.users = resources.Users(self)
+        self.agents = resources.Agents(self)
+        self.service_accounts = resources.ServiceAccounts(self)
+        self.integrations = resources.Integrations(self)
+        self.connections = resources.Connections(self)
+        self.delegations = resources.Delegations(self)
+        self.tasks = resources.Tasks(self)
+        self.tokens = resources.Tokens(self)
+        self.revocations = resources.Revocations(self)
+        self.audit = resources.Audit(self)
+        self.keys = resources.Keys(self)
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r}, credential={self._proof!r})"
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The server's address, without a final slash."""
+        return self._transport.url
+
+    def log_in(self, code: str, *, email: str = "", organization: str | None = None) -> answers.Login:
+        """Redeem a bootstrap or invitation code; `credential` in the answer is shown this once."""
+        request = post("/v1/login", code=code, email=email or None, organization=organization)
+        login: answers.Login = read(self._transport.send(request))
+        return login
+
+    def who_am_i(self) -> answers.WhoAmI:
+        """Who the server takes this client for."""
+        found: answers.WhoAmI = self.call(get("/v1/whoami"))
+        return found
+
+    def call(self, request: Request) -> Any:
+        """Send a request of `protocol` as this principal; return its JSON value."""
+        token = self._api_token()
+        try:
+            return read(self._transport.send(request.bearing(token)))
+        except NotAuthenticated:
+            # A token can die early: the keys rotated, or this machine slept. The server did nothing; ask once more.
+            if not self._forget(token):
+                raise
+        return read(self._transport.send(request.bearing(self._api_token())))
+
+    def stream(self, request: Request) -> Iterator[bytes]:
+        """Send a request as this principal; yield the body as it comes."""
+        return self._transport.stream(request.bearing(self._api_token()))
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._transport.close()
+
+    def _api_token(self) -> str:
+        with self._one_sign_in:
+            if self._token is not None and time.monotonic() < self._renew_at:
+                return self._token
+            if self._proof is None:
+                raise NotAuthenticated("Nobody is signed in.", hint="Sign in: valetkey login --code-stdin")
+            wanted = self._proof.api_token()
+            if isinstance(wanted, str):
+                self._token, self._renew_at = wanted, float("inf")
+                return wanted
+            answer = read(self._transport.send(wanted))
+            token, lifetime = str(answer["access_token"]), float(answer["expires_in"])
+            self._token, self._renew_at = token, time.monotonic() + lifetime * 0.8
+            return token
+
+    def _forget(self, token: str) -> bool:
+        """Drop a token that was refused; whether another can be had."""
+        with self._one_sign_in:
+            if self._token == token:
+                self._token = None
+            return self._proof is not None and not isinstance(self._proof.api_token(), str)
