@@ -1,0 +1,38 @@
+"""Fixtures every story shares: a deployment on each of the two databases."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.house import House, open_house
+from tests.support.postgres import Postgres, missing
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One throw-away PostgreSQL for the whole run."""
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    server = Postgres.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """An empty database: None for SQLite in the data folder, else the URL of a fresh PostgreSQL database."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.database()
+    yield url
+    server.discard(url)
+
+
+@pytest.fixture
+async def house(tmp_path: Path, database_url: str | None) -> AsyncIterator[House]:
+    """A deployment with Alice as administrator; the story runs on both databases."""
+    async with open_house(tmp_path / "data", database_url=database_url) as opened:
+        yield opened

@@ -1,0 +1,103 @@
+"""A plain HTTP/1.1 client over a socket: sends what it is told, returns what came, keeps nothing."""
+
+import asyncio
+import json as json_format
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. `is_whole` is False when the connection ended in the middle of the body."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    is_whole: bool = True
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name."""
+        return next((value for key, value in self.headers if key == name.lower()), None)
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json_format.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The problem's code."""
+        return str(self.json()["code"])
+
+
+async def call(
+    base: str,
+    method: str,
+    target: str,
+    *,
+    headers: Mapping[str, str] | list[tuple[str, str]] = {},
+    json: Any = None,
+    form: Any = None,
+    body: bytes | None = None,
+    host: str | None = None,
+) -> Reply:
+    """Send one request to `base` (http://host:port); the target goes out exactly as written."""
+    kept = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    if json is not None:
+        body = json_format.dumps(json).encode()
+        kept.append(("content-type", "application/json"))
+    if form is not None:
+        body = urlencode(form, doseq=True).encode()
+        kept.append(("content-type", "application/x-www-form-urlencoded"))
+    if body is not None:
+        kept.append(("content-length", str(len(body))))
+    where = urlsplit(base)
+    lines = [f"{method} {target} HTTP/1.1", f"host: {host or where.netloc}", "connection: close"]
+    lines += [f"{name}: {value}" for name, value in kept]
+    return await raw(base, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""))
+
+
+async def raw(base: str, request: bytes) -> Reply:
+    """Send bytes, read one answer to its end or to the end of the connection."""
+    where = urlsplit(base)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    try:
+        writer.write(request)
+        await writer.drain()
+        return await read_reply(reader)
+    finally:
+        writer.close()
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply:
+    """Read an answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    status = int(head[0].split(" ")[1])
+    headers = tuple(
+        (name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in head[1:] if line)
+    )
+    named = dict(headers)
+    try:
+        if named.get("transfer-encoding") == "chunked":
+            return Reply(status, headers, *await _chunks(reader))
+        if "content-length" in named:
+            return Reply(status, headers, await reader.readexactly(int(named["content-length"])))
+        return Reply(status, headers, await reader.read())
+    except asyncio.IncompleteReadError as error:
+        return Reply(status, headers, error.partial, is_whole=False)
+    except ConnectionError:
+        return Reply(status, headers, b"", is_whole=False)
+
+
+async def _chunks(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    body = b""
+    while True:
+        try:
+            size = int((await reader.readline()).split(b";")[0] or b"x", 16)
+            chunk = await reader.readexactly(size + 2)
+        except (ValueError, asyncio.IncompleteReadError, ConnectionError):
+            return body, False
+        if size == 0:
+            return body, True
+        body += chunk[:-2]
