@@ -1,0 +1,240 @@
+"""One HTTP/1.1 connection to us: strict framing, deadlines on each phase, and a way to cut an answer in the middle.
+
+Builds on uvicorn's httptools protocol and adds what it leaves open: the rules of `framing`, limits on a head, no
+trailers, bounded chunk overhead, and a deadline for a slow head, a slow body and a reader that does not read. Refuses
+to know applications and listening sockets. A refused request is never answered in the middle of another's answer.
+"""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final, cast
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from valetkey.server.errors import InvalidRequest
+from valetkey.server.framing import refuse, refuse_target
+from valetkey.server.problems import DOCS
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 100
+HEAD_SECONDS: Final = 10.0
+BODY_SECONDS: Final = 30.0
+BODY_BYTES_PER_PERIOD: Final = 4096  # a body slower than this per `BODY_SECONDS` is held open, not sent
+READER_SECONDS: Final = 60.0
+LINGER_SECONDS: Final = 2.0
+_LARGEST_READ: Final = 256 * 1024
+_OVERHEAD_BYTES: Final = 64 * 1024 + _LARGEST_READ  # chunk sizes and extensions, beyond
+_OVERHEAD_FACTOR: Final = 8  # times the body they carry
+_RESET: Final = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is dropped, the peer sees a reset
+_TOO_LARGE: Final = "its head is too large"
+
+
+class CutStream(Exception):
+    """Raised by an application after its answer began: end the connection so that no client takes it for complete."""
+
+
+class _Refused(Exception):
+    """A request that must not be read; the sentence says why."""
+
+
+class _Phase(Enum):
+    IDLE = "between requests"
+    HEAD = "reading a head"
+    BODY = "reading a body"
+
+
+class StrictConnection(HttpToolsProtocol):
+    """One connection. Timers run only while something is awaited from the peer."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._phase = _Phase.IDLE
+        self._is_over = False  # whatever else arrives is not read
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._unread_head_bytes = 0
+        self._body_bytes = 0
+        self._period_bytes = 0
+        self._overhead_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await(HEAD_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_over = True
+        self._rest()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        body_bytes = self._body_bytes
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            cause = error.__context__
+            self._refuse(str(cause) if isinstance(cause, _Refused) else "the request is not well-formed HTTP/1.1")
+            return
+        if self._phase is _Phase.BODY:
+            self._overhead_bytes += len(data) - max(0, self._body_bytes - body_bytes)
+            if self._overhead_bytes > _OVERHEAD_BYTES + _OVERHEAD_FACTOR * self._body_bytes:
+                self._refuse("the chunks carry more framing than body")
+        elif not self._is_answering():
+            self._unread_head_bytes += len(data)
+            if self._phase is _Phase.HEAD and self._unread_head_bytes > MAX_HEAD_BYTES + _LARGEST_READ:
+                self._refuse(_TOO_LARGE)
+            elif self._timer is None:
+                self._await(HEAD_SECONDS, self._give_up)
+
+    def on_message_begin(self) -> None:
+        self._phase = _Phase.HEAD
+        self._head_bytes = self._unread_head_bytes = self._body_bytes = self._overhead_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is _Phase.BODY:
+            raise _Refused("trailers are not read here")
+        self._count_head(len(name) + len(value) + 4)
+        if len(self.headers) >= MAX_HEADERS:
+            raise _Refused(_TOO_LARGE)
+        super().on_header(name, value.strip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = self.parser.get_http_version()
+        if reason := refuse_target(self.url) or refuse(self.scope):
+            raise _Refused(reason)
+        self._phase = _Phase.BODY
+        self._period_bytes = 0
+        self._await(BODY_SECONDS, self._measure)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        self._period_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._phase = _Phase.IDLE
+        self._rest()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(READER_SECONDS, self._give_up)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        async def cuttable(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            except (CutStream, asyncio.CancelledError):
+                # SECURITY: a reset, not an end: an HTTP/1.0 client takes an end for the end of the body.
+                # Guarded by tests/attacks/test_framing.py::test_a_cut_answer_is_never_mistaken_for_a_whole_one
+                cycle.disconnected = True
+                self._reset()
+
+        super()._start_asgi_task(cycle, cast(ASGI3Application, cuttable))
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _Refused(_TOO_LARGE)
+
+    def _refuse(self, reason: str) -> None:
+        """Answer with the refusal and close; but never write into an answer that has begun."""
+        self._is_over = True
+        self._rest()
+        if self._is_answering():
+            if self.pipeline or self.cycle.response_started or self._phase is not _Phase.BODY:
+                self._break_off()
+                return
+            self.cycle.disconnected = True  # its own body is malformed: the application learns the client is gone
+            self.cycle.message_event.set()
+        elif self._phase is _Phase.BODY:
+            self.transport.close()  # already answered
+            return
+        status = b"431 Request Header Fields Too Large" if reason == _TOO_LARGE else b"400 Bad Request"
+        body = json.dumps(
+            {
+                "type": DOCS + InvalidRequest.code,
+                "title": "The request is malformed.",
+                "status": int(status[:3]),
+                "code": InvalidRequest.code,
+                "detail": f"The request was not read: {reason}.",
+                "hint": InvalidRequest.hint,
+            }
+        ).encode()
+        self.transport.write(
+            b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (status, len(body), body)
+        )
+        # RFC 9112 section 9.6: closing with bytes unread would reset the connection before the refusal is read.
+        self.transport.write_eof()
+        self._await(LINGER_SECONDS, self.transport.abort)
+
+    def _break_off(self) -> None:
+        """End the connection at once, answered or not; whoever works for it is told the client is gone."""
+        if self._is_answering():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.pipeline.clear()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._is_over = True
+        if (peer := self.transport.get_extra_info("socket")) is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    def _give_up(self) -> None:
+        self._rest()
+        self._break_off()
+
+    def _measure(self) -> None:
+        """Give up on a body that trickles; one the application does not read at the moment is not the peer's fault."""
+        if self._period_bytes < BODY_BYTES_PER_PERIOD and not self.flow.read_paused:
+            self._give_up()
+            return
+        self._period_bytes = 0
+        self._await(BODY_SECONDS, self._measure)
+
+    def _await(self, seconds: float, otherwise: Callable[[], None]) -> None:
+        self._rest()
+        self._timer = self.loop.call_later(seconds, otherwise)
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
