@@ -1,0 +1,12 @@
+"""The one way out: every byte Valetkey sends to another host leaves through `Egress`.
+
+Refuses to know who calls and why: credentials, policy and audit are the caller's. The parts, from pure to effectful:
+`addresses` (which addresses are public), `url` (what may be asked for), `resolve` (name to one proven address),
+`framing` (which heads may pass), `pool`, `response` and `send` (the HTTP client, which no other slice may import).
+"""
+
+from valetkey.server.egress.response import Response
+from valetkey.server.egress.send import Egress
+from valetkey.server.egress.url import Url
+
+__all__ = ["Egress", "Response", "Url"]

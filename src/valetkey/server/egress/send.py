@@ -1,0 +1,213 @@
+"""`Egress`: send one request to one place, stream the answer back, believe nothing else.
+
+In order: (1) the place must be public, or configured as local; (2) its name is resolved and every answer proven;
+(3) the request goes to the proven address; (4) the answer's head must be well framed; (5) its body is bounded in size
+and in silence. No redirects, cookies, proxies or decompression. Failures are `UpstreamFailed`, whose detail names the
+place and never the target, a header or a body.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from pyreqwest.exceptions import ConnectError, PyreqwestError, TransportError
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import Response as Answer
+
+from valetkey.server.clock import Clock, SystemClock
+from valetkey.server.egress.framing import Headers, declared_length, exactly, outgoing, wrong_with
+from valetkey.server.egress.pool import Pool, new_client
+from valetkey.server.egress.resolve import KEPT_SECONDS, Lookup, proven_addresses, system_lookup
+from valetkey.server.egress.response import Response, head_of
+from valetkey.server.egress.url import Url
+from valetkey.server.errors import InvalidRequest, UpstreamFailed
+
+MAX_PLACES: Final = 256
+MAX_BODY_BYTES: Final = 1 << 30
+SILENCE_SECONDS: Final = 60.0
+_METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Egress:
+    """The one way out. `open` before use, `close` at the end.
+
+    `allow_loopback_hosts`: exact `host:port` of local upstreams an administrator configured; only these may be plain
+    http, and they must be on loopback. `silence_seconds`: longest wait for the next chunk of a body.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_loopback_hosts: frozenset[str] = frozenset(),
+        extra_roots: Sequence[bytes] = (),
+        lookup: Lookup = system_lookup,
+        clock: Clock | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._local = allow_loopback_hosts
+        self._roots = tuple(extra_roots)
+        self._lookup = lookup
+        self._clock = clock or SystemClock()
+        self._silence = silence_seconds
+        self._pools: OrderedDict[tuple[str, str], Pool] = OrderedDict()
+        self._is_open = False
+
+    async def open(self) -> None:
+        """Be ready to send."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Send nothing more; calls under way fail."""
+        self._is_open = False
+        pools = list(self._pools.values())
+        self._pools.clear()
+        for pool in pools:
+            await pool.client.close()
+
+    @asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        url: Url,
+        headers: Headers,
+        body: AsyncIterator[bytes] | bytes | None,
+        *,
+        timeout: float,
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> AsyncGenerator[Response, None]:
+        """Send one request and yield its answer.
+
+        `timeout`: seconds until the answer's head is there, connecting and uploading included. A streamed body must
+        have the length its `content-length` declares; without one it is chunked. Nothing is sent twice: only when no
+        connection came about is another proven address of the host tried.
+
+        Raises `InvalidRequest` for what must not be sent, `UpstreamFailed` for all that goes wrong afterwards.
+        """
+        ready = outgoing(headers)
+        try:
+            async with asyncio.timeout(timeout):
+                pool, request, answer = await self._answer(method, url, ready, body)
+        except (PyreqwestError, TimeoutError) as error:
+            raise _failed(url, error) from None
+        try:
+            received = head_of(answer)
+            if wrong := wrong_with(answer.status, received):
+                # SECURITY: what follows on this connection, or on its siblings, may be somebody's forged answer.
+                # Guarded by tests/attacks/test_egress.py::test_a_connection_with_bad_framing_is_never_lent_again
+                self._retire(url, pool)
+                raise UpstreamFailed(detail=f"{url.place}: bad framing, {wrong}")
+
+            def broken(error: Exception) -> UpstreamFailed:
+                self._retire(url, pool)
+                return _failed(url, error)
+
+            yield Response(
+                answer,
+                received,
+                place=url.place,
+                max_bytes=max_bytes,
+                silence_seconds=self._silence,
+                broken=broken,
+            )
+        finally:
+            await request.__aexit__(None, None, None)
+
+    async def fetch(
+        self, method: str, url: Url, headers: Headers, *, max_bytes: int, timeout: float, body: bytes | None = None
+    ) -> tuple[int, Headers, bytes]:
+        """Send a small request and return the whole answer, at most `max_bytes`, within `timeout` seconds."""
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self.send(method, url, headers, body, timeout=timeout, max_bytes=max_bytes) as response,
+            ):
+                return response.status, response.headers, b"".join([chunk async for chunk in response.body])
+        except TimeoutError as error:
+            raise _failed(url, error) from None
+
+    async def _answer(
+        self, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
+    ) -> tuple[Pool, StreamRequest, Answer]:
+        """Return the first head that comes back, and whose it is."""
+        pool = await self._pool(url)
+        request = _built(pool, method, url, headers, body)
+        try:
+            return pool, request, await request.__aenter__()
+        except ConnectError:
+            spare = self._turned_to_spare(url, pool)
+            if spare is None or isinstance(body, AsyncIterator):
+                raise
+            request = _built(spare, method, url, headers, body)
+            return spare, request, await request.__aenter__()
+        except TransportError:
+            raise
+        except PyreqwestError:
+            self._retire(url, pool)
+            raise
+
+    async def _pool(self, url: Url) -> Pool:
+        """Return the pool of a place, proven at most `KEPT_SECONDS` ago."""
+        if not self._is_open:
+            raise UpstreamFailed(detail="egress is closed")
+        local = url.place in self._local
+        if url.scheme != "https" and not local:
+            raise UpstreamFailed(detail=f"{url.place}: plain http is for configured local upstreams only")
+        key = (url.scheme, url.place)
+        pool = self._pools.get(key)
+        if pool is not None and self._clock.monotonic() < pool.good_until:
+            self._pools.move_to_end(key)
+            return pool
+        addresses = await proven_addresses(url, lookup=self._lookup, local=local)
+        good_until = self._clock.monotonic() + KEPT_SECONDS
+        pool = self._pools.get(key)
+        if pool is not None and pool.address in addresses:
+            pool.good_until = good_until
+            pool.spares = tuple(address for address in addresses if address != pool.address)
+            return pool
+        return self._dial(url, addresses, good_until)
+
+    def _dial(self, url: Url, addresses: tuple[str, ...], good_until: float) -> Pool:
+        client = new_client(url, addresses[0], extra_roots=self._roots, silence_seconds=self._silence)
+        pool = Pool(client, address=addresses[0], spares=addresses[1:], good_until=good_until)
+        self._pools[url.scheme, url.place] = pool
+        while len(self._pools) > MAX_PLACES:
+            self._pools.popitem(last=False)  # calls under way keep it alive; no new one starts on it
+        return pool
+
+    def _turned_to_spare(self, url: Url, pool: Pool) -> Pool | None:
+        if self._pools.get((url.scheme, url.place)) is not pool:
+            return None
+        self._retire(url, pool)
+        return self._dial(url, (*pool.spares, pool.address), pool.good_until) if pool.spares else None
+
+    def _retire(self, url: Url, pool: Pool) -> None:
+        key = (url.scheme, url.place)
+        if self._pools.get(key) is pool:
+            del self._pools[key]
+
+
+def _built(
+    pool: Pool, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
+) -> StreamRequest:
+    length = declared_length(headers)
+    building = pool.client.request(method, url.text)
+    if isinstance(body, AsyncIterator):
+        building = building.body_stream(body if length is None else exactly(body, length))
+    elif body:
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        building = building.body_bytes(body)
+    elif method in _METHODS_WITH_BODY and length is None:
+        headers = [*headers, ("content-length", "0")]
+    elif length:
+        raise InvalidRequest(detail="a content-length without a body")
+    # NOTE: with a buffer the client holds back the head until 64 KiB of body are there, or all of it.
+    return building.headers(headers).streamed_read_buffer_limit(0).build_streamed()
+
+
+def _failed(url: Url, error: Exception) -> UpstreamFailed:
+    """Name the place and the innermost cause. The client's own sentence holds the whole address, so it is not used."""
+    causes = error.details["causes"] if isinstance(error, PyreqwestError) and hasattr(error, "details") else None
+    why = causes[-1]["message"] if causes and "://" not in causes[-1]["message"] else ""
+    return UpstreamFailed(detail=f"{url.place}: {type(error).__name__} {why}".rstrip())
