@@ -54,12 +54,8 @@ class Person:
 
     async def call(self, method: str, path: str, **body: Any) -> Reply:
         """A call to /v1 as this person; keyword arguments are the JSON body."""
-        return await self.house.call(
-            method,
-            path,
-            headers={"authorization": f"Bearer {self.bearer}"},
-            json=body or ({} if method == "POST" else None),
-        )
+        sent = body or ({} if method == "POST" else None)
+        return await self.house.call(method, path, headers={"authorization": f"Bearer {self.bearer}"}, json=sent)
 
     async def does(self, method: str, path: str, **body: Any) -> Any:
         """The same, which must succeed; returns the JSON."""
@@ -94,12 +90,8 @@ class Robot:
         """A call to /v1 as this agent."""
         if not self.bearer:
             await self.sign_in()
-        return await self.house.call(
-            method,
-            path,
-            headers={"authorization": f"Bearer {self.bearer}"},
-            json=body or ({} if method == "POST" else None),
-        )
+        sent = body or ({} if method == "POST" else None)
+        return await self.house.call(method, path, headers={"authorization": f"Bearer {self.bearer}"}, json=sent)
 
     async def exchange(self, task_token: str, resource: str = GITHUB, **more: Any) -> Reply:
         """Token exchange at /oauth/token."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json as json_format
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -36,7 +36,7 @@ async def call(
     method: str,
     target: str,
     *,
-    headers: Mapping[str, str] | list[tuple[str, str]] = {},
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     json: Any = None,
     form: Any = None,
     body: bytes | None = None,
