@@ -16,13 +16,22 @@ from valetkey.server.audit.model import FORMAT, MAX_INTEGER, MAX_LINE, NO_DIGEST
 NAME: Final = r"[A-Za-z0-9_.-]{1,64}"
 TIME: Final = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3}Z"
 _WORDS: Final = "[a-z]+(?:-[a-z]+)*"
+_OPENING: Final = b'{"v":%d,"writer":"%%b","seq":%%d,"prev":"%%b","id":"' % FORMAT
 _PLAIN: Final = re.compile(NAME)
+_FROM_TIME: Final = rf'","time":"({TIME})","event":"({_WORDS}\.{_WORDS})","org":"((?:{NAME})?)"(?:,(.+))?}}'
 LINE: Final = re.compile(
-    rf'{{"v":{FORMAT},"writer":"({NAME})","seq":([1-9][0-9]{{0,15}}),"prev":"([0-9a-f]{{64}})","id":"({NAME})",'
-    rf'"time":"({TIME})","event":"({_WORDS}\.{_WORDS})","org":"((?:{NAME})?)"(?:,(.+))?}}'.encode(),
+    rf'{{"v":{FORMAT},"writer":"({NAME})","seq":([1-9][0-9]{{0,15}}),"prev":"([0-9a-f]{{64}})","id":"({NAME}){_FROM_TIME}'.encode(),
     re.DOTALL,
 )
 """Groups: writer, seq, prev, id, time, event, org, members without their braces. Use `fullmatch`."""
+
+FROM_ID: Final = re.compile(f"({NAME}){_FROM_TIME}".encode(), re.DOTALL)
+"""The same from the value of `id` on, for who has compared what stands before. Groups: id and those that follow."""
+
+
+def opening(writer: bytes, seq: int, prev: bytes) -> bytes:
+    """Return how the line of a record begins, up to the value of `id`; `prev` in hexadecimal."""
+    return _OPENING % (writer, seq, prev)
 
 
 class Line(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from valetkey.server.audit import attested
 from valetkey.server.audit.attested import Attested, Heads
-from valetkey.server.audit.chain import LINE
+from valetkey.server.audit.chain import FROM_ID, LINE, opening
 from valetkey.server.audit.members import decoded
 from valetkey.server.audit.model import MAX_LINE, NO_DIGEST
 from valetkey.verify.keys import PublicKey
@@ -113,7 +113,7 @@ class _Walk:
         """Read every line; return the first bad record, or None."""
         rest = iter(lines)
         doubted: _Record | None = None  # the one before the last, when the last names another digest than its
-        for line in rest:
+        while (line := next(rest, None) if doubted is not None else self._run(rest, progress)) is not None:
             self.line += 1
             record = _read(line, self.line)
             last = self._last
@@ -135,11 +135,31 @@ class _Walk:
                     return self._here(record.seq, record.id, _WRONG_PREV)
                 doubted = last
             self._last = record
-            if progress is not None and self.line % PROGRESS_EVERY == 0:
-                progress(self.line)
         if doubted is not None:
             return self._settled(doubted, None)
         return self._ended(None)
+
+    def _run(self, rest: Iterator[bytes], progress: Callable[[int], None] | None) -> bytes | None:
+        """Read on while each line is simply the next record; return the first that is not, or that was signed."""
+        # NOTE: this is where the time goes; a line is compared with what is due before anything of it is parsed.
+        writer, seq, head = self._last.writer, self._last.seq, self._last.digest
+        signed = self._heads.seqs[self._index] if self._index < len(self._heads.seqs) else 0
+        good, number = b"", self.line
+        stopped = None
+        for line in rest:
+            if progress is not None and number and number % PROGRESS_EVERY == 0:
+                progress(number)
+            due = opening(writer, seq + 1, head)
+            if not line.startswith(due) or seq + 1 == signed or len(line) > MAX_LINE or not _holds(line, len(due)):
+                stopped = line
+                break
+            head = sha256(line).hexdigest().encode()
+            good, seq, number = line, seq + 1, number + 1
+        if good:
+            record = _read(good, number)
+            assert isinstance(record, _Record)
+            self._last, self.line = record, number
+        return stopped
 
     def _against_checkpoint(self, record: _Record) -> Bad | None:
         """A checkpoint signed the digest of this number: whatever else it says, it is that record or it is not."""
@@ -252,6 +272,18 @@ def _read(line: bytes, number: int) -> _Record | str:
         except ValueError as error:
             return str(error)
     return _Record(writer, int(seq), prev, identity, number, sha256(line).hexdigest().encode())
+
+
+def _holds(line: bytes, start: int) -> bool:
+    """Whether `line`, from the value of its id on, is in its one spelling."""
+    match = FROM_ID.fullmatch(line, start)
+    if match is None:
+        return False
+    members = match[5]
+    try:
+        return members is None or bool(decoded(b"{" + members + b"}"))
+    except ValueError:
+        return False
 
 
 def _sentence(bad: Bad, what: str) -> str:
