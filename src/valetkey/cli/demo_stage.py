@@ -102,7 +102,12 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
             async with Listener(app.asgi, host="127.0.0.1", port=port):
                 url = f"http://localhost:{port}"
                 alice = await asyncio.to_thread(_sign_in, url, app)
-                yield Stage(app=app, url=url, port=port, github=github, alice=alice, real_credential=real_credential)
+                stage = Stage(app=app, url=url, port=port, github=github, alice=alice, real_credential=real_credential)
+                try:
+                    yield stage
+                finally:
+                    for client in (alice, *(agent.client for agent in stage.agents.values())):
+                        client.close()
         finally:
             await app.close()
 
