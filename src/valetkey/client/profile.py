@@ -1,8 +1,8 @@
 """Where a login lives between commands: one JSON file that only its owner can read.
 
 `$XDG_CONFIG_HOME/valetkey/profile.json` (or `~/.config/…`), mode 0600 in a folder of mode 0700; looser ones are
-refused, not repaired. Holds, per server, the CLI credential and the agent secrets saved with `--save`. `VALETKEY_URL` and
-`VALETKEY_TOKEN` win over it. Knows no network.
+refused, not repaired. Holds, per server, the CLI credential and the agent secrets saved with `--save`. `VALETKEY_URL`
+and `VALETKEY_TOKEN` win over it. Knows no network.
 """
 
 import fcntl

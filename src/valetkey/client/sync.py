@@ -11,6 +11,7 @@ from valetkey.client.credentials import Proof, from_text
 from valetkey.client.errors import NotAuthenticated
 from valetkey.client.http import TIMEOUT_SECONDS, Transport
 from valetkey.client.protocol import Request, get, post, read
+from valetkey.client.unverified import unverified_claims
 
 
 class Client:
@@ -64,6 +65,11 @@ class Client:
         """Who the server takes this client for."""
         found: answers.WhoAmI = self.call(get("/v1/whoami"))
         return found
+
+    def log_out(self) -> answers.Revocation:
+        """End the credential this client signed in with, at the server."""
+        credential = str(unverified_claims(self._api_token()).get("credential", ""))
+        return self.revocations.create(credential, reason="signed out")
 
     def call(self, request: Request) -> Any:
         """Send a request of `protocol` as this principal; return its JSON value."""

@@ -1,0 +1,71 @@
+"""`valetkey serve`: one server process until SIGTERM or SIGINT. Prints where it is and, once, the bootstrap code."""
+
+import asyncio
+import json as json_text
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from valetkey import __version__
+from valetkey.cli.options import Json
+from valetkey.cli.output import notice
+
+if TYPE_CHECKING:
+    from valetkey.server.app import App
+    from valetkey.server.settings import Settings
+
+
+def serve(
+    *,
+    host: Annotated[str | None, Parameter(help="The address to listen on; VALETKEY_HOST otherwise.")] = None,
+    port: Annotated[int | None, Parameter(help="The port; VALETKEY_PORT otherwise, or 8470.")] = None,
+    data: Annotated[str | None, Parameter(help="The folder of database and keys; VALETKEY_DATA otherwise.")] = None,
+    json: Json = False,
+) -> int:
+    """Start the server. Settings come from valetkey.toml and VALETKEY_*; the first start prints a one-time code.
+
+    For example: valetkey serve --data /var/lib/valetkey
+    """
+    import uvloop
+
+    from valetkey.server.settings import load_settings
+
+    given: dict[str, Any] = {"VALETKEY_HOST": host, "VALETKEY_PORT": port, "VALETKEY_DATA": data}
+    environ = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
+    settings = load_settings(environ)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, as_json=json))
+    return 0
+
+
+async def _serve(settings: "Settings", *, as_json: bool) -> None:
+    from valetkey.server import listen
+    from valetkey.server.app import build
+
+    app = build(settings)
+    await app.start()
+    try:
+        health_port = settings.health_port or settings.port + 1
+        async with listen.Listener(app.health, host=settings.host, port=health_port):
+
+            def ready(_port: int) -> None:
+                _announce(app, settings, as_json=as_json)
+
+            await listen.serve(app.asgi, host=settings.host, port=settings.port, ready=ready)
+    finally:
+        await app.close()
+
+
+def _announce(app: "App", settings: "Settings", *, as_json: bool) -> None:
+    code = None if app.bootstrap is None else app.bootstrap.reveal()
+    if as_json:
+        facts = {"url": settings.issuer, "gateway": settings.gateway, "pid": os.getpid(), "pin": app.pin}
+        print(json_text.dumps(facts | ({} if code is None else {"bootstrap": code})), flush=True)
+        return
+    print(f"valetkey {__version__} serves {settings.issuer} from {settings.data}", flush=True)
+    print(f"checkpoint key, to pin: {app.pin}", flush=True)
+    if code is not None:
+        print(f"one-time code: {code}", flush=True)
+        notice("Nobody has signed in yet. The code makes its first user the administrator; it is shown only now.")
+        notice("  valetkey login --email YOU@YOUR.COMPANY")

@@ -1,0 +1,16 @@
+"""The client of whoever runs the command: from the stored login, or from the environment."""
+
+from valetkey.client.profile import Profile
+from valetkey.client.sync import Client
+
+
+def signed_in() -> Client:
+    """A client with this person's credential. Raises `NotAuthenticated` when there is none."""
+    profile = Profile()
+    return Client(profile.url, credential=profile.credential())
+
+
+def as_agent(name: str | None) -> Client:
+    """A client that acts as an agent whose secret is here. Raises `NotFound` when it is not."""
+    profile = Profile()
+    return Client(profile.url, credential=profile.agent(name))
