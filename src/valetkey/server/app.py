@@ -6,8 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select
-
 from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
 from valetkey.server.api import audit as audit_routes
 from valetkey.server.api.services import Services
@@ -20,9 +18,9 @@ from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.db import fence
+from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
 from valetkey.server.db.migrate import migrate
-from valetkey.server.db.schema import deployment
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.egress import Egress
 from valetkey.server.gateway.call import Calls
@@ -30,7 +28,6 @@ from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
-from valetkey.server.ids import new_id
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
@@ -68,7 +65,7 @@ class App:
         root = open_root(settings)
         async with database.write() as tx:
             await fence.prepare(tx)
-            self.deployment = await _deployment_id(tx, now=int(clock.now()))
+            self.deployment = await deployment_id(tx, now=int(clock.now()))
             ring = await load_ring(tx, root=root, deployment=self.deployment, now=clock.now())
         mac = Mac(root, deployment=self.deployment)
         self.catalogue = catalogue = _catalogue(settings)
@@ -214,12 +211,3 @@ def _usual_ceiling(catalogue: Mapping[str, Integration]) -> tuple[str, ...]:
         if scopes:
             lines.append(f"{integration.name}:{','.join(scopes)}@*")
     return tuple(lines)
-
-
-async def _deployment_id(tx: Any, *, now: int) -> str:
-    row = (await tx.execute(select(deployment.c.id))).first()
-    if row is not None:
-        return str(row.id)
-    fresh = new_id("org")
-    await tx.execute(insert(deployment).values(id=fresh, created_at=now))
-    return fresh
