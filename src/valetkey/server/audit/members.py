@@ -20,7 +20,7 @@ from valetkey.server.audit.model import MAX_INTEGER, Unrecordable, fingerprint
 from valetkey.server.ids import HANDLE_PATTERN
 from valetkey.server.secret import Secret
 
-MAX_DEPTH: Final = 16
+MAX_DEPTH: Final = 6  # the decoder below grows with 2 to this power, and no record nests deeper than 3
 HEAD_NAMES: Final = frozenset({"v", "writer", "seq", "prev", "id", "time", "event", "org"})
 
 # Delete and C1 (a terminal obeys U+009B), soft hyphen, separators, zero-width, bidirectional and tag characters.
