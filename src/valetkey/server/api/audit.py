@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, listed, route
@@ -52,8 +52,9 @@ async def export(services: Services, caller: Caller, request: Request) -> Respon
 
 async def checkpoints(services: Services, caller: Caller, request: Request) -> Response:
     _may_read(caller)
-    path = services.checkpoints
-    return Response(path.read_bytes() if path.exists() else b"", media_type=NDJSON)
+    if not services.checkpoints.exists():
+        return Response(b"", media_type=NDJSON)
+    return FileResponse(services.checkpoints, media_type=NDJSON)
 
 
 async def pin(services: Services, caller: Caller, request: Request) -> dict[str, Any]:

@@ -98,7 +98,7 @@ async def entitle(services: Services, caller: Caller, request: Request) -> dict[
     now = int(services.clock.now())
     async with services.journal.change() as change:
         for grant in bound:
-            text = grant_text(grant, {facts.id: ""}).replace(f"{facts.integration}/:", f"{facts.integration}:")
+            text = grant_text(grant, {facts.id: ""})
             await add_entitlement(
                 change.tx,
                 id=new_id("pol"),

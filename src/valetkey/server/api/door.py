@@ -18,6 +18,7 @@ from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.revocation import store as revocation
 
+
 class _StatusVerb(StringConvertor):
     """The last segment of `…/suspend` and `…/resume`, and of no other path."""
 

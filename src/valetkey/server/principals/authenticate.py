@@ -36,9 +36,11 @@ class Authenticate:
         self._clock = clock
         self._issuer = issuer
         self._agents: dict[bytes, Agent] = {}
+        self._changes = 0
 
     def forget(self, nodes: frozenset[str]) -> None:
         """Something about these changed: look them up again."""
+        self._changes += 1
         if self._agents:
             self._agents = {mac: a for mac, a in self._agents.items() if not nodes & {a.id, a.owner, a.org}}
 
@@ -93,13 +95,16 @@ class Authenticate:
     async def _agent(self, client_id: str, mac: bytes) -> Agent:
         agent = self._agents.get(mac)
         if agent is None:
+            changes = self._changes
             async with self._database.read() as db:
                 agent = await store.agent_by_secret(db, mac)
                 if agent is None or await revocation.among(db, {agent.id, agent.owner, agent.org}):
                     raise NotAuthenticated(detail="unknown or revoked agent")
             if len(self._agents) >= _REMEMBERED:
                 self._agents.clear()
-            self._agents[mac] = agent
+            # SECURITY: what was read before a change must not be remembered after it.
+            if changes == self._changes:
+                self._agents[mac] = agent
         if client_id not in (agent.id, agent.name):
             raise NotAuthenticated(detail="the secret is another client's")
         _check_active(agent.status)

@@ -61,6 +61,8 @@ class Enroll:
         """Spend a bootstrap code or an invitation; return the user and a CLI credential, shown once."""
         now = int(self._clock.now())
         text = code.reveal()
+        if not (is_handle(text, "bs") or is_handle(text, "in")):
+            raise NotAuthenticated("This code is not valid, was used, or has expired.")
         async with self._journal.change() as change:
             if is_handle(text, "bs"):
                 mac = self._mac.mac("invitation", "bs", code)
@@ -82,15 +84,13 @@ class Enroll:
                 change.record(Event.BOOTSTRAP_USED, org.id, user=user.id)
                 change.record(Event.ORGANIZATION_CREATED, org.id, by=user.id)
                 change.record(Event.USER_CREATED, org.id, user=user.id, by=user.id, role=user.role.value)
-            elif is_handle(text, "in"):
+            else:
                 mac = self._mac.mac("invitation", "in", code)
                 used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
                 found = await store.user(change.tx, invited) if used and invited is not None else None
                 if found is None or found.status is not Status.ACTIVE:
                     raise NotAuthenticated("This code is not valid, was used, or has expired.")
                 user = found
-            else:
-                raise NotAuthenticated("This code is not valid, was used, or has expired.")
             credential = new_handle("cl")
             credential_id = new_id("tok")
             await store.add_user_credential(
