@@ -152,8 +152,8 @@ class App:
                 *audit_routes.routes(services),
             ],
         )
-        self.health = Health(self)
-        for watch in (self.witness.watch, streams.watch, self._catch_up):
+        self.health = Health(database, self.witness, self._numbers)
+        for watch in (journal.watch, self.witness.watch, streams.watch, self._catch_up):
             self._background.append(asyncio.create_task(watch()))
 
     @property
@@ -185,6 +185,14 @@ class App:
                     await self.streams.stop(changed)
             except Exception as error:  # the next round tries again; the fence keeps decisions right meanwhile
                 log.warning("catching up failed: %s", type(error).__name__)
+
+    def _numbers(self) -> Mapping[str, int]:
+        return {
+            "valetkey_open_calls": len(self.streams),
+            "valetkey_change_seq": self.authorities.seq,
+            "valetkey_records_since_checkpoint": self.journal.since_checkpoint,
+            "valetkey_calls_ended_unknown_at_start": self.unknown,
+        }
 
     def _checkpoint_signer(self) -> tuple[str, Any]:
         key = self.keys.signer("Ed25519", CHECKPOINTS)

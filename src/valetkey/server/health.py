@@ -1,18 +1,20 @@
 """The second port: alive, ready, and a few numbers. Says nothing about anybody."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from valetkey.server.audit.witness import Witness
 from valetkey.server.db import fence
-
-if TYPE_CHECKING:
-    from valetkey.server.app import App
+from valetkey.server.db.engine import Database
 
 
 class Health:
-    """An ASGI application for /healthz, /readyz and /metrics."""
+    """An ASGI application for /healthz, /readyz and /metrics; `numbers` are the gauges, read anew each time."""
 
-    def __init__(self, app: "App") -> None:
-        self._app = app
+    def __init__(self, database: Database, witness: Witness, numbers: Callable[[], Mapping[str, int]]) -> None:
+        self._database = database
+        self._witness = witness
+        self._numbers = numbers
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -35,19 +37,13 @@ class Health:
 
     async def _ready(self) -> tuple[int, bytes]:
         try:
-            async with self._app.database.read() as db:
+            async with self._database.read() as db:
                 await fence.newest(db)
         except Exception as error:  # whatever keeps us from deciding keeps us from being ready
             return 503, f"database: {type(error).__name__}\n".encode()
-        if self._app.witness.failure is not None:
-            return 503, f"checkpoints: {self._app.witness.failure}\n".encode()
+        if self._witness.failure is not None:
+            return 503, f"checkpoints: {self._witness.failure}\n".encode()
         return 200, b"ready\n"
 
     def _metrics(self) -> bytes:
-        numbers = {
-            "valetkey_open_calls": len(self._app.streams),
-            "valetkey_change_seq": self._app.authorities.seq,
-            "valetkey_records_since_checkpoint": self._app.journal.since_checkpoint,
-            "valetkey_calls_ended_unknown_at_start": self._app.unknown,
-        }
-        return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in numbers.items()).encode()
+        return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in self._numbers().items()).encode()
