@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.chain import Chain
@@ -22,11 +23,13 @@ from valetkey.server.db import fence
 from valetkey.server.db.engine import Database
 from valetkey.server.db.group import GroupCommit
 from valetkey.server.db.schema import audit_records, audit_writers
+from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.ids import new_id
 
 _WRITER_LOCKS = 0x7661
 _MOST_WRITERS = 4_096
-_CLOSE_AT_ONCE = 10_000
+_CLOSE_AT_ONCE = 500
+CLAIM_SECONDS = 1.0
 
 Effect = Callable[[AsyncConnection], Awaitable[Exception | None]]
 
@@ -69,26 +72,67 @@ class Journal:
         self._clock = clock
         self._chain: Chain | None = None
         self._pending: Chain | None = None
-        self._group: GroupCommit[Entry] = GroupCommit(database, self._write, settled=self._settled)
+        self._group: GroupCommit[Entry] = GroupCommit(
+            database, self._write, settled=self._settled, abandoned=self._left_behind
+        )
         self._claim: AsyncConnection | None = None
         self.writer = ""
         self.appended = asyncio.Event()
         self.since_checkpoint = 0
         self._wanted = 0
         self._reached = asyncio.Event()
+        self._was_outrun = False  # another process appended to this chain: nothing more may be
+        self._loose_ends: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
         """Claim a writer, read its head, close what was left open; return how many effects ended as unknown."""
         self.writer = await self._claim_writer()
-        unfinished = await self._unfinished()
-        for entry_id, org in unfinished:
-            await self.record(Entry(event=Event.CALL_UNKNOWN, org=org, members={"decision": entry_id}, refers=entry_id))
-        await self.record(Entry(event=Event.WRITER_STARTED, org="", members={"unknown": len(unfinished)}))
-        return len(unfinished)
+        return await self._begin()
+
+    async def watch(self) -> None:
+        """Keep the claim on the writer for as long as the server runs; nothing is needed on SQLite."""
+        while not self._database.is_sqlite:
+            await asyncio.sleep(CLAIM_SECONDS)
+            with contextlib.suppress(ValetkeyError, SQLAlchemyError, OSError):  # the next round tries again
+                await self.keep_claim()
+
+    async def keep_claim(self) -> None:
+        """Claim anew when the claim was lost: the same writer if nobody took it, else another one.
+
+        Appending meanwhile is safe: two processes can not put a record in one place of a chain, and who comes second
+        appends nothing until it has a writer of its own.
+        """
+        if not self._was_outrun and self._claim is not None:
+            with contextlib.suppress(SQLAlchemyError, OSError):
+                await self._claim.execute(text("SELECT 1"))
+                return
+        await self._let_go()
+        writer = await self._claim_writer(first=int(self.writer.removeprefix("w")))
+        was_outrun, moved = self._was_outrun, writer != self.writer
+        async with self._group.alone():
+            self.writer, self._chain, self._was_outrun = writer, None, False
+        if moved or was_outrun:
+            await self._begin()
 
     async def close(self) -> None:
+        """Write what callers left behind, and let go of the writer."""
+        while self._loose_ends:
+            await asyncio.wait(set(self._loose_ends))
+        await self._let_go()
+
+    async def _begin(self) -> int:
+        """Close what an earlier process of this writer left open, and say that a new one starts."""
+        closed = 0
+        while unfinished := await self._unfinished():
+            closed += len(unfinished)
+            await asyncio.gather(*(self.record(_outcome_unknown(entry_id, org)) for entry_id, org in unfinished))
+        await self.record(Entry(event=Event.WRITER_STARTED, org="", members={"unknown": closed}))
+        return closed
+
+    async def _let_go(self) -> None:
         if self._claim is not None:
-            await self._claim.close()
+            with contextlib.suppress(SQLAlchemyError, OSError):  # it may be what was lost
+                await self._claim.close()
             self._claim = None
 
     async def record(self, entry: Entry, *, decided_under: int | None = None) -> str:
@@ -109,14 +153,19 @@ class Journal:
     async def heads(self) -> list[tuple[str, int, bytes]]:
         """Every writer's newest record: writer, seq, digest."""
         async with self._database.read() as connection:
+            # NOTE: one index look-up per writer; grouping the records would read all of them.
             newest = (
-                select(audit_records.c.writer, func.max(audit_records.c.seq).label("seq"))
-                .group_by(audit_records.c.writer)
-                .subquery()
+                select(func.max(audit_records.c.seq))
+                .where(audit_records.c.writer == audit_writers.c.writer)
+                .correlate(audit_writers)
+                .scalar_subquery()
             )
             rows = await connection.execute(
                 select(audit_records.c.writer, audit_records.c.seq, audit_records.c.digest)
-                .join(newest, (audit_records.c.writer == newest.c.writer) & (audit_records.c.seq == newest.c.seq))
+                .join(
+                    audit_writers,
+                    (audit_records.c.writer == audit_writers.c.writer) & (audit_records.c.seq == newest),
+                )
                 .order_by(audit_records.c.writer)
             )
             return [(row.writer, row.seq, row.digest) for row in rows]
@@ -145,6 +194,8 @@ class Journal:
         """Append what can be recorded; one entry that cannot must not take the others with it."""
         if not entries:
             return []
+        if self._was_outrun:
+            raise Unavailable(detail=f"another process appends to {self.writer}")
         if self._chain is None:
             await self._load_head(tx)
         assert self._chain is not None
@@ -171,7 +222,13 @@ class Journal:
                 }
             )
         if rows:
-            await tx.execute(insert(audit_records), rows)
+            try:
+                await tx.execute(insert(audit_records), rows)
+            except IntegrityError as error:
+                # SECURITY: the place is taken, so the claim was lost. Going on after the other's head would hide it.
+                # Guarded by tests/faults/test_fence.py::test_a_node_that_lost_its_writer_cannot_fork_the_chain
+                self._was_outrun = True
+                raise Unavailable(detail=f"another process appends to {self.writer}") from error
         self._pending = chain
         return outcomes
 
@@ -189,6 +246,20 @@ class Journal:
         else:
             self._chain = None  # whether it was written is unknown: the next append reads the head again
 
+    def _left_behind(self, entry: Entry) -> None:
+        """A durable decision nobody waits for any more has no effect: say so, or it would end as unknown."""
+        if entry.event is not Event.CALL_ALLOWED:
+            return
+        members = {"decision": entry.id, "status": 0, "bytes": 0, "ended": "interrupted"}
+        outcome = Entry(event=Event.CALL_FINISHED, org=entry.org, members=members, refers=entry.id)
+        task = asyncio.create_task(self._outcome(outcome))
+        self._loose_ends.add(task)
+        task.add_done_callback(self._loose_ends.discard)
+
+    async def _outcome(self, entry: Entry) -> None:
+        with contextlib.suppress(ValetkeyError):  # it stays open, and is closed as unknown at the next start
+            await self.record(entry)
+
     async def _load_head(self, connection: AsyncConnection) -> None:
         row = (
             await connection.execute(
@@ -201,17 +272,12 @@ class Journal:
         seq, head = (row.seq, row.digest) if row is not None else (0, NO_DIGEST)
         self._chain = Chain(writer=self.writer, seq=seq, head=head)
 
-    async def _claim_writer(self) -> str:
-        """SQLite has one process, so one writer. On PostgreSQL the lowest number nobody holds, by session lock."""
+    async def _claim_writer(self, *, first: int = 1) -> str:
+        """SQLite has one process, so one writer. On PostgreSQL `first` or the lowest nobody holds, by session lock."""
         number = 1
         if not self._database.is_sqlite:
             self._claim = await self._database.hold()
-            for number in range(1, _MOST_WRITERS):
-                held = await self._claim.execute(
-                    text("SELECT pg_try_advisory_lock(:space, :number)"), {"space": _WRITER_LOCKS, "number": number}
-                )
-                if held.scalar_one():
-                    break
+            number = await self._free_number(self._claim, first)
         writer = f"w{number}"
         async with self._database.write() as tx:
             known = await tx.execute(select(audit_writers.c.writer).where(audit_writers.c.writer == writer))
@@ -219,6 +285,15 @@ class Journal:
                 now = int(self._clock.now())
                 await tx.execute(insert(audit_writers).values(writer=writer, number=number, claimed_at=now))
         return writer
+
+    async def _free_number(self, claim: AsyncConnection, first: int) -> int:
+        for number in [first, *range(1, _MOST_WRITERS)]:
+            held = await claim.execute(
+                text("SELECT pg_try_advisory_lock(:space, :number)"), {"space": _WRITER_LOCKS, "number": number}
+            )
+            if held.scalar_one():
+                return number
+        raise Unavailable(detail="every writer is claimed")
 
     async def _unfinished(self) -> list[tuple[str, str]]:
         """Allowed calls of this writer without an outcome, since it last started."""
@@ -243,6 +318,10 @@ class Journal:
                 .limit(_CLOSE_AT_ONCE)
             )
             return [(row.id, org_of(row.body)) for row in rows]
+
+
+def _outcome_unknown(entry_id: str, org: str) -> Entry:
+    return Entry(event=Event.CALL_UNKNOWN, org=org, members={"decision": entry_id}, refers=entry_id)
 
 
 async def pages(

@@ -5,6 +5,8 @@ given in, the key never comes here.
 """
 
 import asyncio
+import errno
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,8 @@ from pathlib import Path
 from valetkey.server.audit import checkpoint
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
-from valetkey.server.errors import Unavailable
+
+log = logging.getLogger("valetkey")
 
 EVERY_SECONDS = 1.0
 EVERY_RECORDS = 256
@@ -36,11 +39,13 @@ class Witness:
         self._deployment = deployment
         self._signer = signer
         self._last: bytes | None = None
+        self._is_known = False  # whether `_last` is what the file ends with
+        self._writing: asyncio.Task[None] | None = None
         self.failure: str | None = None  # what keeps checkpoints from being written, for /readyz
 
     async def start(self) -> None:
         """Continue after the last whole line; a line cut short by a crash is taken off first."""
-        self._last = await asyncio.to_thread(_last_line, self._path)
+        await self._read_end()
 
     async def watch(self) -> None:
         """Write checkpoints for as long as the server runs."""
@@ -50,34 +55,72 @@ class Witness:
                 await self._journal.enough(EVERY_RECORDS, EVERY_SECONDS)
             try:
                 await self.write()
-                self.failure = None
-            except (OSError, Unavailable) as error:
-                self.failure = type(error).__name__
+            except Exception as error:  # whatever it was, /readyz says so and the next round tries again
+                log.error("no checkpoint could be written: %s", type(error).__name__)
                 await asyncio.sleep(EVERY_SECONDS)
 
     async def write(self) -> None:
-        """Write one checkpoint over every head as it is now."""
+        """Write one checkpoint over every head as it is now. Who is cancelled here does not cut a line short."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._writing = asyncio.create_task(self._write())
+        await asyncio.shield(self._writing)
+
+    async def _write(self) -> None:
         self._journal.appended.clear()
-        self._journal.since_checkpoint = 0
-        n, prev = checkpoint.following(self._last)
-        kid, sign = self._signer()
-        line = checkpoint.make(
-            n=n,
-            time=self._clock.now(),
-            deployment=self._deployment,
-            heads=await self._journal.heads(),
-            prev=prev,
-            kid=kid,
-            sign=sign,
-        )
-        await asyncio.to_thread(_append, self._path, line)
-        self._last = line
+        counted, self._journal.since_checkpoint = self._journal.since_checkpoint, 0
+        try:
+            # The journal claims another writer when it lost its own: that one's file is another one.
+            path = self._path.with_name(f"checkpoints-{self._journal.writer}.ndjson")
+            if not self._is_known or path != self._path:
+                self._path = path
+                await self._read_end()
+            n, prev = checkpoint.following(self._last)
+            kid, sign = self._signer()
+            line = checkpoint.make(
+                n=n,
+                time=self._clock.now(),
+                deployment=self._deployment,
+                heads=await self._journal.heads(),
+                prev=prev,
+                kid=kid,
+                sign=sign,
+            )
+            self._is_known = False
+            await asyncio.to_thread(_append, self._path, line)
+        except BaseException as error:
+            self._journal.since_checkpoint += counted
+            self._journal.appended.set()  # what was recorded still waits for its checkpoint
+            self.failure = type(error).__name__
+            raise
+        self._last, self._is_known, self.failure = line, True, None
+
+    async def _read_end(self) -> None:
+        self._last = await asyncio.to_thread(_last_line, self._path)
+        self._is_known = True
 
 
 def _append(path: Path, line: bytes) -> None:
+    is_new = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, line + b"\n")
+        size = os.fstat(descriptor).st_size
+        try:
+            if os.write(descriptor, line + b"\n") != len(line) + 1:
+                raise OSError(errno.ENOSPC, "the checkpoint was written in part only")
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+    if is_new:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -14,7 +14,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.model import Delegation, Task
-from valetkey.server.errors import NotFound
+from valetkey.server.errors import NotFound, Unavailable
 from valetkey.server.policy.model import Authority, ConnectionFacts
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
@@ -51,7 +51,7 @@ class Authorities:
             if self.seq == seq:
                 self._remember(authority)
                 return authority, seq
-        raise NotFound(detail="knowledge changed faster than it could be read")
+        raise Unavailable(detail="knowledge changed faster than it could be read")
 
     def is_revoked(self, token: str) -> bool:
         """Whether this single token was revoked, as known under `seq`."""
@@ -74,8 +74,10 @@ class Authorities:
 
     async def _catch_up(self, db: AsyncConnection) -> frozenset[str]:
         if self.seq < 0:
-            self.seq = await fence.newest(db)
-            self._revoked_tokens = set(await revocation.tokens(db))
+            # The number first, the facts after it, and both kept only when both were read.
+            newest = await fence.newest(db)
+            self._revoked_tokens |= set(await revocation.tokens(db))
+            self.seq = max(self.seq, newest)
             return frozenset()
         newest, nodes = await fence.changed_since(db, self.seq)
         if newest > self.seq:

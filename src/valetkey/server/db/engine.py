@@ -113,7 +113,11 @@ def open_postgresql(url: Secret, *, connections: int = 8) -> Database:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,
-        connect_args={"timeout": 10, "command_timeout": 30, "server_settings": {"application_name": "valetkey"}},
+        # SECURITY: a snapshot taken before waiting for the fence would show the number of before. Whatever the
+        # database's default is, each statement sees what was committed when it began.
+        # Guarded by tests/faults/test_fence.py::test_the_fence_holds_whatever_isolation_the_database_defaults_to
+        isolation_level="READ COMMITTED",
+        connect_args={"timeout": 5, "command_timeout": 10, "server_settings": {"application_name": "valetkey"}},
     )
     return Database(engine, engine)
 

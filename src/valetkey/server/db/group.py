@@ -2,6 +2,9 @@
 
 Members queue; one transaction takes all that wait, holds the fence shared, sends back whoever decided on older
 knowledge, writes the rest and commits once, durably. `alone()` gives a transaction of its own in the same order.
+
+Nobody waits for ever and nobody is forgotten: a caller who leaves before its turn leaves no trace, one who left while
+its member was written is told of through `abandoned`, and whatever ends the worker ends every wait with `Unavailable`.
 """
 
 import asyncio
@@ -10,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db import fence
@@ -18,6 +22,8 @@ from valetkey.server.errors import TooMany, Unavailable
 
 LARGEST_GROUP = 512
 LONGEST_QUEUE = 8_192
+LONGEST_WAIT_SECONDS = 2.0
+"""After so long a caller is refused: what could not be recorded does not happen (AUD-01)."""
 
 M = TypeVar("M")
 
@@ -42,13 +48,16 @@ class GroupCommit(Generic[M]):
         write: Callable[[AsyncConnection, Sequence[M]], Awaitable[Sequence[Exception | None]]],
         *,
         settled: Callable[[bool], Awaitable[None]],
+        abandoned: Callable[[M], None],
     ) -> None:
         self._database = database
         self._write = write
         self._settled = settled  # told after each transaction whether it committed
+        self._abandoned = abandoned  # told of a member that is durable although nobody waits for it any more
         self._queue: list[_Waiting[M]] = []
         self._turn = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
+        self.longest_wait_seconds = LONGEST_WAIT_SECONDS
 
     async def submit(self, member: M, *, decided_under: int | None) -> None:
         """Return when `member` is durable. Raises `Stale`, `Unavailable` or the member's own exception."""
@@ -58,7 +67,15 @@ class GroupCommit(Generic[M]):
         self._queue.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._run())
-        await waiting.done
+        try:
+            async with asyncio.timeout(self.longest_wait_seconds):
+                await waiting.done
+        except TimeoutError as error:
+            self._left(waiting)
+            raise Unavailable(detail="group commit: the database did not answer in time") from error
+        except asyncio.CancelledError:
+            self._left(waiting)
+            raise
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
@@ -72,33 +89,62 @@ class GroupCommit(Generic[M]):
             finally:
                 await self._settled(committed)
 
+    def _left(self, waiting: _Waiting[M]) -> None:
+        """The caller goes. Cancelling reached the future, unless its outcome was already on the way to the caller."""
+        if not waiting.done.cancel() and not waiting.done.cancelled() and waiting.done.exception() is None:
+            self._abandoned(waiting.member)
+
     async def _run(self) -> None:
-        while self._queue:
-            async with self._turn:
-                group, self._queue = self._queue[:LARGEST_GROUP], self._queue[LARGEST_GROUP:]
-                await self._commit(group)
+        group: list[_Waiting[M]] = []
+        try:
+            while self._queue:
+                async with self._turn:
+                    group, self._queue = self._queue[:LARGEST_GROUP], self._queue[LARGEST_GROUP:]
+                    await self._commit(group)
+        except BaseException:  # cancelled, or a bug: nobody may be left waiting for a worker that is gone
+            left, self._queue = [*group, *self._queue], []
+            for waiting in left:
+                if not waiting.done.done():
+                    waiting.done.set_exception(Unavailable(detail="group commit: the worker ended"))
+            raise
 
     async def _commit(self, group: list[_Waiting[M]]) -> None:
-        outcomes: list[Exception | None]
-        committed = False
+        outcomes: dict[_Waiting[M], Exception | None] = {}
+        written: set[_Waiting[M]] = set()
+        committed = is_members_fault = False
+        refusal: Exception | None = None
         try:
             async with self._database.write() as tx:
-                newest = await fence.hold_shared(tx)
-                fresh = [w for w in group if w.decided_under is None or w.decided_under == newest]
-                written = list(await self._write(tx, [w.member for w in fresh])) if fresh else []
+                try:
+                    newest = await fence.hold_shared(tx)
+                    waited_for = [w for w in group if not w.done.done()]
+                    fresh = [w for w in waited_for if w.decided_under is None or w.decided_under == newest]
+                    said = list(await self._write(tx, [w.member for w in fresh])) if fresh else []
+                    outcomes = {**{w: Stale() for w in waited_for}, **dict(zip(fresh, said, strict=True))}
+                except (Unavailable, DBAPIError):
+                    raise
+                except Exception:
+                    is_members_fault = True
+                    raise
             committed = True
-            by_waiting = dict(zip(fresh, written, strict=True))
-            outcomes = [by_waiting.get(w) if w in by_waiting else Stale() for w in group]
+            written = {w for w in fresh if outcomes[w] is None}
         except Exception as error:
             refusal = error if isinstance(error, Unavailable) else Unavailable(detail=f"group commit: {error!r}")
-            outcomes = [refusal] * len(group)
         try:
             await self._settled(committed)
         except Exception as error:
-            outcomes = [o or Unavailable(detail=f"group commit: {error!r}") for o in outcomes]
-        for waiting, outcome in zip(group, outcomes, strict=True):
+            refusal = Unavailable(detail=f"group commit: {error!r}")
+        if is_members_fault and len(group) > 1:
+            # One member's own fault must not refuse the others: all was rolled back, so each is tried by itself.
+            for waiting in group:
+                await self._commit([waiting])
+            return
+        for waiting in group:
+            if waiting in written and (refusal is not None or waiting.done.done()):
+                self._abandoned(waiting.member)
             if waiting.done.done():
-                continue  # the caller went away; what it asked for is recorded
+                continue
+            outcome = refusal or outcomes.get(waiting)
             if outcome is None:
                 waiting.done.set_result(None)
             else:
