@@ -95,7 +95,7 @@ class Egress:
             received = head_of(answer)
             if wrong := wrong_with(answer.status, received):
                 # SECURITY: what follows on this connection, or on its siblings, may be somebody's forged answer.
-                # Guarded by tests/attacks/test_egress.py::test_a_connection_with_bad_framing_is_never_lent_again
+                # Guarded by test_egress_answers.py::test_a_connection_with_bad_framing_is_never_lent_again
                 self._retire(url, pool)
                 raise UpstreamFailed(detail=f"{url.place}: bad framing, {wrong}")
 

@@ -46,7 +46,7 @@ class Url:
             address = ip_address(text)
         except ValueError:
             return None
-        return text if str(address) == text and (address.version == 6) == bracketed else None
+        return text if str(address) == text and "%" not in text and (address.version == 6) == bracketed else None
 
     @property
     def place(self) -> str:
