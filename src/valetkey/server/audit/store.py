@@ -132,6 +132,8 @@ class Journal:
     async def _let_go(self) -> None:
         if self._claim is not None:
             with contextlib.suppress(SQLAlchemyError, OSError):  # it may be what was lost
+                # NOTE: a session lock outlives the return to the pool; ending the session ends it.
+                await self._claim.invalidate()
                 await self._claim.close()
             self._claim = None
 
@@ -291,8 +293,8 @@ class Journal:
             held = await claim.execute(
                 text("SELECT pg_try_advisory_lock(:space, :number)"), {"space": _WRITER_LOCKS, "number": number}
             )
-            if held.scalar_one():
-                return number
+            if held.scalar_one() is True:
+                return int(number)
         raise Unavailable(detail="every writer is claimed")
 
     async def _unfinished(self) -> list[tuple[str, str]]:
