@@ -317,3 +317,24 @@ async def test_a_closed_egress_sends_nothing(egress: Egress, upstream: Upstream)
         await get(egress, at(upstream))
 
     assert upstream.seen == []
+
+
+async def test_nobody_waits_for_a_head_on_behalf_of_a_caller_who_left(upstream: Upstream) -> None:
+    """DO-03: the client lets go of such a connection after `silence_seconds`, not before."""
+    left = asyncio.Event()
+
+    async def script(seen: Seen, wire: Wire) -> None:
+        await wire.peer_left()
+        left.set()
+
+    upstream.raw_answer(script)
+    egress = Egress(allow_loopback_hosts=frozenset({f"127.0.0.1:{upstream.port}"}), silence_seconds=0.2)
+    await egress.open()
+    asking = asyncio.create_task(get(egress, at(upstream)))
+    await upstream.saw()
+
+    asking.cancel()
+
+    async with asyncio.timeout(5):
+        await left.wait()
+    await egress.close()
