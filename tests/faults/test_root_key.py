@@ -125,7 +125,9 @@ def test_what_is_no_plain_file_is_refused_without_waiting(path: Path, plant: Cal
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"k", os.urandom(31), os.urandom(33), os.urandom(4096), bytes(32), b"\xff" * 32]
+    "content",
+    [b"", b"k", os.urandom(31), os.urandom(33), os.urandom(4096), bytes(32), b"\xff" * 32],
+    ids=["empty", "one", "short", "long", "huge", "zeros", "ones"],
 )
 def test_a_key_cut_short_too_long_or_never_written_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700)

@@ -63,7 +63,9 @@ def test_a_secret_is_refused_at_any_depth_and_not_named(secret: Secret | SecretB
     assert len(fingerprint(secret)) == 19
 
 
-@pytest.mark.parametrize("text", [new_handle("ag").reveal(), new_handle("ev").reveal(), JWT])
+@pytest.mark.parametrize(
+    "text", [new_handle("ag").reveal(), new_handle("ev").reveal(), JWT], ids=["agent", "evidence", "jwt"]
+)
 def test_what_looks_like_our_own_secret_is_replaced_by_its_fingerprint(text: str) -> None:
     mark = fingerprint(Secret(text)).encode()
     for value in (text, f"Bearer {text}, twice {text}", [text], {text: 1}, {"a": [{"b": text}]}):
