@@ -115,7 +115,7 @@ def ceiling(
     For example: valetkey agent ceiling pr-reviewer-v2 'github:repo:read@acme-corp/*'
     """
     if bool(grants) == none:
-        raise Usage("Give the grants of the ceiling, or --none.", hint="See: valetkey agent ceiling --help")
+        raise Usage("Give the grants of the ceiling, or --none.", hint="valetkey agent ceiling --help")
     with signed_in() as client:
         changed = client.agents.set_ceiling(agent, grants or [])
     return show(changed, as_json=json, text=_worded(changed))

@@ -5,6 +5,7 @@ Every command answers data on stdout and remarks on stderr; every error becomes 
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from valetkey.cli import exit_codes
@@ -56,15 +57,17 @@ def _by_library(given: list[str]) -> int:
     from cyclopts import CycloptsError
 
     try:
-        code = commands()(given, exit_on_error=False, print_error=False)
+        code = commands(all_imported=not given or given[0] in ("-h", "--help"))(
+            given, exit_on_error=False, print_error=False
+        )
     except CycloptsError as error:
-        name = " ".join(word for word in given[:2] if not word.startswith("-"))
-        raise Usage(str(error).strip(), hint=f"See: valetkey {name} --help".replace("  ", " ")) from None
+        chain = " ".join(error.command_chain or ())
+        raise Usage(str(error).strip(), hint=f"valetkey {chain} --help".replace("  ", " ")) from None
     return code if isinstance(code, int) else exit_codes.OK
 
 
-def commands() -> "App":
-    """The whole command line. Groups are imported when they are used."""
+def commands(*, all_imported: bool = False) -> "App":
+    """The whole command line. Files are imported when they are used; for the list of all, all are."""
     from cyclopts import App, Parameter
 
     from valetkey import __version__
@@ -79,30 +82,37 @@ def commands() -> "App":
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for name in _GROUPS:
-        app.command(f"valetkey.cli.{name.replace('-', '_')}:app", name=name)
-    for path, name in _ALONE:
-        app.command(f"valetkey.cli.{path}", name=name)
+    for path, name in _COMMANDS:
+        module, _, attribute = path.partition(":")
+        place = f"valetkey.cli.{module}"
+        app.command(getattr(import_module(place), attribute) if all_imported else f"{place}:{attribute}", name=name)
     for helper in (_token, _run, _whoami):
         app.command(helper)
     app.command(help_about, name="help")
     return app
 
 
-_GROUPS = ("user", "agent", "service-account", "task", "audit", "keys", "db")
-_ALONE = (
-    ("serve:serve", "serve"),
-    ("main:demo", "demo"),
-    ("doctor:doctor", "doctor"),
-    ("login:login", "login"),
-    ("login:logout", "logout"),
+_COMMANDS = (
+    ("agent:app", "agent"),
+    ("audit:app", "audit"),
     ("connect:connect", "connect"),
     ("connect:app", "connections"),
     ("connect:integrations", "integrations"),
+    ("db:app", "db"),
     ("delegate:delegate", "delegate"),
     ("delegate:app", "delegations"),
+    ("main:demo", "demo"),
+    ("doctor:doctor", "doctor"),
+    ("keys:app", "keys"),
+    ("login:login", "login"),
+    ("login:logout", "logout"),
     ("revoke:revoke", "revoke"),
+    ("serve:serve", "serve"),
+    ("service_account:app", "service-account"),
+    ("task:app", "task"),
+    ("user:app", "user"),
 )
+"""Where each command is, and its name."""
 
 
 def demo(*, json: bool = False) -> int:
@@ -125,7 +135,7 @@ def help_about(topic: str = "", /) -> int:
     elif topic:
         raise Usage(f"There is no help about {topic}.", hint="Topics: exit-codes. Commands: valetkey COMMAND --help")
     else:
-        commands().help_print([])
+        commands(all_imported=True).help_print([])
     return exit_codes.OK
 
 

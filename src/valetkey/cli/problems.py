@@ -20,7 +20,7 @@ class Usage(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.hint = hint or "See: valetkey --help"
+        self.hint = hint or "valetkey --help"
 
 
 def document_of(error: BaseException) -> dict[str, Any]:
@@ -67,4 +67,4 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        raise Usage(message, hint=f"See: {self.prog} --help")
+        raise Usage(message, hint=f"{self.prog} --help")
