@@ -1,0 +1,91 @@
+"""A server in a process of its own, started as an operator starts it, and what lies in its database when it is dead."""
+
+import asyncio
+import json
+import sqlite3
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg
+
+from tests.support.house import House, free_port
+from tests.support.http import call
+
+START_SECONDS = 60
+
+
+@dataclass
+class ServeProcess:
+    """One deployment that may be killed and started again. `announced` is what `serve --json` said last."""
+
+    data: Path
+    upstream: str
+    database_url: str | None = None
+    port: int = field(default_factory=free_port)
+    health_port: int = field(default_factory=free_port)
+    announced: dict[str, str] = field(default_factory=dict)
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def house(self) -> House:
+        """The same people and verbs as in any story, over this process's socket."""
+        nothing = cast(Any, None)
+        return House(app=nothing, base=self.base, github=nothing, clock=nothing, settings=nothing)
+
+    async def start(self) -> float:
+        """Start it; return the seconds until /readyz says so."""
+        environ = {
+            "VALETKEY_DATA": str(self.data),
+            "VALETKEY_PORT": str(self.port),
+            "VALETKEY_HEALTH_PORT": str(self.health_port),
+            "VALETKEY_UPSTREAMS": f"github={self.upstream}",
+            "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": self.upstream.removeprefix("http://"),
+            "PATH": "/usr/bin:/bin",
+        }
+        if self.database_url is not None:
+            environ["VALETKEY_DATABASE_URL"] = self.database_url
+        began = time.monotonic()
+        with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "valetkey.cli.main", "serve", "--json",
+                env=environ, cwd=self.data.parent, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            line = await self._process.stdout.readline()
+        assert line, (self.data.parent / f"{self.data.name}.log").read_text()[-4000:]
+        self.announced = json.loads(line)
+        ready = await call(f"http://127.0.0.1:{self.health_port}", "GET", "/readyz")
+        assert ready.status == 200, ready.body
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """SIGKILL, at once. Harmless to repeat."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def gone(self) -> None:
+        """Return when the process has ended."""
+        if self._process is not None:
+            await self._process.wait()
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What the database holds, read without the server."""
+        if self.database_url is None:
+            connection = sqlite3.connect(f"file:{self.data / 'valetkey.db'}?mode=ro", uri=True)
+            try:
+                return connection.execute(sql).fetchall()
+            finally:
+                connection.close()
+        other = await asyncpg.connect(self.database_url)
+        try:
+            return [tuple(row) for row in await other.fetch(sql)]
+        finally:
+            await other.close()
