@@ -36,3 +36,8 @@ async def house(tmp_path: Path, database_url: str | None) -> AsyncIterator[House
     """A deployment with Alice as administrator; the story runs on both databases."""
     async with open_house(tmp_path / "data", database_url=database_url) as opened:
         yield opened
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long values may be drawn at random: name them by their place, so that parallel workers collect the same tests."""
+    return argname if isinstance(val, str | bytes) and len(val) > 40 else None
