@@ -31,7 +31,7 @@ def test_a_server_without_a_date_proves_nothing() -> None:
 
 
 def test_pages_and_gateway_on_one_name_are_a_warning() -> None:
-    same = list(origins("https://a.example", "https://a.example"))
+    same = list(origins("https://a.example", "https://a.example:443"))
     assert [(f.id, f.level) for f in same if f.level != "ok"] == [("gateway-apart", "warning")]
 
 

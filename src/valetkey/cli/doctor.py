@@ -142,15 +142,16 @@ def _of_data() -> Iterator[Finding]:
 
 def origins(issuer: str, gateway: str) -> Iterator[Finding]:
     """Whether pages and gateway are apart, and neither is plain http beyond this machine."""
+    seen_origins = []
     for name, url in (("public-url", issuer), ("gateway-url", gateway)):
         try:
-            is_plain_at_home = is_loopback(base_of(url))
+            parts = base_of(url)
         except ValetkeyError as error:
             yield Finding(name, "failure", error.detail, error.hint)
             continue
-        yield Finding(name, "ok", f"{url}{' (this machine only)' if is_plain_at_home else ''}")
-    one, other = base_of(issuer), base_of(gateway)
-    if (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port):
+        seen_origins.append((parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]))
+        yield Finding(name, "ok", f"{url}{' (this machine only)' if is_loopback(parts) else ''}")
+    if len(seen_origins) == 2 and seen_origins[0] == seen_origins[1]:
         seen = "the gateway shares the host name of the pages"
         fix = "Give it one of its own: VALETKEY_GATEWAY_URL=https://gateway.…"
         yield Finding("gateway-apart", "warning", seen, fix)

@@ -148,6 +148,7 @@ class _Connection(BaseHTTPRequestHandler):
         except (OSError, HTTPException) as error:
             raise Unreachable(f"No answer from the gateway at {forwarder.gateway.geturl()}: {error}") from error
         self._answer(answer)
+        answer.close()  # http.client does not notice the end of a counted body that was read piece by piece
         if answer.will_close:
             self._drop()
 
