@@ -63,18 +63,25 @@ def restore(
     yes: Annotated[bool, Parameter(help="Replace the database that is there.")] = False,
     json: Json = False,
 ) -> int:
-    """Put a backup in the place of the database. The server must not run.
+    """Put a backup in the place of the database, and void everything issued up to now. The server must not run.
 
     For example: valetkey db restore valetkey-2026-01-15.db --yes
     """
-    from valetkey.server.db import admin
+    from valetkey.server import restore as server
 
     if not yes:
         raise Usage("Restoring replaces the database that is there.", hint="Add --yes when that is what you want.")
     if not file.is_file():
         raise Usage(f"{file} is not a file.")
-    admin.restore(settings(), file)
-    return show({"file": str(file)}, as_json=json, text=f"The database is as it was in {inert(file)}.")
+    done = server.restore(settings(), file)
+    notice("Delegations, tokens, secrets of agents and service accounts, and everybody's logins are void.")
+    notice("Review suspended users, ceilings, entitlements and connections: they are as old as the backup.")
+    facts: dict[str, object] = {"file": str(file), "voided": done.voided}
+    text = f"The database is as it was in {inert(file)}."
+    if done.code is not None:
+        facts |= {"administrator": done.administrator, "code": done.code.reveal()}
+        text += f"\none-time code for {inert(done.administrator)}: {done.code.reveal()}"
+    return show(facts, as_json=json, text=text)
 
 
 def settings() -> "Settings":

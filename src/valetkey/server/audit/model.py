@@ -71,6 +71,7 @@ class Event(StrEnum):
     KEY_ROTATED = "key.rotated"
     KEY_RETIRED = "key.retired"
     WRITER_STARTED = "writer.started"
+    DATABASE_RESTORED = "database.restored"
 
 
 class Unrecordable(TypeError):

@@ -172,6 +172,12 @@ class Journal:
             )
             return [(row.writer, row.seq, row.digest) for row in rows]
 
+    async def holds(self, writer: str, seq: int, digest: bytes) -> bool:
+        """Whether this very record is in the database."""
+        async with self._database.read() as connection:
+            there = select(audit_records.c.digest).where(audit_records.c.writer == writer, audit_records.c.seq == seq)
+            return bool((await connection.execute(there)).scalar() == digest)
+
     async def enough(self, records: int, seconds: float) -> None:
         """Wait until that many records were appended since the last checkpoint, at most so long."""
         self._wanted = records

@@ -14,6 +14,7 @@ from pathlib import Path
 from valetkey.server.audit import checkpoint
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
+from valetkey.server.errors import Conflict
 
 log = logging.getLogger("valetkey")
 
@@ -44,8 +45,21 @@ class Witness:
         self.failure: str | None = None  # what keeps checkpoints from being written, for /readyz
 
     async def start(self) -> None:
-        """Continue after the last whole line; a line cut short by a crash is taken off first."""
+        """Continue after the last whole line; a line cut short by a crash is taken off first.
+
+        Raises `Conflict` when the database has lost records this node saw signed: it was rolled back or restored, so
+        revocations may be missing from it (RB-01, RB-03).
+        """
         await self._read_end()
+        if self._last is None:
+            return
+        deployment, heads = checkpoint.unverified_end(self._last)
+        for head in heads if deployment == self._deployment else ():
+            if not await self._journal.holds(head.writer, head.seq, head.digest):
+                raise Conflict(
+                    f"The database is older than its checkpoints: record {head.seq} of {head.writer} is missing.",
+                    hint="Restore it with `valetkey db restore FILE`, which voids what may have been ended since.",
+                )
 
     async def watch(self) -> None:
         """Write checkpoints for as long as the server runs."""

@@ -42,7 +42,11 @@ async def pending(database: Database) -> list[str]:
 
 async def refuse_newer(connection: AsyncConnection) -> None:
     """An older program must not touch what a newer one wrote (OP-05)."""
-    current = await connection.run_sync(_revision)
+    refuse_unknown(await connection.run_sync(_revision))
+
+
+def refuse_unknown(current: str | None) -> None:
+    """Raise `Conflict` for a revision this program has never heard of."""
     known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
     if current is not None and current not in known:
         raise Conflict(

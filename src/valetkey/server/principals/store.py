@@ -96,6 +96,11 @@ async def users_of(connection: AsyncConnection, org: str) -> list[User]:
     ]
 
 
+async def everyone(connection: AsyncConnection) -> list[User]:
+    """Every user of every organization, the first ones first."""
+    return [_user(row) for row in await connection.execute(select(users).order_by(users.c.created_at, users.c.id))]
+
+
 async def set_user_status(tx: AsyncConnection, user_id: str, status: Status) -> None:
     await tx.execute(update(users).where(users.c.id == user_id).values(status=status.value))
 

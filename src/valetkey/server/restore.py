@@ -1,0 +1,84 @@
+"""Restoring a backup so that nothing issued or ended since comes back to life (RB-01).
+
+1. the backup takes the database's place, 2. everything issued up to now is void, in one recorded change, 3. the
+checkpoints of the database that was are set aside: they attest records this one no longer has, 4. an administrator gets
+a one-time code, for nobody's credential is left. What cannot be known stays to be reviewed: docs say what.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock, SystemClock
+from valetkey.server.db import admin
+from valetkey.server.db.deployment import deployment_id
+from valetkey.server.db.engine import open_database
+from valetkey.server.db.migrate import migrate
+from valetkey.server.ids import new_handle
+from valetkey.server.principals import store as principals
+from valetkey.server.principals.enroll import INVITATION_SECONDS
+from valetkey.server.principals.model import Role, Status, User
+from valetkey.server.secret import Secret
+from valetkey.server.settings import Settings
+from valetkey.server.vault.kms.open_root import open_root
+from valetkey.server.vault.mac import Mac
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What came of it. `code` lets `administrator` log in; both are None before there was anybody."""
+
+    voided: int
+    administrator: str | None
+    code: Secret | None
+
+
+def restore(settings: Settings, path: Path, clock: Clock | None = None) -> Restored:
+    """Put the backup in the place of the database and void what it knows. Raises `Conflict`, `NotFound`."""
+    admin.replace(settings, path)
+    for series in sorted(settings.data.glob("checkpoints-*.ndjson")):
+        series.rename(series.with_name(f"{series.name}.before-{time.time_ns()}"))
+    return asyncio.run(_voided(settings, clock or SystemClock()))
+
+
+async def _voided(settings: Settings, clock: Clock) -> Restored:
+    now = int(clock.now())
+    root = open_root(settings)
+    database = open_database(settings.database_url, settings.data)
+    journal = Journal(database, clock)
+    try:
+        await migrate(database)
+        await journal.start()
+        async with journal.change() as change:
+            deployment = await deployment_id(change.tx, now=now)
+            seq = await change.touches(deployment)
+            nodes = await admin.void(change.tx, seq=seq, now=now)
+            for node, org in nodes:
+                change.record(
+                    Event.NODE_REVOKED, org, node=node, by="restore", reason="a backup was restored", again=False
+                )
+            user = await _administrator(change.tx)
+            code = None
+            if user is not None:
+                code = new_handle("in")
+                mac = Mac(root, deployment=deployment).mac("invitation", "in", code)
+                await principals.add_invitation(
+                    change.tx, mac, kind="invitation", user=user.id, expires_at=now + INVITATION_SECONDS
+                )
+                change.record(Event.INVITATION_CREATED, user.org, user=user.id, by="restore", role=user.role.value)
+            change.record(Event.DATABASE_RESTORED, "", voided=len(nodes), known_under=seq)
+        return Restored(voided=len(nodes), administrator=None if user is None else user.email, code=code)
+    finally:
+        await journal.close()
+        await database.close()
+
+
+async def _administrator(tx: AsyncConnection) -> User | None:
+    """The first administrator who is still active."""
+    everyone = await principals.everyone(tx)
+    return next((u for u in everyone if u.role is Role.ADMINISTRATOR and u.status is Status.ACTIVE), None)
