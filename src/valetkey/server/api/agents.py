@@ -110,6 +110,8 @@ def _owned(caller: Caller, agent: Agent) -> None:
 def _check_ceiling(services: Services, ceiling: tuple[str, ...], *, within: tuple[str, ...] | None) -> None:
     grants = parse_grants(ceiling)
     for grant in grants:
+        if grant.connection:
+            raise InvalidRequest("A ceiling is over every connection; name none.")
         integration = services.catalogue.get(grant.integration)
         unknown = grant.scopes - set(integration.scopes) if integration is not None else grant.scopes
         if unknown:

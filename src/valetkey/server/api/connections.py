@@ -98,14 +98,13 @@ async def entitle(services: Services, caller: Caller, request: Request) -> dict[
     now = int(services.clock.now())
     async with services.journal.change() as change:
         for grant in bound:
-            text = grant_text(grant, {facts.id: ""})
             await add_entitlement(
                 change.tx,
                 id=new_id("pol"),
                 org=caller.org,
                 user=user.id,
                 connection=facts.id,
-                text=text,
+                grant=grant,
                 by=by.id,
                 now=now,
             )

@@ -13,7 +13,7 @@ from valetkey.server.api.services import Services
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.model import Connection
 from valetkey.server.delegations import store
-from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish
+from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_yours
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Delegation, Grant, Mode, Resource
 from valetkey.server.delegations.sentence import sentence
@@ -21,6 +21,8 @@ from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation import store as revocation
+
+LATEST = 253_402_300_799  # the last second of the year 9999
 
 
 class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,6 +35,7 @@ class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     tasks_per_day: int = 0
     share_with: list[str] = []
     max_calls: int | None = None
+    not_after: int | None = None
 
 
 async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
@@ -42,9 +45,13 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         raise InvalidRequest("The mode is attended or standing.")
     if body.max_calls is not None and not 1 <= body.max_calls <= 1_000_000:
         raise InvalidRequest("max_calls is between 1 and 1000000.")
+    if body.not_after is not None and not services.clock.now() < body.not_after <= LATEST:
+        raise InvalidRequest("not_after is a time to come, in seconds since 1970.")
     async with services.database.read() as db:
         user = by
         if body.user is not None and body.user.lower() != by.email:
+            if not by.is_administrator:
+                raise not_yours()  # before looking: whether that person exists is nobody's business
             user = same_org(await principals.user_by_email(db, caller.org, body.user.lower()), caller, "user")
         usable = await connections.usable_by(db, org=caller.org, user=user.id)
         gone = await revocation.among(db, {c.facts.id for c in usable})
@@ -55,7 +62,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     for grant in parse_grants(body.grants):
         connection = _chosen(grant, live)
         bound = await services.lookups.bind(connection.facts, grant)
-        grants.append(replace(bound, max_calls=body.max_calls))
+        grants.append(replace(bound, max_calls=body.max_calls, not_after=body.not_after))
     shared = [c.facts.id for c in live if c.facts.owner is None]
     async with services.database.read() as db:
         entitled = await store.entitlements_of(db, user.id, shared)

@@ -55,6 +55,13 @@ class Caller:
             raise Denied("Only an agent can do this.", reason="not_an_agent")
         return self.principal
 
+    def agent_with_tasks(self) -> Agent:
+        """The agent, when its token was not narrowed to reading itself."""
+        agent = self.agent()
+        if "tasks:open" not in self.scopes:
+            raise Denied("This token does not work on tasks.", reason="scope")
+        return agent
+
     def administrator(self) -> User:
         """The administrator; anyone else is refused."""
         user = self.user()

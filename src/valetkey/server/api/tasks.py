@@ -39,8 +39,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     body = await body_of(request, NewTask)
     principal = caller.principal
     if isinstance(principal, Agent):
-        if "tasks:open" not in caller.scopes:
-            raise Denied("This token does not open tasks.", reason="scope")
+        caller.agent_with_tasks()
     else:
         principal = caller.user()  # a service account never acts for a person
     delegation = await visible_delegation(services, caller, body.delegation)
@@ -65,7 +64,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
 
 async def create_child(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
     body = await body_of(request, NewChild)
-    acting = caller.agent()
+    acting = caller.agent_with_tasks()
     async with services.database.read() as db:
         lineage = await store.lineage(db, request.path_params["id"])
         parent = same_org(lineage[0] if lineage else None, caller, "task")

@@ -13,6 +13,7 @@ from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.model import common_scopes
 from valetkey.server.delegations.sentence import sentence
 from valetkey.server.errors import NotAuthenticated
+from valetkey.server.oauth.token import scopes_of
 from valetkey.server.tokens.explain import explained
 
 
@@ -32,11 +33,11 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     body = await body_of(request, NewToken)
     ask = Ask(
         target=body.target,
-        scopes=frozenset((body.scope or "").split()),
+        scopes=scopes_of(body.scope or None),
         grants=parse_grants(body.grants),
         seconds=body.seconds,
     )
-    issued = await services.issue.delegated(caller.agent(), body.task_token, ask)
+    issued = await services.issue.delegated(caller.agent_with_tasks(), body.task_token, ask)
     shown: dict[str, Any] = {
         "token": issued.token,
         "id": issued.jti,

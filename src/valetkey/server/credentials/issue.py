@@ -154,7 +154,7 @@ class Issue:
 
     async def _issue(self, authority: Authority, seq: int, ask: Ask) -> Issued:
         now = self._clock.now()
-        integration = self._targets.get(ask.target.rstrip("/"))
+        integration = self._targets.get(ask.target.removesuffix("/"))
         if integration is None:
             raise await self._refused(authority, seq, ask, "unknown_target", f"{ask.target} is not an API known here.")
         ended = live(authority, now)

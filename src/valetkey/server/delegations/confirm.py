@@ -59,16 +59,11 @@ class Confirm:
         """
         own = by.id == wish.user.id
         if not own and not (by.is_administrator and shared_only):
-            raise Denied(
-                "Only the person whose account it is can delegate it.",
-                hint="Ask them to run this, or use a connection the organization shares.",
-                reason="not_yours",
-            )
+            raise not_yours()
         longest = self._settings.standing_max_days * DAY_SECONDS if wish.mode is Mode.STANDING else DAY_SECONDS
         if not 1 <= wish.seconds <= longest:
             raise InvalidRequest(f"A delegation of this kind lasts between 1 second and {longest} seconds.")
-        if not wish.purpose.strip() or len(wish.purpose) > LONGEST_PURPOSE or not wish.purpose.isprintable():
-            raise InvalidRequest("Say what it is for, in at most 500 printable characters.", hint="Use --purpose.")
+        _check_purpose(wish.purpose)
         if wish.mode is Mode.STANDING:
             self._check_standing(wish)
         grants = narrowed(allowed, wish.grants, self._catalogue)
@@ -136,8 +131,9 @@ class Confirm:
     ) -> Task:
         """Open a root task. `present` is the user when her own credential asks; an agent brings `evidence` instead."""
         now = int(self._clock.now())
-        if not 1 <= seconds <= self._settings.task_max_seconds:
-            raise InvalidRequest(f"A task lasts between 1 and {self._settings.task_max_seconds} seconds.")
+        self._check_task_seconds(seconds)
+        if purpose:
+            _check_purpose(purpose)
         task_id = new_id("tsk")
         grants = narrowed(delegation.grants, asked or delegation.grants, self._catalogue)
         async with self._journal.change() as change:
@@ -156,7 +152,7 @@ class Confirm:
                 created_at=now,
                 expires_at=min(now + seconds, delegation.expires_at),
             )
-            await store.add_task(change.tx, task)
+            await store.add_task(change.tx, task, counted=delegation.grants)
             change.record(Event.TASK_OPENED, task.org, **_task_members(task, delegation))
         return task
 
@@ -170,6 +166,9 @@ class Confirm:
                 hint="The user names who may receive part of it when delegating (--share-with).",
                 reason="not_shared",
             )
+        if sub_agent.id == parent.agent:
+            raise Denied("An agent does not pass a task on to itself.", reason="not_shared")
+        self._check_task_seconds(seconds)
         if parent.depth + 1 > self._settings.max_depth:
             raise Denied("The chain of sub-agents is as deep as allowed.", reason="too_deep")
         grants = narrowed(parent.grants, asked, self._catalogue)
@@ -190,7 +189,7 @@ class Confirm:
             expires_at=min(now + seconds, parent.expires_at),
         )
         async with self._journal.change() as change:
-            await store.add_task(change.tx, child)
+            await store.add_task(change.tx, child, counted=child.grants)
             change.record(Event.TASK_OPENED, child.org, **_task_members(child, delegation))
         return child
 
@@ -212,6 +211,10 @@ class Confirm:
             raise TooMany("This standing delegation opened all the tasks it may in a day.", retry_after=3600)
         return "standing"
 
+    def _check_task_seconds(self, seconds: int) -> None:
+        if not 1 <= seconds <= self._settings.task_max_seconds:
+            raise InvalidRequest(f"A task lasts between 1 and {self._settings.task_max_seconds} seconds.")
+
     def _check_standing(self, wish: Wish) -> None:
         if not 1 <= wish.tasks_per_day <= 1_000:
             raise InvalidRequest("A standing delegation says how many tasks a day it may open.", hint="--tasks-per-day")
@@ -219,6 +222,20 @@ class Confirm:
             scopes = self._catalogue[grant.integration].scopes if grant.integration in self._catalogue else {}
             if any(scope in scopes and scopes[scope].tier == "danger" for scope in grant.scopes):
                 raise Denied("A standing delegation holds no dangerous scope.", reason="danger_standing")
+
+
+def not_yours() -> Denied:
+    """What everyone is told who speaks for somebody else."""
+    return Denied(
+        "Only the person whose account it is can delegate it.",
+        hint="Ask them to run this, or use a connection the organization shares.",
+        reason="not_yours",
+    )
+
+
+def _check_purpose(purpose: str) -> None:
+    if not purpose.strip() or len(purpose) > LONGEST_PURPOSE or not purpose.isprintable():
+        raise InvalidRequest("Say what it is for, in at most 500 printable characters.", hint="Use --purpose.")
 
 
 def _under_ceiling(agent: Agent, grants: Sequence[Grant], catalogue: Catalogue) -> None:

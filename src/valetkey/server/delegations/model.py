@@ -170,14 +170,17 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
     caps = [asked.max_calls]
     ends = [asked.not_after]
     for resource in asked.resources:
-        bound = None
+        bound = resource
         for scope in sorted(asked.scopes):
-            line, bound = _covering(lines, scope, resource, integration)
-            if line is None or bound is None:
+            # SECURITY: bindings add up: a scope held on everything must not loosen what another line binds.
+            # Guarded by tests/rules/test_narrowing.py::test_a_second_line_never_loosens_the_binding_of_the_first
+            line, within = _covering(lines, scope, bound, integration)
+            if line is None or within is None:
                 raise Denied(f"{scope} on {resource.name} was never delegated.", reason="not_delegated")
+            bound = within
             caps.append(line.max_calls)
             ends.append(line.not_after)
-        resources.append(bound or resource)
+        resources.append(bound)
     return Grant(
         integration=asked.integration,
         connection=connections.pop(),

@@ -1,6 +1,7 @@
 """The sentence: one function turns a delegation, a task or a token into words. Everything that shows one uses it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from valetkey.server.delegations.model import Catalogue, Grant
 
@@ -18,7 +19,7 @@ def sentence(
     who = chain[0] + "".join(f", for {parent}" for parent in chain[1:])
     lines = [
         f"{', '.join(sorted(g.scopes))} on {', '.join(_resource(r.name) for r in g.resources)} "
-        f"at {_where(g, catalogue)}" + (f" (at most {g.max_calls} calls)" if g.max_calls is not None else "")
+        f"at {_where(g, catalogue)}{_conditions(g)}"
         for g in grants
     ]
     what = "; ".join(lines) if lines else "nothing"
@@ -32,6 +33,15 @@ def _resource(name: str) -> str:
 def _where(grant: Grant, catalogue: Catalogue) -> str:
     integration = catalogue.get(grant.integration)
     return integration.audience.removeprefix("https://") if integration else grant.integration
+
+
+def _conditions(grant: Grant) -> str:
+    limits = []
+    if grant.max_calls is not None:
+        limits.append(f"at most {grant.max_calls} calls")
+    if grant.not_after is not None:
+        limits.append(f"not after {datetime.fromtimestamp(grant.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    return f" ({', '.join(limits)})" if limits else ""
 
 
 def _how_long(seconds: int) -> str:

@@ -9,11 +9,11 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db.schema import counters, delegations, entitlements, evidence, tasks
-from valetkey.server.delegations.grants import parse_grant
 from valetkey.server.delegations.model import Basis, Delegation, Grant, Mode, Task
 from valetkey.server.errors import TooMany
 
 _grants = msgspec.json.Decoder(tuple[Grant, ...])
+_grant = msgspec.json.Decoder(Grant)
 
 
 def _json(value: object) -> str:
@@ -91,8 +91,8 @@ async def delegations_of(
     return [_delegation(row) for row in await connection.execute(query)]
 
 
-async def add_task(tx: AsyncConnection, task: Task) -> None:
-    """Write the task and a counter for each of its grant lines that limits calls."""
+async def add_task(tx: AsyncConnection, task: Task, *, counted: Sequence[Grant]) -> None:
+    """Write the task and a counter for each of the `counted` lines that limits calls."""
     await tx.execute(
         insert(tasks).values(
             id=task.id,
@@ -111,7 +111,7 @@ async def add_task(tx: AsyncConnection, task: Task) -> None:
     )
     limited = [
         {"task": task.id, "line": line, "spent": 0, "cap": grant.max_calls}
-        for line, grant in enumerate(task.grants)
+        for line, grant in enumerate(counted)
         if grant.max_calls is not None
     ]
     if limited:
@@ -143,6 +143,8 @@ async def tasks_of(connection: AsyncConnection, delegation_ids: Sequence[str]) -
 
 async def unattended_tasks_since(connection: AsyncConnection, delegation_id: str, since: int) -> int:
     """How many root tasks were opened without the user since then."""
+    # Where several nodes write at once, whoever counts waits for whoever counted before.
+    await connection.execute(select(delegations.c.id).where(delegations.c.id == delegation_id).with_for_update())
     query = select(func.count()).where(
         tasks.c.delegation == delegation_id,
         tasks.c.parent.is_(None),
@@ -200,19 +202,19 @@ async def add_entitlement(
     org: str,
     user: str,
     connection: str,
-    text: str,
+    grant: Grant,
     by: str,
     now: int,
 ) -> None:
     await tx.execute(
         insert(entitlements).values(
-            id=id, org=org, user=user, connection=connection, grant_text=text, created_by=by, created_at=now
+            id=id, org=org, user=user, connection=connection, grant_text=_json(grant), created_by=by, created_at=now
         )
     )
 
 
 async def entitlements_of(connection: AsyncConnection, user: str, shared: Sequence[str]) -> tuple[Grant, ...]:
-    """What an administrator wrote for this user over shared connections, bound to the connection's id."""
+    """What an administrator wrote for this user over shared connections, bound to the upstream's ids."""
     if not shared:
         return ()
     rows = await connection.execute(
@@ -220,4 +222,4 @@ async def entitlements_of(connection: AsyncConnection, user: str, shared: Sequen
             entitlements.c.user == user, entitlements.c.connection.in_(shared)
         )
     )
-    return tuple(replace(parse_grant(row.grant_text), connection=row.connection) for row in rows)
+    return tuple(replace(_grant.decode(row.grant_text), connection=row.connection) for row in rows)

@@ -33,7 +33,8 @@ def usable(authority: Authority, connection_id: str) -> ConnectionFacts | Deny:
     """The connection, if this user may act through it at all."""
     connection = authority.connections.get(connection_id)
     if connection is None:
-        return Deny(reason=Reason.CONNECTION_FOREIGN)
+        # A connection the delegation names and that is not among the live ones was ended.
+        return Deny(reason=Reason.REVOKED if connection_id in authority.nodes else Reason.CONNECTION_FOREIGN)
     if connection.org != authority.user.org or connection.owner not in (None, authority.user.id):
         return Deny(reason=Reason.CONNECTION_FOREIGN)
     return connection
@@ -81,16 +82,22 @@ def _decide(
         return Deny(reason=Reason.ERROR, detail="a ceiling is missing")
     if connection.owner is None and _line(authority.entitlements, call, integration, now) is None:
         return Deny(reason=Reason.NOT_ENTITLED)
-    for level in (authority.delegation.grants, token_grants):
-        if _line(level, call, integration, now) is None:
-            return _refusal(level, call, integration, now)
+    if _line(token_grants, call, integration, now) is None:
+        return _refusal(token_grants, call, integration, now)
     spends = []
     for task in authority.tasks:
         line = _line(task.grants, call, integration, now)
         if line is None:
             return _refusal(task.grants, call, integration, now)
-        if task.grants[line].max_calls is not None:
+        if task.parent is not None and task.grants[line].max_calls is not None:
             spends.append(Spend(task=task.id, line=line))
+    line = _line(authority.delegation.grants, call, integration, now)
+    if line is None:
+        return _refusal(authority.delegation.grants, call, integration, now)
+    # SECURITY: the root counts by the delegation's lines, not its own: splitting a line must not multiply its calls.
+    # Guarded by tests/flows/test_conditions.py::test_a_limited_line_split_in_two_is_still_one_limit
+    if authority.delegation.grants[line].max_calls is not None:
+        spends.append(Spend(task=authority.tasks[-1].id, line=line))
     return Allow(spends=tuple(spends))
 
 

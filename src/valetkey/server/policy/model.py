@@ -113,7 +113,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """One call to be counted against a task's grant line with a limit."""
+    """One call to be counted: on a child's own line, or, on the root task, on the delegation's line."""
 
     task: str
     line: int

@@ -24,6 +24,7 @@ from valetkey.verify.keys import parse_jwks
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LONGEST_ASSERTION_SECONDS = 300
 _ASSERTION_HEADERS = (frozenset({"alg", "kid", "typ"}), frozenset({"alg", "kid"}))
+_ASSERTION_TYPES = frozenset({"", "JWT", "client-authentication+jwt"})
 _REMEMBERED = 4_096
 
 
@@ -125,12 +126,14 @@ class Authenticate:
             keys = parse_jwks(stored.encode())
             for members in _ASSERTION_HEADERS:
                 try:
-                    _, payload = jws.verified_payload(assertion, keys=keys, typ=None, members=members)
+                    header, payload = jws.verified_payload(assertion, keys=keys, typ=None, members=members)
                     break
                 except InvalidToken as error:
                     failure = error
             else:
                 raise failure
+            if header.typ not in _ASSERTION_TYPES:
+                raise ValueError("the typ is another kind of token's")
             claims = parse_object(payload)
             jws.check_claims(
                 _with_expiry(claims),

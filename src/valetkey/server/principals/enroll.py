@@ -21,6 +21,7 @@ from valetkey.server.principals.model import (
     checked_email,
     checked_name,
 )
+from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.vault.mac import Mac
 from valetkey.verify.errors import InvalidKey
@@ -88,7 +89,8 @@ class Enroll:
                 mac = self._mac.mac("invitation", "in", code)
                 used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
                 found = await store.user(change.tx, invited) if used and invited is not None else None
-                if found is None or found.status is not Status.ACTIVE:
+                ended = found is None or await revocation.among(change.tx, {found.id, found.org})
+                if found is None or ended or found.status is not Status.ACTIVE:
                     raise NotAuthenticated("This code is not valid, was used, or has expired.")
                 user = found
             credential = new_handle("cl")
