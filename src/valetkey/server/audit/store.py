@@ -46,6 +46,13 @@ class Entry:
     id: str = field(default_factory=lambda: new_id("aud"))
 
 
+def must_be_recorded(entry: Entry, recorded: object) -> str:
+    """The id the journal answered, which must be the entry's: anything else is no proof that it was written."""
+    if recorded != entry.id:
+        raise Unavailable(detail="the journal did not confirm the record")
+    return entry.id
+
+
 class Change:
     """A transaction and the entries that will be appended when it commits."""
 

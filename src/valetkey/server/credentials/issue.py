@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.db.group import Stale
@@ -188,22 +188,20 @@ class Issue:
         )
         algorithm: Algorithm = self._algorithm(integration.name)
         unsigned = prepare(self._keys.signer(algorithm), Kind.DELEGATED, claims)
-        await self._journal.record(
-            Entry(
-                event=Event.TOKEN_ISSUED,
-                org=authority.user.org,
-                members={
-                    **_who(authority),
-                    "token": jti,
-                    "aud": integration.audience,
-                    "grants": [grant_text(g) for g in grants],
-                    "expires_at": expires_at,
-                    "signing_input_sha256": unsigned.digest,
-                },
-                refers=jti,
-            ),
-            decided_under=seq,
+        entry = Entry(
+            event=Event.TOKEN_ISSUED,
+            org=authority.user.org,
+            members={
+                **_who(authority),
+                "token": jti,
+                "aud": integration.audience,
+                "grants": [grant_text(g) for g in grants],
+                "expires_at": expires_at,
+                "signing_input_sha256": unsigned.digest,
+            },
+            refers=jti,
         )
+        must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
         return Issued(
             token=unsigned.signed(),
             jti=jti,

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.lookup import Lookups
@@ -235,10 +235,9 @@ class Calls:
         if isinstance(decision, Allow):
             spends = [(s.task, s.line) for s in decision.spends]
             also = partial(_spend, spends) if spends else None
+            entry = Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also)
             try:
-                return await self._journal.record(
-                    Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also), decided_under=seq
-                )
+                return must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
             except TooMany:
                 decision = Deny(reason=Reason.OUT_OF_CALLS)
         members["reason"] = decision.reason.value
