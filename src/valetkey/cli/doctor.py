@@ -137,6 +137,7 @@ def _of_data() -> Iterator[Finding]:
     yield from modes(settings.data)
     if settings.database_url is None:
         yield sqlite_version(sqlite3.sqlite_version_info)
+    yield _root_key(settings)
     yield _database(settings, db.findings)
 
 
@@ -185,6 +186,23 @@ def sqlite_version(version: tuple[int, ...]) -> Finding:
     return Finding("sqlite", "warning", seen, fix)
 
 
+def _root_key(settings: "Settings") -> Finding:
+    """Whether the root key is there, private and works. That it is the right one, the server proves at its start."""
+    from valetkey.server.errors import ValetkeyError as Refused
+    from valetkey.server.vault.kms.open_root import open_root
+    from valetkey.server.vault.kms.root import proves_decrypt
+
+    path = settings.data / "keys" / ("root" if settings.root_passphrase is None else "root.locked")
+    if not path.exists():  # opening would create one, which would open nothing that is sealed
+        seen = f"there is no root key at {path}"
+        return Finding("root-key", "warning", seen, "Put it back, unless no server has started with these settings.")
+    try:
+        proves_decrypt(open_root(settings))
+    except Refused as error:
+        return Finding("root-key", "failure", error.public, error.next_step)
+    return Finding("root-key", "ok", f"{path} is private and decrypts")
+
+
 def _database(settings: "Settings", findings: "Callable[[Settings], list[str]]") -> Finding:
     try:
         problems = findings(settings)
@@ -195,4 +213,4 @@ def _database(settings: "Settings", findings: "Callable[[Settings], list[str]]")
         return Finding("database", "failure", seen, fix or "valetkey db check")
     if problems:
         return Finding("database", "failure", "; ".join(problems), "valetkey db migrate, or restore a backup")
-    return Finding("database", "ok", "opens, its schema is current, and the root key opens what it sealed")
+    return Finding("database", "ok", "opens, its schema is current, its newest audit records hold")
