@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.secret import Secret
 
 DEFAULT_PORT = 8470
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+DATABASES = ("postgresql://", "sqlite:///")
+RANGES = {
+    "standing_max_days": (1, 30),
+    "max_depth": (0, 6),
+    "resource_cache_seconds": (0, 60),
+    "upstream_timeout_seconds": (1, 3600),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +70,7 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
     values: dict[str, Any] = {}
     path = file or Path(environ.get("VALETKEY_CONFIG", "valetkey.toml"))
     if path.is_file():
-        for key, value in tomllib.loads(path.read_text()).items():
+        for key, value in _document(path).items():
             if key not in known:
                 raise InvalidRequest(f"{path}: unknown setting {key!r}", hint=f"Known settings: {', '.join(known)}.")
             values[key] = _typed(key, known[key].type, value)
@@ -72,7 +81,9 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
         if not variable.startswith("VALETKEY_") or name in _CLIENT_VARIABLES or name.startswith("test_"):
             continue
         if name.endswith("_file") and name.removesuffix("_file") in known:
-            name, value = name.removesuffix("_file"), Path(value).read_text().strip()
+            name, value = name.removesuffix("_file"), _contents(variable, Path(value))
+            if f"VALETKEY_{name.upper()}" in environ:
+                raise InvalidRequest(f"{variable} and VALETKEY_{name.upper()} are both set", hint="Keep one of them.")
         if name not in known:
             raise InvalidRequest(f"unknown setting {variable}", hint=f"Known settings: {', '.join(known)}.")
         values[name] = _typed(name, known[name].type, value)
@@ -82,6 +93,23 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
 
 
 _CLIENT_VARIABLES = {"url", "token", "profile", "config", "agent", "agent_secret", "no_browser", "log", "debug", "home"}
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"{path} cannot be read: {type(error).__name__}") from error
+
+
+def _contents(variable: str, path: Path) -> str:
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"{variable} names {path}, which cannot be read") from error
+    if not value:
+        raise InvalidRequest(f"{variable} names {path}, which is empty")
+    return value
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
@@ -107,11 +135,35 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
 
 def _refuse_dangerous(settings: Settings) -> None:
     for url in (settings.issuer, settings.gateway):
-        host = url.partition("://")[2].partition("/")[0].rpartition(":")[0] or url.partition("://")[2]
-        if url.startswith("http://") and host not in ("localhost", "127.0.0.1", "[::1]"):
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port  # reading the port proves it is one
+        except ValueError as error:
+            raise InvalidRequest(f"{url} is not an http(s) address") from error
+        if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or parts.query or parts.fragment:
+            raise InvalidRequest(f"{url} is not an http(s) address", hint="Write https://HOST[:PORT][/PATH].")
+        if parts.scheme == "http" and host not in LOOPBACK:
             raise InvalidRequest(f"{url} is plain http", hint="Use https; plain http serves loopback names only.")
-        if not url.startswith(("http://", "https://")):
-            raise InvalidRequest(f"{url} is not an http(s) address")
+    for name, url in settings.upstreams.items():
+        local = urlsplit(url).netloc in settings.unsafe_loopback_upstreams
+        if not url.startswith("https://") and not (url.startswith("http://") and local):
+            raise InvalidRequest(
+                f"The upstream {name} is not reached by https.", hint="Real credentials never travel in the clear."
+            )
+    for name, algorithm in settings.algorithms.items():
+        if algorithm not in ("ES256", "Ed25519", "RS256"):
+            raise InvalidRequest(f"{name}: {algorithm} is not an algorithm this server signs with.")
+    for name in ("port", "health_port"):
+        if not 0 <= getattr(settings, name) <= 65_535:
+            raise InvalidRequest(f"{name} is not a port")
+    for name in ("standing_max_days", "max_depth", "resource_cache_seconds", "upstream_timeout_seconds"):
+        least, most = RANGES[name]
+        if not least <= getattr(settings, name) <= most:
+            raise InvalidRequest(f"{name} must be between {least} and {most}")
+    if settings.root_passphrase is not None and not settings.root_passphrase.reveal().strip():
+        raise InvalidRequest("root_passphrase is empty", hint="Set it, or leave it out to use a key file.")
+    if settings.database_url is not None and not settings.database_url.reveal().startswith(DATABASES):
+        raise InvalidRequest("database_url is not one of a database this server knows.", hint=f"{', '.join(DATABASES)}")
     if not 1 <= settings.token_seconds <= settings.token_max_seconds <= 900:
         raise InvalidRequest("token_seconds must be between 1 and token_max_seconds, and that at most 900")
     if not 1 <= settings.task_seconds <= settings.task_max_seconds <= 8 * 3600:

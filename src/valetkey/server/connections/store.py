@@ -21,7 +21,17 @@ from valetkey.server.vault.seal import seal
 async def add(
     tx: AsyncConnection, facts: ConnectionFacts, *, hosts: frozenset[str], credential: Secret, ring: KeyRing, now: int
 ) -> None:
-    """Seal the credential into a new row. Raises `Conflict` when the name is taken."""
+    """Seal the credential into a new row. Raises `Conflict` when the owner has another of that name.
+
+    Nobody learns how other people call theirs: a name is taken only among one's own, or among the shared ones.
+    """
+    taken = Conflict(f"A connection named {facts.name} already exists.", hint="Choose another --name.")
+    if facts.owner is None:  # a unique constraint holds no two absent owners to be equal
+        same = select(connections.c.id).where(
+            connections.c.org == facts.org, connections.c.owner.is_(None), connections.c.name == facts.name
+        )
+        if (await tx.execute(same)).first() is not None:
+            raise taken
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -40,7 +50,7 @@ async def add(
                 )
             )
     except IntegrityError as error:
-        raise Conflict(f"A connection named {facts.name} already exists.", hint="Choose another --name.") from error
+        raise taken from error
 
 
 async def connection(db: AsyncConnection, connection_id: str) -> Connection | None:

@@ -120,7 +120,8 @@ async def assemble(
     named = frozenset(g.connection for g in delegation.grants)
     found = {c.facts.id: c.facts for c in await connections.several(db, named)}
     shared = [c.id for c in found.values() if c.owner is None]
-    nodes = frozenset({user.id, user.org, delegation.id, *(a.id for a in agents), *(t.id for t in tasks)})
+    owned = {node for a in agents for node in (a.id, a.owner)}
+    nodes = frozenset({user.id, user.org, delegation.id, *owned, *(t.id for t in tasks)})
     stopped = await revocation.among(db, nodes | named)
     live: Mapping[str, ConnectionFacts] = {k: v for k, v in found.items() if k not in stopped}
     return Authority(

@@ -101,7 +101,7 @@ counters = Table(
 connections = Table(
     "connections", metadata, _id(), _ref("org"), _ref("owner", optional=True), _text("integration"), _text("name"),
     _text("account"), _text("base_url"), _text("powers"), Column("generation", Integer, nullable=False),
-    Column("sealed", LargeBinary, nullable=False), _time("created_at"), UniqueConstraint("org", "name"),
+    Column("sealed", LargeBinary, nullable=False), _time("created_at"), UniqueConstraint("org", "owner", "name"),
 )  # fmt: skip
 entitlements = Table(
     "entitlements", metadata, _id(), _ref("org"), _ref("user"), _ref("connection"), _text("grant_text"),

@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_connections")),
-        sa.UniqueConstraint("org", "name", name=op.f("uq_connections_org_name")),
+        sa.UniqueConstraint("org", "owner", "name", name=op.f("uq_connections_org_owner_name")),
     )
     op.create_table(
         "counters",
