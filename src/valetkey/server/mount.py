@@ -1,6 +1,5 @@
 """One ASGI application on the public port: the gateway by its prefix, the rest by Starlette's routes."""
 
-import logging
 from typing import Any
 
 import msgspec
@@ -18,10 +17,8 @@ from valetkey.server.oauth.form import LARGEST_FORM, client_proof, parse_form
 from valetkey.server.oauth.metadata import metadata
 from valetkey.server.oauth.token import USER_CREDENTIAL, TokenEndpoint
 from valetkey.server.principals.authenticate import ASSERTION_TYPE
-from valetkey.server.problems import headers_of, problem, status_of
+from valetkey.server.problems import headers_of, log_bug, problem, status_of
 from valetkey.server.tokens.keys import JWKS_MAX_AGE_SECONDS
-
-log = logging.getLogger("valetkey")
 
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "content-type": "application/json"}
 
@@ -43,7 +40,7 @@ class Mount:
             ],
             exception_handlers={404: _not_found, 405: _not_found, Exception: _bug},
         )
-        self._pages.state.log_bug = _log_bug
+        self._pages.state.log_bug = log_bug
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -69,7 +66,7 @@ class Mount:
         except Exception as error:
             status, extra, answer = oauth_error(error, tried_basic=tried_basic)
             if status == 500:
-                _log_bug(error, new_id("aud"))
+                log_bug(error, new_id("aud"))
         content = msgspec.json.encode(answer)
         sent = [
             (b"content-type", b"application/json"),
@@ -115,21 +112,12 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    _log_bug(error, new_id("aud"))
-    return _problem(error)
+    request_id = new_id("aud")
+    log_bug(error, request_id)
+    return _problem(error, request_id)
 
 
-def _problem(error: Exception) -> Response:
-    document = problem(error, request_id=new_id("aud"))
+def _problem(error: Exception, request_id: str = "") -> Response:
+    document = problem(error, request_id=request_id or new_id("aud"))
     headers = {name.decode(): value.decode() for name, value in headers_of(error)}
     return Response(msgspec.json.encode(document), status_of(error), headers=headers)
-
-
-def _log_bug(error: Exception, request_id: str) -> None:
-    """The type and where it happened; never the message, which may hold what a request held."""
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append(f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    log.error("bug %s: %s at %s", request_id, type(error).__name__, " > ".join(frames[-6:]))

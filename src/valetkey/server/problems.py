@@ -1,9 +1,12 @@
 """Every refusal as RFC 9457 problem details: one status and one document per class, the same at every HTTP door."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from valetkey.server import errors
+
+log = logging.getLogger("valetkey")
 
 DOCS = "https://valetkey.dev/problems/"
 
@@ -66,3 +69,13 @@ def headers_of(error: Exception) -> list[tuple[bytes, bytes]]:
     if isinstance(error, errors.NotAuthenticated | errors.Expired):
         kept.append((b"www-authenticate", b'Bearer realm="valetkey", error="invalid_token"'))
     return kept
+
+
+def log_bug(error: Exception, request_id: str) -> None:
+    """The type and where it happened; never the message, which may hold what a request held."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    log.error("bug %s: %s at %s", request_id, type(error).__name__, " > ".join(frames[-6:]))

@@ -63,7 +63,7 @@ async def _body(
     response: Response, scrubbing: ScrubbedStream, rewriting: AddressStream | None, finished: Finished
 ) -> AsyncIterator[bytes]:
     size = 0
-    ended = "truncated"
+    ended = "interrupted"
     try:
         async for chunk in response.body:
             clean = scrubbing.feed(chunk)
@@ -77,6 +77,9 @@ async def _body(
             size += len(out)
             yield out
         ended = "complete"
+    except UpstreamFailed:
+        ended = "truncated"
+        raise
     finally:
         finished(status=response.status, size=size, ended=ended)
 

@@ -41,7 +41,7 @@ from valetkey.server.gateway.headers import outgoing, presented_token, refuse_na
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
-from valetkey.server.policy.decide import decide, live, reaching
+from valetkey.server.policy.decide import decide, live, reaching, usable
 from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.verify import Verifying
@@ -100,6 +100,7 @@ class Calls:
         target = canonical(attempt.method, attempt.raw_path, attempt.query, door.profile)
         match = door.integration.operations.match(target.method, target.segments)
         decision_id, authority, connection_id = await self._decided(token, target, match, door, stream)
+        status = 0
         try:
             facts = authority.connections[connection_id]
             borrowed = await self._borrow.borrow(facts)
@@ -117,7 +118,8 @@ class Calls:
                     target.method, borrowed.at(target.target_bytes), headers, attempt.body, timeout=self._timeout
                 )
             )
-            if response.status == 401:
+            status = response.status
+            if status == 401:
                 raise ConnectionRequired(
                     f"{door.integration.title} no longer accepts the connected credential of {facts.account}.",
                     hint="Connect the account again.",
@@ -129,11 +131,14 @@ class Calls:
                 base_url=facts.base_url,
                 path=target.path_bytes.decode(),
                 decision_id=decision_id,
-                finished=partial(self._finished, decision_id, authority),
+                finished=partial(self._finished, decision_id, authority, stream),
             )
         except BaseException as error:
-            why = error.code if isinstance(error, ValetkeyError) else "cut" if stream.was_cut else "interrupted"
-            self._finished(decision_id, authority, status=0, size=0, ended=why)
+            why = "interrupted"
+            if isinstance(error, ValetkeyError):
+                why = error.code
+                error.members.setdefault("decision", decision_id)
+            self._finished(decision_id, authority, stream, status=status, size=0, ended=why)
             raise
 
     async def settle(self) -> None:
@@ -189,9 +194,9 @@ class Calls:
             return call, chosen
         call = replace(call, connection=chosen)
         if ref is not None:
-            facts = authority.connections.get(chosen)
-            if facts is None:
-                return call, Deny(reason=Reason.CONNECTION_FOREIGN)
+            facts = usable(authority, chosen)
+            if isinstance(facts, Deny):
+                return call, facts
             actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
             call = replace(call, actual=actual)
         return call, decide(call, authority, grants, self._catalogue, self._clock.now())
@@ -247,8 +252,12 @@ class Calls:
         kind = TooMany if decision.reason is Reason.OUT_OF_CALLS else ENDED.get(decision.reason, Denied)
         raise kind(decision.words, detail=decision.reason.value, reason=decision.reason.value, decision=recorded)
 
-    def _finished(self, decision_id: str, authority: Authority, *, status: int, size: int, ended: str) -> None:
+    def _finished(
+        self, decision_id: str, authority: Authority, stream: Stream, *, status: int, size: int, ended: str
+    ) -> None:
         """Record the outcome without holding up the answer; what cannot be written shows as unknown."""
+        if stream.was_cut and ended != "complete":
+            ended = "cut"
         entry = Entry(
             event=Event.CALL_FINISHED,
             org=authority.user.org,

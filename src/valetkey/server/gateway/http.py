@@ -1,21 +1,24 @@
 """The `/p/{integration}/…` door: raw ASGI in, one `Attempt`; one `Answer`, raw ASGI out. Decides nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import msgspec
 
-from valetkey.server.errors import NotFound, Revoked
+from valetkey.server.errors import NotFound, Revoked, ValetkeyError
 from valetkey.server.gateway.call import Attempt, Calls
 from valetkey.server.gateway.errors import refusal
 from valetkey.server.gateway.inject import Prepared
-from valetkey.server.gateway.streams import Streams
+from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.ids import new_id
 from valetkey.server.listen import CutStream
+from valetkey.server.problems import log_bug
 
 PREFIX = b"/p/"
+WATCH_SECONDS = 0.25
+"""How long an answer may take before its client is watched: most are over sooner, and watching costs a task."""
 
 
 class GatewayDoor:
@@ -31,57 +34,102 @@ class GatewayDoor:
         with self._streams.enter() as stream:
             try:
                 async with AsyncExitStack() as opened:
-                    door, attempt = self._attempt(scope, receive)
+                    incoming = _Incoming(scope, receive)
+                    door, attempt = self._attempt(scope, incoming)
                     answer = await self._calls.handle(attempt, door, stream, opened)
                     body = answer.body
                     opened.push_async_callback(body.aclose)  # type: ignore[attr-defined] # it is a generator
                     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
                     started = True
-                    async for chunk in body:
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    with _watched(incoming, stream):
+                        async for chunk in body:
+                            await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             except asyncio.CancelledError:
-                if not stream.was_cut:
+                if not (stream.was_cut or stream.was_left):
                     raise
                 stream.task.uncancel()
                 if started:
                     raise CutStream from None
-                await _refuse(send, Revoked("This was revoked or has ended while the call was under way."))
+                await _refuse(scope, send, Revoked("This was revoked or has ended while the call was under way."))
             except Exception as error:
                 if started:
+                    if not isinstance(error, ValetkeyError | ConnectionError):
+                        log_bug(error, new_id("aud"))
                     raise CutStream from error
-                await _refuse(send, error)
+                await _refuse(scope, send, error)
 
-    def _attempt(self, scope: Any, receive: Any) -> tuple[Prepared, Attempt]:
+    def _attempt(self, scope: Any, incoming: "_Incoming") -> tuple[Prepared, Attempt]:
         # SECURITY: raw_path is the bytes as they came; `path` was decoded and judges nothing (GW-03).
         name, slash, rest = scope["raw_path"][len(PREFIX) :].partition(b"/")
         door = self._doors.get(name)
         if door is None:
             raise NotFound("No API of that name is served here.")
         headers = scope["headers"]
-        has_body = any(key in (b"content-length", b"transfer-encoding") for key, _ in headers)
         return door, Attempt(
             method=scope["method"],
             raw_path=slash + rest,
             query=scope["query_string"],
             headers=headers,
-            body=_received(receive) if has_body else None,
+            body=incoming.body() if incoming.has_body else None,
         )
 
 
-async def _received(receive: Any) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionAbortedError("the client went away in the middle of its request")
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body", False):
-            return
+class _Incoming:
+    """What still comes from the client: its body, then the news that it left."""
+
+    def __init__(self, scope: Any, receive: Any) -> None:
+        self._receive = receive
+        self.has_body = any(key in (b"content-length", b"transfer-encoding") for key, _ in scope["headers"])
+        self.is_read = not self.has_body
+
+    async def body(self) -> AsyncIterator[bytes]:
+        while not self.is_read:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionAbortedError("the client went away in the middle of its request")
+            self.is_read = not message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+
+    async def left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
 
-async def _refuse(send: Any, error: Exception) -> None:
-    status, headers, document = refusal(error, request_id=new_id("aud"))
+@contextmanager
+def _watched(incoming: _Incoming, stream: Stream) -> Iterator[None]:
+    """End the call when its client leaves: nobody would read on, and an upstream must not talk to nobody for ever."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+    watch: asyncio.Task[None] | None = None
+
+    async def leave() -> None:
+        await incoming.left()
+        stream.was_left = True
+        stream.task.cancel()
+
+    def begin() -> None:
+        nonlocal timer, watch
+        if incoming.is_read:
+            watch = asyncio.create_task(leave())
+        else:  # its body is still being read, and that notices by itself
+            timer = loop.call_later(WATCH_SECONDS, begin)
+
+    timer = loop.call_later(WATCH_SECONDS, begin)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
+
+
+async def _refuse(scope: Any, send: Any, error: Exception) -> None:
+    request_id = new_id("aud")
+    status, headers, document = refusal(error, request_id=request_id, asked=scope["headers"])
+    if status == 500 and not isinstance(error, ConnectionError):  # a client that went away is nobody's bug
+        log_bug(error, request_id)
     body = msgspec.json.encode(document)
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})

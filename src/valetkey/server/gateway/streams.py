@@ -23,6 +23,7 @@ class Stream:
     nodes: frozenset[str] = frozenset()
     ends_at: float = float("inf")  # seconds since the epoch
     was_cut: bool = False
+    was_left: bool = False  # by its client
 
 
 class Streams:
