@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
@@ -154,7 +154,7 @@ class App:
         )
         self.health = Health(database, self.witness, self._numbers)
         for watch in (journal.watch, self.witness.watch, streams.watch, self._catch_up):
-            self._background.append(asyncio.create_task(watch()))
+            self._background.append(asyncio.create_task(_kept_up(watch)))
 
     @property
     def pin(self) -> str:
@@ -197,6 +197,17 @@ class App:
     def _checkpoint_signer(self) -> tuple[str, Any]:
         key = self.keys.signer("Ed25519", CHECKPOINTS)
         return key.kid, key.sign
+
+
+async def _kept_up(watch: Callable[[], Awaitable[None]]) -> None:
+    """A watch that fails is begun again: nothing this process does by itself may end unnoticed."""
+    while True:
+        try:
+            await watch()
+            return
+        except Exception as error:
+            log.error("%s failed and is begun again: %s", watch.__qualname__, type(error).__name__)
+            await asyncio.sleep(CATCH_UP_SECONDS)
 
 
 def build(settings: Settings, clock: Clock | None = None) -> App:
