@@ -86,7 +86,7 @@ def _drawn(cells: list[list[str]], columns: Sequence[str]) -> str:
 
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        drawn.add_column(column, overflow="fold")
+        drawn.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is copied whole or not at all
     for line in cells:
         drawn.add_row(*(Text(cell) for cell in line))
     console = Console()
