@@ -10,7 +10,7 @@ from tests.support import scripts
 from tests.support.behind import ALLOWED, BOBS, Behind, open_behind
 from tests.support.http import read_reply
 from tests.support.malformed import BAD_CHUNKS, CHUNKED, REFUSED_HEADS
-from tests.support.upstream import reply
+from tests.support.upstream import Script, reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -195,7 +195,7 @@ async def test_gw_08_a_silent_upstream_is_given_up(behind: Behind) -> None:
 
 @pytest.mark.parametrize("script", [scripts.reset(), scripts.closing(b"")], ids=["reset", "end without an answer"])
 async def test_gw_08_a_broken_upstream_is_upstream_failed_and_not_asked_twice(
-    behind: Behind, script: scripts.Script
+    behind: Behind, script: Script
 ) -> None:
     for method, path in (("POST", ALLOWED), ("GET", ALLOWED)):
         behind.forget()

@@ -38,7 +38,8 @@ def named(vector: Any) -> str:
 
 
 def as_sent(vector: Any, token: str) -> bytes:
-    method, raw = vector.get("method", "GET"), vector["raw"].encode("latin-1", "replace")
+    method: str = vector.get("method", "GET")
+    raw: bytes = vector["raw"].encode("latin-1", "replace")
     credential = f"authorization: Bearer {token}\r\nconnection: close\r\n\r\n".encode()
     below = b"/p/github" if raw[:1] == b"/" else b""  # what is no path stands for itself
     return method.encode() + b" " + below + raw + b" HTTP/1.1\r\nhost: x\r\n" + credential

@@ -118,8 +118,10 @@ async def open_behind(
     """Open it, with a credential for `grants`."""
     async with Upstream() as up:
         furnish(up)
+        # Long lives: a test that moves the clock must not end the credential it goes on with.
+        settings = {"token_seconds": 900, "task_seconds": 3600, **settings}
         async with open_house(folder, database_url=database_url, upstream=up.url, **settings) as house:
-            agent, delegation, task, token = await house.ready(*grants)
+            agent, delegation, task, token = await house.ready(*grants, seconds=7200)
             up.seen.clear()
             yield Behind(house, up, agent, delegation, task, token)
 

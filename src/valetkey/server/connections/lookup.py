@@ -14,13 +14,13 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
-from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed
+from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
 from valetkey.server.policy.model import ConnectionFacts
 
 _REMEMBERED = 16_384
 _MOST_BYTES = 1 << 20
-_NOT_THERE = frozenset({301, 302, 307, 308, 401, 403, 404, 410, 451})
+_NOT_THERE = frozenset({301, 302, 307, 308, 403, 404, 410, 451})
 
 
 class Lookups:
@@ -45,7 +45,11 @@ class Lookups:
         self._known: dict[tuple[str, int, ResourceRef], tuple[float, ResourceFacts | None]] = {}
 
     async def resource(self, facts: ConnectionFacts, ref: ResourceRef, *, fresh: bool) -> ResourceFacts | None:
-        """What `ref` is now. Raises `UpstreamFailed` when the API does not answer: nothing is guessed."""
+        """What `ref` is now.
+
+        Raises `UpstreamFailed` when the API does not answer, `ConnectionRequired` when it no longer takes the
+        credential: nothing is guessed.
+        """
         key = (facts.id, facts.generation, ref)
         known = self._known.get(key)
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
@@ -69,7 +73,10 @@ class Lookups:
         """The login a credential belongs to, and the scopes the API says it has (`*` where it does not say)."""
         if integration.identify is None:
             return "", frozenset({"*"})
-        document = await self._get(borrowed, tuple(integration.identify.path.strip("/").split("/")))
+        try:
+            document = await self._get(borrowed, tuple(integration.identify.path.strip("/").split("/")))
+        except ConnectionRequired:
+            document = None
         login = document.get(integration.identify.name) if isinstance(document, dict) else None
         if not isinstance(login, str) or not login:
             raise InvalidRequest(
@@ -110,6 +117,10 @@ class Lookups:
         )
         if status in _NOT_THERE:
             return None
+        if status == 401:
+            raise ConnectionRequired(
+                "The API no longer accepts the connected credential.", hint="Connect the account again."
+            )
         if status != 200:
             raise UpstreamFailed(detail=f"lookup answered {status}")
         try:

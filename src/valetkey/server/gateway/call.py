@@ -33,6 +33,7 @@ from valetkey.server.errors import (
     NotFound,
     TooMany,
     Unavailable,
+    UpstreamFailed,
     ValetkeyError,
 )
 from valetkey.server.gateway.answer import Answer, answer
@@ -61,6 +62,15 @@ class Attempt:
     query: bytes
     headers: Headers
     body: AsyncIterator[bytes] | None
+
+
+class _Unresolved(Exception):
+    """The API did not say what the call's resource is; the cause is what its caller is told."""
+
+    def __init__(self, call: Call, cause: ValetkeyError) -> None:
+        super().__init__(cause.code)
+        self.call = call
+        self.cause = cause
 
 
 class Calls:
@@ -159,11 +169,22 @@ class Calls:
                 raise NotAuthenticated(detail="the token does not belong to its task")
             stream.nodes = authority.nodes | {token.jti}
             stream.ends_at = authority.expires_at
-            call, decision = await self._judged(token, target, match, door, authority)
+            failed: ValetkeyError | None = None
+            decision: Decision
+            try:
+                call, decision = await self._judged(token, target, match, door, authority)
+            except _Unresolved as unresolved:
+                call, failed = unresolved.call, unresolved.cause
+                decision = Deny(reason=Reason.ERROR)
             try:
                 return await self._recorded(token, target, call, decision, authority, seq), authority, call.connection
             except Stale:
                 await self._authorities.refresh()
+            except Denied as denied:
+                if failed is None:
+                    raise
+                failed.members.setdefault("decision", denied.members["decision"])
+                raise failed from None
         raise Unavailable(detail="revocations outran the decision")
 
     async def _judged(
@@ -197,7 +218,10 @@ class Calls:
             facts = usable(authority, chosen)
             if isinstance(facts, Deny):
                 return call, facts
-            actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
+            try:
+                actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
+            except (UpstreamFailed, ConnectionRequired, Denied) as error:
+                raise _Unresolved(call, error) from None
             call = replace(call, actual=actual)
         return call, decide(call, authority, grants, self._catalogue, self._clock.now())
 
