@@ -1,9 +1,9 @@
 """kill -9 at random moments under load (R1, AUD-02): nothing acknowledged is lost, nothing happened unrecorded.
 
 Every token is used for one call whose query says which, so each request the upstream saw names the token, and the token
-names its records. Half of the kills strike after a random time, half at the very moment a request reaches the upstream:
-then its decision must be durable already. `VALETKEY_TEST_KILLS` says how many (`make crash`: 200), on both databases
-together; a failure prints the seed to repeat it with `VALETKEY_TEST_SEED`.
+names its records. A kill strikes after a random time, or at the very moment a request reaches the upstream, or while
+nothing can be committed: whatever got out must be durable already. `VALETKEY_TEST_KILLS` says how many, on both
+databases together (`make crash`: 200); the seed is printed, and `VALETKEY_TEST_SEED` repeats it.
 """
 
 import asyncio
@@ -116,6 +116,11 @@ async def _story(story: Story, database: str, folder: Path) -> None:
         story.kill_at_arrival = len(story.arrived) + story.chance.randrange(1, CAP) if number % 3 else 0
         load = [asyncio.create_task(story.work(agent, task["task_token"])) for _ in range(WORKERS)]
         await asyncio.wait(load, timeout=story.chance.uniform(0.02, 0.5))
+        if number % 4 == 2:  # the disk stalls just before the end: what waits for it must not have begun
+            async with server.nothing_commits():
+                await asyncio.wait(load, timeout=story.chance.uniform(0.1, 0.4))
+                server.kill()
+                await server.gone()
         server.kill()
         await server.gone()
         await asyncio.gather(*load)

@@ -1,10 +1,13 @@
 """A server in a process of its own, started as an operator starts it, and what lies in its database when it is dead."""
 
 import asyncio
+import contextlib
 import json
+import os
 import sqlite3
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +51,7 @@ class ServeProcess:
             "VALETKEY_UPSTREAMS": f"github={self.upstream}",
             "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": self.upstream.removeprefix("http://"),
             "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": os.pathsep.join(sys.path),  # the very code under test
         }
         if self.database_url is not None:
             environ["VALETKEY_DATABASE_URL"] = self.database_url
@@ -75,6 +79,25 @@ class ServeProcess:
         """Return when the process has ended."""
         if self._process is not None:
             await self._process.wait()
+
+    @contextlib.asynccontextmanager
+    async def nothing_commits(self) -> AsyncIterator[None]:
+        """Hold what every commit of a record needs, from outside, for the length of the block."""
+        if self.database_url is None:
+            holder = sqlite3.connect(self.data / "valetkey.db", isolation_level=None, timeout=30)
+            holder.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                holder.close()
+            return
+        other = await asyncpg.connect(self.database_url)
+        try:
+            async with other.transaction():
+                await other.execute("LOCK TABLE audit_records IN SHARE MODE")
+                yield
+        finally:
+            await other.close()
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What the database holds, read without the server."""
