@@ -23,6 +23,7 @@ from valetkey.server.db.engine import open_database
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.egress import Egress
+from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -53,6 +54,7 @@ class App:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
+        self.catalogue = _catalogue(settings)
         self.bootstrap: Secret | None = None
         self._background: list[asyncio.Task[None]] = []
 
@@ -68,7 +70,7 @@ class App:
             self.deployment = await deployment_id(tx, now=int(clock.now()))
             ring = await load_ring(tx, root=root, deployment=self.deployment, now=clock.now())
         mac = Mac(root, deployment=self.deployment)
-        self.catalogue = catalogue = _catalogue(settings)
+        catalogue = self.catalogue
 
         self.journal = journal = Journal(database, clock)
         self.unknown = await journal.start()
@@ -217,6 +219,8 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
 
 def _catalogue(settings: Settings) -> Mapping[str, Integration]:
     catalogue = dict(load_catalogue())
+    for name in {*settings.upstreams, *settings.algorithms} - catalogue.keys():
+        raise InvalidRequest(f"No integration is called {name}.", hint=f"Known: {', '.join(sorted(catalogue))}.")
     for name, base_url in settings.upstreams.items():
         catalogue[name] = catalogue[name].with_host(base_url)
     return catalogue

@@ -144,6 +144,9 @@ def _refuse_dangerous(settings: Settings) -> None:
             raise InvalidRequest(f"{url} is not an http(s) address", hint="Write https://HOST[:PORT][/PATH].")
         if parts.scheme == "http" and host not in LOOPBACK:
             raise InvalidRequest(f"{url} is plain http", hint="Use https; plain http serves loopback names only.")
+    for place in settings.unsafe_loopback_upstreams:
+        if urlsplit(f"//{place}").hostname not in LOOPBACK:
+            raise InvalidRequest(f"{place} is not a place inside this machine")
     for name, url in settings.upstreams.items():
         local = urlsplit(url).netloc in settings.unsafe_loopback_upstreams
         if not url.startswith("https://") and not (url.startswith("http://") and local):
