@@ -4,6 +4,7 @@ An id is public; a handle is a secret. A handle is `vk` + kind + `_` + 43 base62
 characters of the CRC-32 over everything before, so scanners recognise it and a mistyped one never reaches the store.
 """
 
+import os
 import re
 import secrets
 import time
@@ -14,6 +15,9 @@ from valetkey.server.secret import Secret
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE32: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford: order of text is order of time
+
+_BASE32_PAIRS: Final = tuple(first + second for first in _BASE32 for second in _BASE32)
+_PAIR_SHIFTS: Final = tuple(range(120, -1, -10))
 
 IdKind = Literal["org", "usr", "agt", "svc", "ses", "dlg", "tsk", "con", "apr", "lse", "tok", "pol", "aud"]
 HandleKind = Literal["ag", "sa", "cl", "in", "ev", "bs"]
@@ -26,8 +30,9 @@ _HANDLE: Final = re.compile(HANDLE_PATTERN)
 
 def new_id(kind: IdKind) -> str:
     """Return a fresh id: 48 bits of milliseconds, 80 bits of randomness, in 26 base-32 characters."""
-    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
-    return kind + "_" + "".join(_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))
+    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    pairs = [_BASE32_PAIRS[(number >> shift) & 1023] for shift in _PAIR_SHIFTS]
+    return f"{kind}_{''.join(pairs)}"
 
 
 def is_id(text: str, kind: IdKind | None = None) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from valetkey.server.db.sqlite_writer import SqliteWriter
 from valetkey.server.errors import Conflict, Unavailable
 from valetkey.server.secret import Secret
 
@@ -95,7 +96,13 @@ def open_sqlite(path: Path) -> Database:
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     url = f"sqlite+aiosqlite:///{path}"
-    writer = create_async_engine(url, pool_size=1, max_overflow=0)
+    busy_seconds = SQLITE_BUSY_MILLISECONDS / 1000
+    writer = create_async_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"async_creator_fn": lambda *_, **__: SqliteWriter(path, busy_seconds=busy_seconds)},
+    )
     reader = create_async_engine(url, pool_size=4, max_overflow=0)
     event.listen(writer.sync_engine, "connect", _prepare_writer)
     event.listen(writer.sync_engine, "begin", _begin_immediate)
@@ -138,7 +145,6 @@ def _prepare_writer(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"busy_timeout={SQLITE_BUSY_MILLISECONDS}",
         "wal_autocheckpoint=1000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
