@@ -39,10 +39,12 @@ class GatewayDoor:
                     answer = await self._calls.handle(attempt, door, stream, opened)
                     body = answer.body
                     opened.push_async_callback(body.aclose)  # type: ignore[attr-defined] # it is a generator
+                    stream.go_on()
                     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
                     started = True
                     with _watched(incoming, stream):
                         async for chunk in body:
+                            stream.go_on()
                             await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             except asyncio.CancelledError:

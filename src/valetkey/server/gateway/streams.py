@@ -25,6 +25,14 @@ class Stream:
     was_cut: bool = False
     was_left: bool = False  # by its client
 
+    def go_on(self) -> None:
+        """Raise `CancelledError` if the call has been ended."""
+        # SECURITY: cancelling is not enough. A client whose bytes are already there returns them and forgets that it
+        # was cancelled, so a busy stream would outlive its revocation.
+        # Guarded by tests/flows/test_gateway_streams.py::test_a_busy_stream_is_cut_as_surely_as_a_silent_one
+        if self.was_cut or self.was_left:
+            raise asyncio.CancelledError
+
 
 class Streams:
     """One per process."""
