@@ -1,4 +1,4 @@
-"""docs/settings.md is the table of `Settings`, no more and no less. Renew it with `python -m tests.docs.settings_table`."""
+"""docs/settings.md is the table of `Settings`, no more, no less. To renew it: `python -m tests.docs.settings_table`."""
 
 from pathlib import Path
 
