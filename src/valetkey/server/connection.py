@@ -95,6 +95,8 @@ class StrictConnection(HttpToolsProtocol):
             self._refuse(str(cause) if isinstance(cause, _Refused) else "the request is not well-formed HTTP/1.1")
             return
         if self._phase is _Phase.BODY:
+            if self._timer is None:
+                self._await(BODY_SECONDS, self._measure)
             self._overhead_bytes += len(data) - max(0, self._body_bytes - body_bytes)
             if self._overhead_bytes > _OVERHEAD_BYTES + _OVERHEAD_FACTOR * self._body_bytes:
                 self._refuse("the chunks carry more framing than body")
@@ -129,7 +131,7 @@ class StrictConnection(HttpToolsProtocol):
             raise _Refused(reason)
         self._phase = _Phase.BODY
         self._period_bytes = 0
-        self._await(BODY_SECONDS, self._measure)
+        self._rest()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

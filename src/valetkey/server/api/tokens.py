@@ -10,7 +10,6 @@ from valetkey.server.api.door import Caller, body_of, route
 from valetkey.server.api.services import Services
 from valetkey.server.credentials.issue import Ask
 from valetkey.server.delegations.grants import parse_grants
-from valetkey.server.delegations.model import common_scopes
 from valetkey.server.delegations.sentence import sentence
 from valetkey.server.errors import NotAuthenticated
 from valetkey.server.oauth.token import scopes_of
@@ -38,15 +37,13 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         seconds=body.seconds,
     )
     issued = await services.issue.delegated(caller.agent_with_tasks(), body.task_token, ask)
-    shown: dict[str, Any] = {
+    return {
         "token": issued.token,
         "id": issued.jti,
         "audience": issued.audience,
         "expires_in": issued.expires_in,
-        "authorization_details": issued.details,
+        **issued.granted,
     }
-    scopes = common_scopes(issued.grants)
-    return shown | ({"scope": " ".join(sorted(scopes))} if scopes else {})
 
 
 async def explain(services: Services, caller: Caller, request: Request) -> dict[str, Any]:

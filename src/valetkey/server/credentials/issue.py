@@ -6,7 +6,7 @@
 4. only then is it signed.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.doors import gateway_address
 from valetkey.server.tokens.keys import Keys
-from valetkey.server.tokens.mint import delegated_claims, detail, prepare, task_claims
+from valetkey.server.tokens.mint import delegated_claims, granted_members, prepare, task_claims
 from valetkey.server.tokens.model import Kind
 from valetkey.server.tokens.verify import Verifying
 from valetkey.verify.keys import Algorithm
@@ -59,11 +59,18 @@ class Issued:
     audience: str
     expires_in: int
     grants: tuple[Grant, ...]
+    granted: Mapping[str, Any]
+    """What was granted, as members of an answer."""
 
-    @property
-    def details(self) -> list[dict[str, Any]]:
-        """What was granted, as RFC 9396 authorization details."""
-        return [detail(g) for g in self.grants]
+
+@dataclass(frozen=True, slots=True)
+class _Narrowing:
+    """What was asked for under this very authority, narrowed and judged, and how claims and records say it."""
+
+    authority: Authority
+    grants: tuple[Grant, ...]
+    granted: Mapping[str, Any]
+    texts: list[str]
 
 
 class Issue:
@@ -92,7 +99,7 @@ class Issue:
             for integration in catalogue.values()
             for name in (integration.audience, gateway_address(settings.gateway, integration.name))
         }
-        self._narrowings: dict[tuple[str, Ask], tuple[Authority, tuple[Grant, ...]]] = {}
+        self._narrowings: dict[tuple[str, Ask], _Narrowing] = {}
 
     async def delegated(
         self,
@@ -161,14 +168,15 @@ class Issue:
         if ended is not None:
             raise await self._refused(authority, seq, ask, ended.reason.value, ended.words, ended)
         try:
-            grants = self._granted(authority, replace(ask, target=integration.name))
+            narrowing = self._narrowing(authority, ask, integration.name)
             seconds = self._seconds(ask)
         except Denied as error:
             raise await self._refused(
                 authority, seq, ask, str(error.members.get("reason", "denied")), error.public
             ) from error
         issued_at = int(now)
-        ends = [issued_at + seconds, authority.expires_at, *(g.not_after for g in grants if g.not_after is not None)]
+        limits = (g.not_after for g in narrowing.grants if g.not_after is not None)
+        ends = [issued_at + seconds, authority.expires_at, *limits]
         expires_at = min(ends)
         if expires_at <= issued_at:
             raise await self._refused(authority, seq, ask, "task_expired", "The task has ended.")
@@ -179,7 +187,7 @@ class Issue:
             chain=[(a.subject, a.id) for a in authority.agents],
             user=(authority.user.subject, authority.user.id),
             audience=integration.audience,
-            grants=grants,
+            granted=narrowing.granted,
             task=authority.task.id,
             delegation=authority.delegation.id,
             jti=jti,
@@ -195,7 +203,7 @@ class Issue:
                 **_who(authority),
                 "token": jti,
                 "aud": integration.audience,
-                "grants": [grant_text(g) for g in grants],
+                "grants": narrowing.texts,
                 "expires_at": expires_at,
                 "signing_input_sha256": unsigned.digest,
             },
@@ -207,19 +215,20 @@ class Issue:
             jti=jti,
             audience=integration.audience,
             expires_in=expires_at - issued_at,
-            grants=grants,
+            grants=narrowing.grants,
+            granted=narrowing.granted,
         )
 
-    def _granted(self, authority: Authority, ask: Ask) -> tuple[Grant, ...]:
+    def _narrowing(self, authority: Authority, ask: Ask, integration: str) -> _Narrowing:
         """The grants asked for, narrowed and judged; remembered for as long as this very authority is current."""
         known = self._narrowings.get((authority.task.id, ask))
-        if known is not None and known[0] is authority:
-            return known[1]
-        held = tuple(g for g in authority.task.grants if g.integration == ask.target)
+        if known is not None and known.authority is authority:
+            return known
+        held = tuple(g for g in authority.task.grants if g.integration == integration)
         if not held:
-            raise Denied(f"{ask.target} was never delegated.", reason="not_delegated_target")
+            raise Denied(f"{integration} was never delegated.", reason="not_delegated_target")
         asked = ask.grants or held
-        if any(g.integration != ask.target for g in asked):
+        if any(g.integration != integration for g in asked):
             raise Denied("A credential is for one API.", reason="not_delegated_target")
         if ask.scopes:
             asked = tuple(replace(g, scopes=ask.scopes) for g in asked)
@@ -227,8 +236,9 @@ class Issue:
         self._judge(authority, grants)
         if len(self._narrowings) >= _REMEMBERED:
             self._narrowings.clear()
-        self._narrowings[authority.task.id, ask] = (authority, grants)
-        return grants
+        narrowing = _Narrowing(authority, grants, granted_members(grants), [grant_text(g) for g in grants])
+        self._narrowings[authority.task.id, ask] = narrowing
+        return narrowing
 
     def _judge(self, authority: Authority, grants: Sequence[Grant]) -> None:
         """What a call would be judged by, as far as no call is needed: connection, entitlement, every ceiling."""

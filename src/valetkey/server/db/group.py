@@ -67,15 +67,14 @@ class GroupCommit(Generic[M]):
         self._queue.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._run())
+        too_long = asyncio.get_running_loop().call_later(self.longest_wait_seconds, _give_up, waiting)
         try:
-            async with asyncio.timeout(self.longest_wait_seconds):
-                await waiting.done
-        except TimeoutError as error:
-            self._left(waiting)
-            raise Unavailable(detail="group commit: the database did not answer in time") from error
+            await waiting.done
         except asyncio.CancelledError:
             self._left(waiting)
             raise
+        finally:
+            too_long.cancel()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
@@ -149,3 +148,8 @@ class GroupCommit(Generic[M]):
                 waiting.done.set_result(None)
             else:
                 waiting.done.set_exception(outcome)
+
+
+def _give_up(waiting: _Waiting[M]) -> None:
+    if not waiting.done.done():
+        waiting.done.set_exception(Unavailable(detail="group commit: the database did not answer in time"))

@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated
 from valetkey.server.secret import Secret
@@ -51,13 +51,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
     if content_type.split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8"),
-            keep_blank_values=True,
-            strict_parsing=bool(body),
-            max_num_fields=_MOST_PARAMETERS,
-            errors="strict",
-        )
+        pairs = _pairs(body)
     except ValueError as error:
         raise InvalidRequest("The form cannot be read.", detail=str(error)) from error
     single: dict[str, str] = {}
@@ -72,6 +66,26 @@ def parse_form(content_type: str, body: bytes) -> Form:
         elif value:
             single[name] = value
     return Form(single, {name: tuple(v for v in values if v) for name, values in repeated.items()})
+
+
+def _pairs(body: bytes) -> list[tuple[str, str]]:
+    """Names and values, decoded. Raises `ValueError` for a field without `=`, too many of them, or broken UTF-8."""
+    fields = body.split(b"&") if body else []
+    if len(fields) > _MOST_PARAMETERS:
+        raise ValueError("too many fields")
+    pairs = []
+    for field in fields:
+        name, equals, value = field.partition(b"=")
+        if not equals:
+            raise ValueError("a field without a value")
+        pairs.append((_decoded(name), _decoded(value)))
+    return pairs
+
+
+def _decoded(text: bytes) -> str:
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    return (unquote_to_bytes(text) if b"%" in text else text).decode("utf-8")
 
 
 def client_proof(headers: Sequence[tuple[bytes, bytes]], form: Form, assertion_type: str) -> ClientProof:

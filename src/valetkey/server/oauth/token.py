@@ -13,7 +13,7 @@ import msgspec
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.issue import Ask, Issue, Issued
 from valetkey.server.delegations.grants import check_resource_name
-from valetkey.server.delegations.model import Grant, Resource, common_scopes
+from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.errors import Denied, InvalidRequest
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.form import ClientProof, Form
@@ -185,14 +185,10 @@ def _grant(detail: _Detail) -> Grant:
 
 def answer_of(issued: Issued) -> Mapping[str, Any]:
     """The answer of RFC 8693 section 2.2.1."""
-    body: dict[str, Any] = {
+    return {
         "access_token": issued.token,
         "issued_token_type": ACCESS_TOKEN,
         "token_type": "Bearer",
         "expires_in": issued.expires_in,
-        "authorization_details": issued.details,
+        **issued.granted,
     }
-    scopes = common_scopes(issued.grants)
-    if scopes:
-        body["scope"] = " ".join(sorted(scopes))
-    return body

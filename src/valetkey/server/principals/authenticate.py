@@ -4,6 +4,8 @@ One sentence for every failure. Agents seen lately are remembered until anything
 """
 
 import base64
+import hashlib
+import secrets
 
 import msgspec
 
@@ -37,19 +39,20 @@ class Authenticate:
         self._clock = clock
         self._issuer = issuer
         self._agents: dict[bytes, Agent] = {}
+        self._seen_key = secrets.token_bytes(32)
         self._changes = 0
 
     def forget(self, nodes: frozenset[str]) -> None:
         """Something about these changed: look them up again."""
         self._changes += 1
         if self._agents:
-            self._agents = {mac: a for mac, a in self._agents.items() if not nodes & {a.id, a.owner, a.org}}
+            self._agents = {seen: a for seen, a in self._agents.items() if not nodes & {a.id, a.owner, a.org}}
 
     async def client(self, client_id: str, secret: Secret) -> Agent | ServiceAccount:
         """The agent or service account whose secret this is. Raises `NotAuthenticated`."""
         text = secret.reveal()
-        if is_handle(text, "ag"):
-            return await self._agent(client_id, self._mac.mac("agent-secret", "ag", secret))
+        if text.startswith("vkag_"):
+            return await self._agent(client_id, secret)
         if is_handle(text, "sa"):
             return await self._service_account(client_id, self._mac.mac("service-account-secret", "sa", secret))
         raise NotAuthenticated(detail="not a client secret")
@@ -93,9 +96,15 @@ class Authenticate:
                 raise NotAuthenticated(detail="assertion used before")
         return agent
 
-    async def _agent(self, client_id: str, mac: bytes) -> Agent:
-        agent = self._agents.get(mac)
+    async def _agent(self, client_id: str, secret: Secret) -> Agent:
+        # SECURITY: remembered by a keyed digest of the whole secret, which is of use to this process only.
+        text = secret.reveal()
+        seen = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._seen_key, digest_size=32).digest()
+        agent = self._agents.get(seen)
         if agent is None:
+            if not is_handle(text, "ag"):
+                raise NotAuthenticated(detail="not a client secret")
+            mac = self._mac.mac("agent-secret", "ag", secret)
             changes = self._changes
             async with self._database.read() as db:
                 agent = await store.agent_by_secret(db, mac)
@@ -105,7 +114,7 @@ class Authenticate:
                 self._agents.clear()
             # SECURITY: what was read before a change must not be remembered after it.
             if changes == self._changes:
-                self._agents[mac] = agent
+                self._agents[seen] = agent
         if client_id not in (agent.id, agent.name):
             raise NotAuthenticated(detail="the secret is another client's")
         _check_active(agent.status)

@@ -48,18 +48,21 @@ def delegated_claims(
     chain: Sequence[tuple[str, str]],
     user: tuple[str, str],
     audience: str,
-    grants: Sequence[Grant],
+    granted: Mapping[str, Any],
     task: str,
     delegation: str,
     jti: str,
     now: int,
     expires_at: int,
 ) -> dict[str, Any]:
-    """The agent layout: `sub` is the acting agent, `act` reads outward to the user. Pairs are (name, id)."""
+    """The agent layout: `sub` is the acting agent, `act` reads outward to the user. Pairs are (name, id).
+
+    `granted` is what `granted_members` says of the grants.
+    """
     act: dict[str, Any] = {"sub": user[0], "uid": user[1]}
     for name, uid in reversed(chain[1:]):
         act = {"sub": name, "uid": uid, "act": act}
-    claims: dict[str, Any] = {
+    return {
         "iss": issuer,
         "org": org,
         "sub": chain[0][0],
@@ -72,12 +75,15 @@ def delegated_claims(
         "client_id": chain[0][1],
         "task": task,
         "delegation": delegation,
-        "authorization_details": [detail(g) for g in grants],
+        **granted,
     }
+
+
+def granted_members(grants: Sequence[Grant]) -> dict[str, Any]:
+    """What was granted, as claims and as members of the answer (RFC 9396 section 7, RFC 6749 section 5.1)."""
+    members: dict[str, Any] = {"authorization_details": [detail(g) for g in grants]}
     scopes = common_scopes(grants)
-    if scopes:
-        claims["scope"] = " ".join(sorted(scopes))
-    return claims
+    return members | ({"scope": " ".join(sorted(scopes))} if scopes else {})
 
 
 def detail(grant: Grant) -> dict[str, Any]:
