@@ -1,6 +1,5 @@
 """An upstream's answer: a head known to be well framed, and raw body bytes, bounded in size and in silence."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from pyreqwest.exceptions import PyreqwestError
@@ -13,16 +12,13 @@ from valetkey.server.errors import UpstreamFailed
 class Response:
     """One answer. `body` is read once, as sent (never decompressed), and only as fast as it is asked for."""
 
-    def __init__(
-        self, answer: Answer, headers: Headers, *, place: str, max_bytes: int, silence_seconds: float, broken: "Broken"
-    ) -> None:
+    def __init__(self, answer: Answer, headers: Headers, *, place: str, max_bytes: int, broken: "Broken") -> None:
         self.status = answer.status
         self.headers = headers  # lower-case names, in the order received
         self.body: AsyncIterator[bytes] = self._chunks()
         self._reader = answer.body_reader
         self._place = place
         self._left = max_bytes
-        self._silence = silence_seconds
         self._broken = broken
         self._is_closed = False
 
@@ -33,9 +29,8 @@ class Response:
     async def _chunks(self) -> AsyncIterator[bytes]:
         while not self._is_closed:
             try:
-                async with asyncio.timeout(self._silence):
-                    chunk = await self._reader.read_chunk()
-            except (PyreqwestError, TimeoutError) as error:
+                chunk = await self._reader.read_chunk()  # the client bounds the silence: `pool.new_client`
+            except PyreqwestError as error:
                 raise self._broken(error) from None
             if self._is_closed:
                 break

@@ -108,7 +108,6 @@ class Egress:
                 received,
                 place=url.place,
                 max_bytes=max_bytes,
-                silence_seconds=self._silence,
                 broken=broken,
             )
         finally:

@@ -6,6 +6,7 @@ is refused here, so the bytes on the wire are the bytes that were judged (RFC 39
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal
 
@@ -40,13 +41,7 @@ class Url:
     @property
     def literal(self) -> str | None:
         """The address itself, if the host is one (IPv6 in brackets)."""
-        bracketed = self.host.startswith("[") and self.host.endswith("]")
-        text = self.host[1:-1] if bracketed else self.host
-        try:
-            address = ip_address(text)
-        except ValueError:
-            return None
-        return text if str(address) == text and "%" not in text and (address.version == 6) == bracketed else None
+        return _literal(self.host)
 
     @property
     def place(self) -> str:
@@ -61,6 +56,18 @@ class Url:
         return f"{self.scheme}://{authority}{self.target.decode('ascii')}"
 
 
+@lru_cache(maxsize=256)
+def _literal(host: str) -> str | None:
+    bracketed = host.startswith("[") and host.endswith("]")
+    text = host[1:-1] if bracketed else host
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return text if str(address) == text and "%" not in text and (address.version == 6) == bracketed else None
+
+
+@lru_cache(maxsize=256)
 def is_name(host: str) -> bool:
     """Whether `host` is a lower-case DNS name that no parser could read as a number.
 

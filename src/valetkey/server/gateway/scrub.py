@@ -19,7 +19,7 @@ _SHORTEST_SPELLING: Final = 4  # bytes; shorter pieces of a short secret would m
 class Scrubber:
     """The spellings of some secrets; made once per credential, used for any number of bodies and header values."""
 
-    __slots__ = ("_needles",)
+    __slots__ = ("_letters", "_needles", "_shortest")
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         """Raises `ValueError` for an empty secret: replacing nothing by a mark would fill the body with marks."""
@@ -28,18 +28,22 @@ class Scrubber:
         needles = {spelling for secret in secrets for spelling in _spellings(secret)}
         # The longest first: where two spellings begin at one place, the longer one is replaced.
         self._needles = tuple(sorted(needles, key=lambda needle: (-len(needle), needle)))
+        self._shortest = min(map(len, needles))
+        self._letters = frozenset(b"".join(needles))
 
     def __repr__(self) -> str:
         return "Scrubber(…)"
 
     def scrub(self, data: bytes) -> bytes:
         """Return `data`, complete in itself (a header value, a buffered body), without the secrets."""
+        if len(data) < self._shortest:
+            return data
         clean, _ = _scrubbed(data, self._needles, is_last=True)
         return clean
 
     def stream(self) -> "ScrubbedStream":
         """Return the scrubber of one body."""
-        return ScrubbedStream(self._needles)
+        return ScrubbedStream(self._needles, self._letters)
 
 
 class ScrubbedStream:
@@ -48,20 +52,23 @@ class ScrubbedStream:
     Holds back only a tail that is the beginning of a spelling, so at most one byte less than the longest of them.
     """
 
-    __slots__ = ("_held", "_needles")
+    __slots__ = ("_held", "_letters", "_needles")
 
-    def __init__(self, needles: tuple[bytes, ...]) -> None:
+    def __init__(self, needles: tuple[bytes, ...], letters: frozenset[int]) -> None:
         self._needles = needles
+        self._letters = letters  # every byte that occurs in one of them
         self._held = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what can be sent on, now that `chunk` has arrived."""
-        clean, self._held = _scrubbed(self._held + chunk, self._needles, is_last=False)
+        data = self._held + chunk if self._held else chunk
+        ends_apart = not data or data[-1] not in self._letters  # then no spelling can have begun at the end
+        clean, self._held = _scrubbed(data, self._needles, is_last=ends_apart)
         return clean
 
     def finish(self) -> bytes:
         """Return what was held back: the body has ended."""
-        clean, self._held = _scrubbed(self._held, self._needles, is_last=True)
+        clean, self._held = _scrubbed(self._held, self._needles, is_last=True) if self._held else (b"", b"")
         return clean
 
 
