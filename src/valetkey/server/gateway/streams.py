@@ -27,8 +27,8 @@ class Stream:
 
     def go_on(self) -> None:
         """Raise `CancelledError` if the call has been ended."""
-        # SECURITY: cancelling is not enough. A client whose bytes are already there returns them and forgets that it
-        # was cancelled, so a busy stream would outlive its revocation.
+        # SECURITY: asked at every chunk, because cancelling alone relies on everything below to pass a cancellation
+        # on; whatever once swallowed it would let a busy stream outlive its revocation.
         # Guarded by tests/flows/test_gateway_streams.py::test_a_busy_stream_is_cut_as_surely_as_a_silent_one
         if self.was_cut or self.was_left:
             raise asyncio.CancelledError
