@@ -42,6 +42,11 @@ class Mount:
         )
         self._pages.state.log_bug = log_bug
 
+    @property
+    def routes(self) -> list[Route]:
+        """Every address besides `/p/…` and `/oauth/token`, so that a test can walk them all."""
+        return [route for route in self._pages.routes if isinstance(route, Route)]
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
