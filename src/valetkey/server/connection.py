@@ -62,6 +62,9 @@ class StrictConnection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        # SECURITY: off whoever listens to that logger: it would repeat queries, into which people paste credentials.
+        # Guarded by tests/attacks/test_leaks.py::test_lk_01_not_even_the_most_talkative_log_says_a_secret
+        self.access_log = False
         self._phase = _Phase.IDLE
         self._is_over = False  # whatever else arrives is not read
         self._timer: asyncio.TimerHandle | None = None

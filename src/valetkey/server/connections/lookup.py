@@ -125,5 +125,5 @@ class Lookups:
             raise UpstreamFailed(detail=f"lookup answered {status}")
         try:
             return msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamFailed(detail="lookup answered no JSON") from error

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from valetkey.server.errors import NotFound, Revoked, ValetkeyError
+from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
 from valetkey.server.gateway.call import Attempt, Calls
 from valetkey.server.gateway.errors import refusal
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.ids import new_id
 from valetkey.server.listen import CutStream
-from valetkey.server.problems import log_bug
+from valetkey.server.problems import log, log_bug
 
 PREFIX = b"/p/"
 WATCH_SECONDS = 0.25
@@ -132,6 +132,8 @@ async def _refuse(scope: Any, send: Any, error: Exception) -> None:
     status, headers, document = refusal(error, request_id=request_id, asked=scope["headers"])
     if status == 500 and not isinstance(error, ConnectionError):  # a client that went away is nobody's bug
         log_bug(error, request_id)
+    elif isinstance(error, Unavailable):
+        log.warning("unavailable %s: %s", request_id, type(error.__cause__ or error).__name__)
     body = msgspec.json.encode(document)
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
