@@ -46,7 +46,8 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     async with services.database.read() as db:
         agent = same_org(await principals.agent(db, delegation.agent), caller, "agent")
         user = same_org(await principals.user(db, delegation.user), caller, "user")
-        stopped = await revocation.among(db, {delegation.id, delegation.user, delegation.agent, delegation.org})
+        nodes = {delegation.id, delegation.user, delegation.org, agent.id, agent.owner}
+        stopped = await revocation.among(db, nodes)
     if stopped or not delegation.is_live(services.clock.now()):
         raise Revoked("This delegation has ended.")
     if agent.status is not Status.ACTIVE or user.status is not Status.ACTIVE:
@@ -73,12 +74,16 @@ async def create_child(services: Services, caller: Caller, request: Request) -> 
         delegation = same_org(await store.delegation(db, parent.delegation), caller, "delegation")
         user = same_org(await principals.user(db, delegation.user), caller, "user")
         chain = [same_org(await principals.agent(db, t.agent), caller, "agent") for t in lineage]
-        nodes = {delegation.id, user.id, user.org, *(t.id for t in lineage), *(a.id for a in chain)}
+        agents = {node for a in chain for node in (a.id, a.owner)}
+        nodes = {delegation.id, user.id, user.org, *(t.id for t in lineage), *agents}
         stopped = await revocation.among(db, nodes)
     now = services.clock.now()
     if stopped or not delegation.is_live(now) or not all(t.is_live(now) for t in lineage):
         raise Revoked("This task has ended.")
     sub_agent = await agent_named(services, caller, body.agent)
+    async with services.database.read() as db:
+        if await revocation.among(db, {sub_agent.id, sub_agent.owner}):
+            raise Denied("An agent of the chain is revoked.", reason="revoked")
     if any(a.status is not Status.ACTIVE for a in (*chain, sub_agent)):
         raise Denied("An agent of the chain is suspended.", reason="suspended")
     child = await services.confirm.open_child(
