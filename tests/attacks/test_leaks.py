@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from tests.support import scripts
 from tests.support.behind import ALLOWED, DENIED, GRANTS, furnish, open_behind
@@ -194,13 +195,14 @@ async def test_lk_02_no_process_carries_a_secret_in_its_arguments_or_environment
 
 
 async def test_lk_01_not_even_the_most_talkative_log_says_a_secret(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our own logger at its lowest level; the drivers' debug logs are off unless somebody turns them on."""
     caplog.set_level(logging.DEBUG, logger="valetkey")
     caplog.set_level(logging.DEBUG, logger="uvicorn")
     caplog.set_level(logging.DEBUG, logger="uvicorn.access")
     async with open_behind(tmp_path / "data") as behind:
+        monkeypatch.setattr(logging.getLogger("uvicorn.access"), "handlers", [caplog.handler])
         behind.up.answers("GET", ALLOWED, script=scripts.echo())
         await behind.call(headers=[("x-note", HEADER)])
         await behind.call(path=DENIED)
@@ -218,3 +220,15 @@ async def test_lk_01_not_even_the_most_talkative_log_says_a_secret(
         assert hits({**secrets, "query": QUERY, "header": HEADER, "body": BODY}, {"log": caplog.text.encode()}) == []
         assert b"AttributeError" not in bug.body
         assert "uvicorn.access" not in {record.name for record in caplog.records}
+
+
+async def test_lk_01_the_text_of_a_database_error_does_not_repeat_what_was_to_be_stored(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    """It becomes the detail of a refusal, and details may be logged."""
+    async with open_behind(tmp_path / "data", database_url=database_url) as behind:
+        database = behind.house.app.database
+        with pytest.raises(Exception, match="nowhere") as caught:
+            async with database.write() as tx:
+                await tx.execute(text("INSERT INTO nowhere VALUES (:secret)"), {"secret": UPSTREAM})
+        assert UPSTREAM not in str(caught.value) + str(getattr(caught.value, "detail", ""))

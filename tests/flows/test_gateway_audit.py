@@ -21,7 +21,7 @@ async def behind(tmp_path: Path, database_url: str | None) -> AsyncIterator[Behi
 
 
 async def test_the_decision_is_durable_when_the_upstream_first_sees_the_call(behind: Behind) -> None:
-    known = []
+    known: list[tuple[str, str]] = []
 
     async def looks_into_the_database(seen, wire):  # type: ignore[no-untyped-def]
         async with behind.house.app.database.read() as db:

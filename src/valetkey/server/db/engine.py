@@ -101,9 +101,10 @@ def open_sqlite(path: Path) -> Database:
         url,
         pool_size=1,
         max_overflow=0,
+        hide_parameters=True,  # an error's text goes into details; what was to be stored does not belong there
         connect_args={"async_creator_fn": lambda *_, **__: SqliteWriter(path, busy_seconds=busy_seconds)},
     )
-    reader = create_async_engine(url, pool_size=4, max_overflow=0)
+    reader = create_async_engine(url, pool_size=4, max_overflow=0, hide_parameters=True)
     event.listen(writer.sync_engine, "connect", _prepare_writer)
     event.listen(writer.sync_engine, "begin", _begin_immediate)
     event.listen(reader.sync_engine, "connect", _prepare_reader)
@@ -118,6 +119,7 @@ def open_postgresql(url: Secret, *, connections: int = 8) -> Database:
         address,
         pool_size=connections,
         max_overflow=0,
+        hide_parameters=True,
         pool_timeout=10,
         pool_pre_ping=True,
         # SECURITY: a snapshot taken before waiting for the fence would show the number of before. Whatever the
