@@ -229,7 +229,12 @@ async def node_of(behind: Behind, what: str) -> str:
 async def ended(reader: asyncio.StreamReader) -> bool:
     """Whether the chunked body came to its proper end; False when the connection broke off in it."""
     try:
-        return (await reader.read(1 << 20)).endswith(b"0\r\n\r\n") or (await reader.read()).endswith(b"0\r\n\r\n")
+        received = b""
+        while not received.endswith(b"0\r\n\r\n"):
+            if not (piece := await reader.read(1 << 20)):
+                return False
+            received += piece
+        return True
     except ConnectionResetError:
         return False
 
