@@ -61,15 +61,17 @@ class TokenEndpoint:
                 "This grant type is not served here.", hint="See the metadata.", reason="unsupported_grant_type"
             )
         assert proof is not None
-        client = await self._client(proof)
+        # SECURITY: only an exchange is recorded under the fence; a token for /v1 would outlive a rotated secret.
+        # Guarded by tests/flows/test_if_it_leaks.py::test_an_agents_secret_is_that_agent_until_it_is_rotated
+        client = await self._client(proof, remembered=grant == EXCHANGE)
         if grant == EXCHANGE:
             return await self._exchange(client, form, proof)
         return self._client_credentials(client, form)
 
-    async def _client(self, proof: ClientProof) -> Agent | ServiceAccount:
+    async def _client(self, proof: ClientProof, *, remembered: bool) -> Agent | ServiceAccount:
         if proof.assertion is not None:
             return await self._authenticate.asserted(proof.assertion, proof.client_id)
-        return await self._authenticate.client(proof.client_id or "", proof.secret or Secret(""))
+        return await self._authenticate.client(proof.client_id or "", proof.secret or Secret(""), remembered=remembered)
 
     def _client_credentials(self, client: Agent | ServiceAccount, form: Form) -> Mapping[str, Any]:
         held = AGENT_SCOPES if isinstance(client, Agent) else client.scopes
@@ -91,7 +93,7 @@ class TokenEndpoint:
         if form.get("requested_token_type") not in (None, ACCESS_TOKEN, JWT):
             raise InvalidRequest("The requested_token_type is not one this server issues.")
         # An assertion is used once and names a key, not a secret; a secret may have been replaced meanwhile.
-        again = partial(self._client, proof) if proof.secret is not None else None
+        again = partial(self._client, proof, remembered=True) if proof.secret is not None else None
         issued = await self._issue.delegated(client, form.must("subject_token"), ask_of(form), again=again)
         return answer_of(issued)
 

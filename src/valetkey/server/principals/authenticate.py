@@ -48,11 +48,14 @@ class Authenticate:
         if self._agents:
             self._agents = {seen: a for seen, a in self._agents.items() if not nodes & {a.id, a.owner, a.org}}
 
-    async def client(self, client_id: str, secret: Secret) -> Agent | ServiceAccount:
-        """The agent or service account whose secret this is. Raises `NotAuthenticated`."""
+    async def client(self, client_id: str, secret: Secret, *, remembered: bool) -> Agent | ServiceAccount:
+        """The agent or service account whose secret this is. Raises `NotAuthenticated`.
+
+        `remembered` is for who asks again under the revocation fence; all others are looked up.
+        """
         text = secret.reveal()
         if text.startswith("vkag_"):
-            return await self._agent(client_id, secret)
+            return await self._agent(client_id, secret, remembered=remembered)
         if is_handle(text, "sa"):
             return await self._service_account(client_id, self._mac.mac("service-account-secret", "sa", secret))
         raise NotAuthenticated(detail="not a client secret")
@@ -96,11 +99,11 @@ class Authenticate:
                 raise NotAuthenticated(detail="assertion used before")
         return agent
 
-    async def _agent(self, client_id: str, secret: Secret) -> Agent:
+    async def _agent(self, client_id: str, secret: Secret, *, remembered: bool) -> Agent:
         # SECURITY: remembered by a keyed digest of the whole secret, which is of use to this process only.
         text = secret.reveal()
         seen = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._seen_key, digest_size=32).digest()
-        agent = self._agents.get(seen)
+        agent = self._agents.get(seen) if remembered else None
         if agent is None:
             if not is_handle(text, "ag"):
                 raise NotAuthenticated(detail="not a client secret")

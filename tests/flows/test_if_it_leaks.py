@@ -1,0 +1,335 @@
+"""docs/if-it-leaks.md, row by row: a thief tries what leaked at every door; then what the row says stops it does."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.test_bootstrap import Fresh
+from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
+from tests.support.http import Reply, call
+from tests.support.tokens import ASSERTION_TYPE, OwnKey, unverified_claims
+from valetkey.server.app import build
+from valetkey.server.ids import HANDLE_PATTERN
+from valetkey.server.settings import Settings
+from valetkey.server.vault.errors import VaultError
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "if-it-leaks.md"
+PATH = "/repos/acme-corp/backend"
+READ = "github:repo:read@acme-corp/backend"
+COVERED: dict[str, str] = {}
+
+
+def row(*names: str) -> Callable[[Any], Any]:
+    """Marks a test as that of these rows."""
+
+    def mark(test: Any) -> Any:
+        COVERED.update(dict.fromkeys(names, test.__name__))
+        return test
+
+    return mark
+
+
+async def opens(house: House, stolen: str) -> set[str]:
+    """The doors a thief gets through with this and nothing else."""
+    found = set()
+    form: dict[str, str]
+    if (await house.gateway(stolen, "GET", PATH)).status == 200:
+        found.add("/p")
+    headers = {"authorization": f"Bearer {stolen}"}
+    if (await house.call("GET", "/v1/whoami", headers=headers)).status == 200:
+        found.add("/v1")
+    if (await house.call("POST", "/v1/login", json={"code": stolen, "email": "thief@evil.example"})).status == 201:
+        found.add("/v1/login")
+    form = {"grant_type": USER_CREDENTIAL, "credential": stolen}
+    if (await house.call("POST", "/oauth/token", form=form)).status == 200:
+        found.add("user credential")
+    for agent in (await house.alice.does("GET", "/v1/agents"))["data"] if house.alice.bearer else []:
+        form = {"grant_type": "client_credentials", "client_id": agent["id"], "client_secret": stolen}
+        if (await house.call("POST", "/oauth/token", form=form)).status == 200:
+            found.add("client authentication")
+    form = {"grant_type": EXCHANGE, "subject_token": stolen, "subject_token_type": JWT, "resource": GITHUB}
+    if (await house.call("POST", "/oauth/token", form=form)).status == 200:
+        found.add("exchange")
+    at_the_api = [("authorization", f"Bearer {stolen}")]
+    direct = await direct_call(house, at_the_api)
+    if direct.status == 200:
+        found.add("the API itself")
+    return found
+
+
+async def direct_call(house: House, headers: list[tuple[str, str]]) -> Reply:
+    """A call past us, to the API."""
+    return await call(house.github.base_url, "GET", PATH, headers=headers)
+
+
+@row("delegated credential")
+async def test_a_delegated_credential_works_at_one_gateway_address_for_minutes(house: House) -> None:
+    agent, delegation, task, token = await house.ready()
+    assert await opens(house, token) == {"/p"}
+    assert (await house.gateway(token, "GET", "/repos/acme-corp/payroll")).status == 403
+    assert (await house.gateway(token, "POST", f"{PATH}/issues", json={"title": "x"})).status == 403
+    claims = unverified_claims(token)
+    assert 0 < claims["exp"] - claims["iat"] <= 900
+    longest = await agent.exchange(task["task_token"], requested_expires_in=900)
+    assert longest.json()["expires_in"] <= 600  # its task's end
+    await house.alice.does("POST", "/v1/revocations", node=claims["jti"])
+    assert await opens(house, token) == set()
+    other = await agent.token(task["task_token"])
+    assert await opens(house, other) == {"/p"}
+    house.clock.advance(300)
+    assert (await house.gateway(other, "GET", PATH)).code == "expired"
+    assert delegation["id"] == claims["delegation"]
+
+
+@row("task token")
+async def test_a_task_token_alone_opens_nothing(house: House) -> None:
+    agent, _, task, _ = await house.ready()
+    thief = await house.agent("thief")
+    stolen = task["task_token"]
+    assert await opens(house, stolen) == set()
+    assert (await thief.exchange(stolen)).status == 400
+    twin = await thief.call("POST", "/v1/tokens", task_token=stolen, target=GITHUB)
+    assert twin.status == 400
+    assert (await agent.exchange(stolen)).status == 200
+    await house.alice.does("POST", "/v1/revocations", node=task["id"])
+    assert (await agent.exchange(stolen)).status == 400
+    second = await house.task(await house.delegate(agent))
+    house.clock.advance(600)
+    assert (await agent.exchange(second["task_token"])).status == 400
+
+
+@row("API token")
+async def test_an_api_token_is_good_for_v1_and_fifteen_minutes(house: House) -> None:
+    bob = await house.person("bob@acme.com")
+    assert await opens(house, bob.bearer) == {"/v1"}
+    house.clock.advance(899)
+    assert (await bob.call("GET", "/v1/whoami")).status == 200
+    house.clock.advance(1)
+    assert (await bob.call("GET", "/v1/whoami")).status == 401
+    await bob.sign_in()
+    await house.alice.sign_in()
+    agent = await house.agent("robot")
+    await agent.sign_in()
+    await house.alice.does("POST", f"/v1/agents/{agent.id}/rotate")
+    assert (await agent.call("GET", "/v1/whoami")).status == 200  # as the row says: rotating is not suspending
+    await house.alice.does("POST", f"/v1/agents/{agent.id}/suspend")
+    assert (await agent.call("GET", "/v1/whoami")).status == 401
+    await house.alice.does("POST", "/v1/revocations", node=unverified_claims(bob.bearer)["credential"])
+    assert (await bob.call("GET", "/v1/whoami")).status == 401
+
+
+@row("agent secret")
+async def test_an_agents_secret_is_that_agent_until_it_is_rotated(house: House) -> None:
+    agent, delegation, _, _ = await house.ready()
+    standing = await house.delegate(agent, mode="standing", tasks_per_day=3)
+    assert await opens(house, agent.secret) == {"client authentication"}
+    assert (await agent.call("POST", "/v1/tasks", delegation=delegation["id"])).status == 403
+    assert (await agent.call("POST", "/v1/tasks", delegation=standing["id"])).status == 201
+    stolen = agent.secret
+    agent.secret = (await house.alice.does("POST", f"/v1/agents/{agent.id}/rotate"))["secret"]
+    assert await opens(house, stolen) == set()
+    await house.alice.does("POST", f"/v1/agents/{agent.id}/suspend")
+    assert await opens(house, agent.secret) == set()
+    await house.alice.does("POST", f"/v1/agents/{agent.id}/resume")
+    await house.alice.does("POST", "/v1/revocations", node=agent.id)
+    assert await opens(house, agent.secret) == set()
+
+
+@row("agent's private key", "client assertion")
+async def test_an_agents_private_key_is_that_agent_and_an_assertion_is_it_once(house: House) -> None:
+    key = OwnKey()
+    made = await house.alice.does("POST", "/v1/agents", name="keyed", jwks=key.jwks)
+
+    async def tried(assertion: str) -> int:
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": assertion,
+        }
+        return (await house.call("POST", "/oauth/token", form=form)).status
+
+    def fresh() -> str:
+        return key.assertion(made["id"], house.settings.issuer, house.clock.now(), exp=int(house.clock.now()) + 300)
+
+    stolen, kept = fresh(), fresh()
+    assert await opens(house, stolen) == set()
+    assert await tried(stolen) == 200
+    assert await tried(stolen) == 401
+    house.clock.advance(311)  # its five minutes, and ten seconds for clocks that differ
+    assert await tried(kept) == 401
+    assert await tried(fresh()) == 200
+    await house.alice.does("POST", f"/v1/agents/{made['id']}/suspend")
+    assert await tried(fresh()) == 401
+
+
+@row("service-account secret")
+async def test_a_service_accounts_secret_manages_what_its_scopes_name(house: House) -> None:
+    _, delegation, task, _ = await house.ready(mode="standing", tasks_per_day=3)
+    made = await house.alice.does("POST", "/v1/service-accounts", name="janitor", scopes=["agents:read"])
+    thief = Robot(house, made["id"], "janitor", made["secret"])
+    assert await opens(house, thief.secret) == set()
+    assert (await thief.call("GET", "/v1/agents")).status == 200
+    assert (await thief.call("GET", "/v1/audit")).status == 403
+    assert await opens(house, thief.bearer) == {"/v1"}
+    assert (await thief.exchange(task["task_token"])).json()["error"] == "unauthorized_client"
+    assert (await thief.call("POST", "/v1/tasks", delegation=delegation["id"])).status == 403
+    await house.alice.does("POST", f"/v1/service-accounts/{made['id']}/rotate")
+    form = {"grant_type": "client_credentials"}
+    assert (await house.call("POST", "/oauth/token", headers=thief.basic, form=form)).status == 401
+    await house.alice.does("POST", f"/v1/service-accounts/{made['id']}/suspend")
+    assert (await thief.call("GET", "/v1/agents")).status == 401
+
+
+@row("CLI credential")
+async def test_a_cli_credential_is_the_user_until_it_is_revoked_or_thirty_days_old(house: House) -> None:
+    bob, carol = await house.person("bob@acme.com"), await house.person("carol@acme.com")
+    dave = await house.person("dave@acme.com")
+    assert await opens(house, bob.credential) == {"user credential"}
+    await house.alice.does("POST", "/v1/revocations", node=unverified_claims(bob.bearer)["credential"])
+    assert await opens(house, bob.credential) == set()
+    await house.alice.does("POST", f"/v1/users/{carol.id}/suspend")
+    assert await opens(house, carol.credential) == set()
+    house.clock.advance(30 * 86_400 - 1)
+    form = {"grant_type": USER_CREDENTIAL, "credential": dave.credential}
+    assert (await house.call("POST", "/oauth/token", form=form)).status == 200
+    house.clock.advance(1)
+    assert (await house.call("POST", "/oauth/token", form=form)).status == 401
+
+
+@row("invitation")
+async def test_an_invitation_is_one_login(house: House) -> None:
+    invited = await house.alice.does("POST", "/v1/users", email="bob@acme.com")
+    assert await opens(house, invited["code"]) == {"/v1/login"}
+    assert await opens(house, invited["code"]) == set()
+    other = await house.alice.does("POST", "/v1/users", email="carol@acme.com")
+    await house.alice.does("POST", f"/v1/users/{other['id']}/suspend")
+    assert await opens(house, other["code"]) == set()
+    late = await house.alice.does("POST", "/v1/users", email="dave@acme.com")
+    house.clock.advance(7 * 86_400)
+    await house.alice.sign_in()
+    assert await opens(house, late["code"]) == set()
+
+
+@row("bootstrap code")
+async def test_a_bootstrap_code_is_worth_nothing_once_it_was_used_replaced_or_late(tmp_path: Path) -> None:
+    async with Fresh(tmp_path / "a", None) as fresh:
+        old = fresh.code
+    async with Fresh(tmp_path / "a", None) as fresh:
+        assert (await fresh.log_in(old)).status == 401
+        fresh.clock.advance(600)
+        assert (await fresh.log_in(fresh.code)).status == 401
+        fresh.clock.advance(-300)
+        assert (await fresh.log_in(fresh.code)).status == 201
+        assert (await fresh.log_in(fresh.code, email="thief@evil.example")).status == 401
+
+
+@row("evidence")
+async def test_evidence_is_worth_nothing_to_anyone_but_the_delegations_agent(house: House) -> None:
+    agent, delegation, _, _ = await house.ready()
+    thief = await house.agent("thief")
+
+    async def given() -> str:
+        return str((await house.alice.does("POST", f"/v1/delegations/{delegation['id']}/evidence"))["evidence"])
+
+    stolen = await given()
+    assert await opens(house, stolen) == set()
+    body = {"delegation": delegation["id"], "evidence": stolen}
+    assert (await thief.call("POST", "/v1/tasks", **body)).status == 404
+    assert (await agent.call("POST", "/v1/tasks", **body)).status == 201
+    assert (await agent.call("POST", "/v1/tasks", **body)).status == 403
+    body["evidence"] = await given()
+    await house.alice.does("POST", "/v1/revocations", node=delegation["id"])
+    assert (await agent.call("POST", "/v1/tasks", **body)).status == 403
+
+
+@row("real API credential")
+async def test_the_real_credential_never_comes_out_of_the_server(house: House) -> None:
+    """It is sealed where it is kept, absent from every answer, and used no more once its connection is revoked."""
+    _, _, _, token = await house.ready()
+    said = [await house.gateway(token, "GET", f"{PATH}/issues"), await house.gateway(token, "GET", "/user")]
+    for path in ("/v1/connections", "/v1/delegations", "/v1/audit?limit=500", "/v1/audit/export", "/v1/integrations"):
+        said.append(await house.alice.call("GET", path))
+    for reply in said:
+        assert REAL.encode() not in reply.body
+        assert REAL not in str(reply.headers)
+    (link,) = (await house.alice.does("GET", "/v1/connections"))["data"]
+    await house.alice.does("POST", "/v1/revocations", node=link["id"])
+    used = sum(1 for seen in house.github.requests if REAL in (seen.header("authorization") or ""))
+    assert (await house.gateway(token, "GET", PATH)).code == "revoked"
+    assert used == sum(1 for seen in house.github.requests if REAL in (seen.header("authorization") or ""))
+
+
+async def lived_in(folder: Path) -> set[str]:
+    """A deployment with a story in it, stopped; returns every secret it handed out."""
+    async with open_house(folder) as house:
+        agent, delegation, task, token = await house.ready()
+        evidence = (await house.alice.does("POST", f"/v1/delegations/{delegation['id']}/evidence"))["evidence"]
+        invited = await house.alice.does("POST", "/v1/users", email="bob@acme.com")
+        keeper = await house.alice.does("POST", "/v1/service-accounts", name="keeper", scopes=["audit:read"])
+        await house.gateway(token, "GET", PATH)
+        return {
+            agent.secret,
+            task["task_token"],
+            token,
+            evidence,
+            invited["code"],
+            keeper["secret"],
+            house.alice.credential,
+            house.alice.bearer,
+            REAL,
+        }
+
+
+@row("database dump", "checkpoint signing key", "root key and database together", "root key file")
+async def test_the_database_without_the_root_key_opens_nothing(tmp_path: Path) -> None:
+    secrets = await lived_in(tmp_path / "data")
+    files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+    assert {file.name for file in files} >= {"valetkey.db", "root"}
+    for file in files:
+        kept = file.read_bytes()
+        for secret in secrets:
+            assert secret.encode() not in kept, file
+        assert b"PRIVATE KEY" not in kept
+        assert re.search(HANDLE_PATTERN.encode(), kept) is None, file
+    # The thief starts a server of their own on the dump: with another root key it does not start at all.
+    shutil.copytree(tmp_path / "data", tmp_path / "stolen", ignore=shutil.ignore_patterns("keys", "*.lock"))
+    thief = build(Settings(data=tmp_path / "stolen"))
+    with pytest.raises(VaultError):
+        await thief.start()
+    await thief.database.close()
+    # The root key without the database is a key to nothing: a new, empty deployment.
+    shutil.copytree(tmp_path / "data" / "keys", tmp_path / "key-only" / "keys")
+    async with open_house(tmp_path / "key-only") as house:
+        assert (await house.alice.does("GET", "/v1/connections"))["data"] == []
+        for secret in secrets - {REAL}:
+            assert await opens(house, secret) == set()
+    # Both together are the deployment: that is why they are kept apart.
+    async with open_house(tmp_path / "data") as house:
+        assert house.app.bootstrap is None
+        form = {"grant_type": "client_credentials", "client_id": "pr-reviewer-v2"}
+        (secret,) = [s for s in secrets if s.startswith("vkag_")]
+        assert (await house.call("POST", "/oauth/token", form=form | {"client_secret": secret})).status == 200
+
+
+@row("audit export")
+async def test_the_audit_export_holds_no_secret(house: House) -> None:
+    agent, delegation, task, token = await house.ready()
+    evidence = (await house.alice.does("POST", f"/v1/delegations/{delegation['id']}/evidence"))["evidence"]
+    await house.gateway(token, "GET", f"{PATH}/issues?q={token}")
+    exported = (await house.alice.call("GET", "/v1/audit/export")).body.decode()
+    assert exported.count("\n") > 8
+    for secret in (agent.secret, task["task_token"], token, evidence, house.alice.credential, house.alice.bearer, REAL):
+        assert secret not in exported
+    assert re.search(HANDLE_PATTERN, exported) is None
+    assert "eyJ" not in exported
+
+
+def test_every_row_has_its_test_and_every_test_its_row() -> None:
+    lines = DOCUMENT.read_text().splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ") and not line.startswith("| what |")]
+    assert sorted(rows) == sorted(COVERED)
+    assert HANDLE_PATTERN.replace("(?:", "(") in DOCUMENT.read_text()
