@@ -38,11 +38,15 @@ def _resident_mb(pid: int) -> float:
 
 
 def _helper_verb_ms(house: Deployment) -> float:
-    token_file = house.data / "task-token"
-    token_file.write_text(str(house.task["task_token"]))
-    command = [str(Path(sys.executable).parent / "valetkey"), "token", "--target", GITHUB]
-    environment = {"VALETKEY_URL": house.url, "VALETKEY_TOKEN": house.agent, "HOME": str(house.data)}
-    environment["VALETKEY_TASK_TOKEN_FILE"] = str(token_file)
+    command = [str(Path(sys.executable).parent / "valetkey"), "token", "--for", GITHUB]
+    name, _, secret = house.agent.partition(":")
+    environment = {
+        "VALETKEY_URL": house.url,
+        "VALETKEY_AGENT": name,
+        "VALETKEY_AGENT_SECRET": secret,
+        "VALETKEY_TASK_TOKEN": str(house.task["task_token"]),
+        "HOME": str(house.data),
+    }
     took = []
     with measured():
         for _ in range(ROUNDS + 1):

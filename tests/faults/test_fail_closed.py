@@ -259,6 +259,5 @@ async def test_a_postgresql_that_is_gone_refuses_and_serves_again_when_it_is_bac
 
 async def _largest(house: House, pages: int) -> None:
     """How far the file may grow; never below what it has."""
-    async with house.app.database._writer.connect() as writer:
+    async with house.app.database.write() as writer:
         await writer.execute(text(f"PRAGMA max_page_count = {pages}"))
-        await writer.rollback()

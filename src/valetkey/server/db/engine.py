@@ -32,6 +32,7 @@ class Database:
         self._reader = reader
         self._lock = lock
         self._single_writer = asyncio.Lock() if lock is not None else None
+        self._kept: AsyncConnection | None = None
         self.is_sqlite = lock is not None
 
     @asynccontextmanager
@@ -51,8 +52,20 @@ class Database:
             return
         async with self._single_writer:
             with _unavailable():
-                async with self._writer.begin() as connection:
-                    yield connection
+                # SQLite's one writer stays out of its pool: taking and returning it costs as much as a small commit.
+                if self._kept is None:
+                    self._kept = await self._writer.connect()
+                try:
+                    async with self._kept.begin():
+                        yield self._kept
+                except BaseException:  # cancelled perhaps in the middle of a commit: begin the next one afresh
+                    await self._let_go()
+                    raise
+
+    async def _let_go(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await asyncio.shield(kept.close())
 
     async def hold(self) -> AsyncConnection:
         """A connection to keep: session locks live as long as it does. The caller closes it."""
@@ -60,6 +73,7 @@ class Database:
         return await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     async def close(self) -> None:
+        await self._let_go()
         await self._reader.dispose()
         if self._writer is not self._reader:
             await self._writer.dispose()

@@ -1,7 +1,8 @@
 """Group commit: decisions wait for one another, not for the disk one by one.
 
-Members queue; one transaction takes all that wait, holds the fence shared, sends back whoever decided on older
-knowledge, writes the rest and commits once, durably. `alone()` gives a transaction of its own in the same order.
+Members queue; as soon as a decision is among them, or outcomes have waited long enough, one transaction takes all that
+wait, holds the fence shared, sends back whoever decided on older knowledge, writes the rest and commits once, durably.
+`alone()` gives a transaction of its own in the same order.
 
 Nobody waits for ever and nobody is forgotten: a caller who leaves before its turn leaves no trace, one who left while
 its member was written is told of through `abandoned`, and whatever ends the worker ends every wait with `Unavailable`.
@@ -24,6 +25,8 @@ LARGEST_GROUP = 512
 LONGEST_QUEUE = 8_192
 LONGEST_WAIT_SECONDS = 2.0
 """After so long a caller is refused: what could not be recorded does not happen (AUD-01)."""
+PATIENCE_SECONDS = 0.01
+"""How long an outcome, for which nobody waits, may wait for a decision to share the disk with."""
 
 M = TypeVar("M")
 
@@ -57,6 +60,7 @@ class GroupCommit(Generic[M]):
         self._queue: list[_Waiting[M]] = []
         self._turn = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
+        self._soon: asyncio.TimerHandle | None = None
         self.longest_wait_seconds = LONGEST_WAIT_SECONDS
 
     async def submit(self, member: M, *, decided_under: int | None) -> None:
@@ -65,8 +69,10 @@ class GroupCommit(Generic[M]):
             raise TooMany("The server is overloaded.", detail="group commit queue is full")
         waiting = _Waiting(member, decided_under)
         self._queue.append(waiting)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._run())
+        if decided_under is not None:
+            self._start()
+        elif self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._start)
         too_long = asyncio.get_running_loop().call_later(self.longest_wait_seconds, _give_up, waiting)
         try:
             await waiting.done
@@ -87,6 +93,13 @@ class GroupCommit(Generic[M]):
                 committed = True
             finally:
                 await self._settled(committed)
+
+    def _start(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._run())
 
     def _left(self, waiting: _Waiting[M]) -> None:
         """The caller goes. Cancelling reached the future, unless its outcome was already on the way to the caller."""
