@@ -53,7 +53,11 @@ class GatewayDoor:
                 stream.task.uncancel()
                 if started:
                     raise CutStream from None
-                await _refuse(scope, send, Revoked("This was revoked or has ended while the call was under way.", reason="revoked"))
+                await _refuse(
+                    scope,
+                    send,
+                    Revoked("This was revoked or has ended while the call was under way.", reason="revoked"),
+                )
             except Exception as error:
                 if started:
                     if not isinstance(error, ValetkeyError | ConnectionError):
