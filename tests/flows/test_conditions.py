@@ -2,9 +2,12 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from tests.support.house import House
+from tests.support.house import House, open_house
+from tests.support.nodes import second_node
+from tests.support.postgres import Postgres
 
 PATH = "/repos/acme-corp/backend/issues"
 READ = "github:repo:read@acme-corp/backend"
@@ -29,6 +32,16 @@ async def test_of_fifty_calls_at_once_on_a_limit_of_ten_exactly_ten_pass(house: 
     assert sorted(r.status for r in replies) == [200] * 10 + [429] * 40
     assert house.github.received("GET", PATH) == 10
     assert len(await house.events("call.allowed")) == 10
+
+
+async def test_the_limit_holds_over_two_nodes(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.database()
+    async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
+        _, _, _, token = await house.ready(max_calls=10)
+        replies = await asyncio.gather(*((house, other)[n % 2].gateway(token, "GET", PATH) for n in range(50)))
+        assert sorted(r.status for r in replies) == [200] * 10 + [429] * 40
+        assert house.github.received("GET", PATH) == 10
+    postgres.discard(url)
 
 
 async def test_a_call_that_is_denied_is_not_counted(house: House) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.flows.test_bootstrap import Fresh
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
 from tests.support.http import Reply, call
+from tests.support.nodes import second_node
+from tests.support.postgres import Postgres
 from tests.support.tokens import ASSERTION_TYPE, OwnKey, unverified_claims
 from valetkey.server.app import build
 from valetkey.server.ids import HANDLE_PATTERN
@@ -137,6 +139,21 @@ async def test_an_agents_secret_is_that_agent_until_it_is_rotated(house: House) 
     await house.alice.does("POST", f"/v1/agents/{agent.id}/resume")
     await house.alice.does("POST", "/v1/revocations", node=agent.id)
     assert await opens(house, agent.secret) == set()
+
+
+async def test_a_rotated_secret_gets_no_token_on_a_node_that_has_not_heard_of_it(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    """OA-17: a node that remembers the secret asks the database all the same."""
+    url = postgres.database()
+    async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
+        agent = await house.agent("robot")
+        stolen = Robot(other, agent.id, agent.name, agent.secret)
+        form = {"grant_type": "client_credentials"}
+        assert (await other.call("POST", "/oauth/token", headers=stolen.basic, form=form)).status == 200
+        await house.alice.does("POST", f"/v1/agents/{agent.id}/rotate")
+        assert (await other.call("POST", "/oauth/token", headers=stolen.basic, form=form)).status == 401
+    postgres.discard(url)
 
 
 @row("agent's private key", "client assertion")

@@ -1,9 +1,12 @@
 """Opening a task: an attended delegation needs its user there, a standing one has a cap, nobody else sees either."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-from tests.support.house import House
+from tests.support.house import House, Robot, open_house
+from tests.support.nodes import second_node
+from tests.support.postgres import Postgres
 from tests.support.tokens import unverified_claims
 
 READ = "github:repo:read@acme-corp/backend"
@@ -114,6 +117,19 @@ async def test_the_cap_holds_when_everybody_comes_at_once(house: House) -> None:
     await agent.sign_in()
     replies = await asyncio.gather(*(agent.call("POST", "/v1/tasks", delegation=delegation["id"]) for _ in range(12)))
     assert sorted(r.status for r in replies) == [201] * 4 + [429] * 8
+
+
+async def test_the_cap_holds_over_two_nodes(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.database()
+    async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
+        agent, delegation = await story(house, mode="standing", tasks_per_day=4, seconds=86_400)
+        await agent.sign_in()
+        twin = Robot(other, agent.id, agent.name, agent.secret, agent.bearer)
+        replies = await asyncio.gather(
+            *((agent, twin)[n % 2].call("POST", "/v1/tasks", delegation=delegation["id"]) for n in range(16))
+        )
+        assert sorted(r.status for r in replies) == [201] * 4 + [429] * 12
+    postgres.discard(url)
 
 
 async def test_a_task_is_bound_to_its_agent_and_for_anyone_else_it_does_not_exist(house: House) -> None:
