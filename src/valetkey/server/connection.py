@@ -30,6 +30,7 @@ BODY_SECONDS: Final = 30.0
 BODY_BYTES_PER_PERIOD: Final = 4096  # a body slower than this per `BODY_SECONDS` is held open, not sent
 READER_SECONDS: Final = 60.0
 LINGER_SECONDS: Final = 2.0
+_MOST_GATHERED: Final = 64 * 1024
 _LARGEST_READ: Final = 256 * 1024
 _OVERHEAD_BYTES: Final = 64 * 1024 + _LARGEST_READ  # chunk sizes and extensions, beyond
 _OVERHEAD_FACTOR: Final = 8  # times the body they carry
@@ -49,6 +50,38 @@ class _Phase(Enum):
     IDLE = "between requests"
     HEAD = "reading a head"
     BODY = "reading a body"
+
+
+class _Gathered:
+    """The pieces of an answer that are made in one turn of the loop, written at its end in one go."""
+
+    __slots__ = ("_loop", "_pieces", "_size", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self.flush)
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > _MOST_GATHERED:  # so that a reader who does not read is noticed
+            self.flush()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        if not self._pieces:
+            return
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if not self._transport.is_closing():
+            self._transport.write(b"".join(pieces))
 
 
 class StrictConnection(HttpToolsProtocol):
@@ -77,6 +110,7 @@ class StrictConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._gathered = _Gathered(transport, self.loop)
         self._await(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -165,8 +199,10 @@ class StrictConnection(HttpToolsProtocol):
                 # SECURITY: a reset, not an end: an HTTP/1.0 client takes an end for the end of the body.
                 # Guarded by tests/attacks/test_framing.py::test_a_cut_answer_is_never_mistaken_for_a_whole_one
                 cycle.disconnected = True
+                self._gathered.flush()
                 self._reset()
 
+        cycle.transport = cast(asyncio.Transport, self._gathered)
         super()._start_asgi_task(cycle, cast(ASGI3Application, cuttable))
 
     def _is_answering(self) -> bool:
