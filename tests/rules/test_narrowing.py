@@ -190,6 +190,24 @@ def test_a_second_line_never_loosens_the_binding_of_the_first() -> None:
     assert not isinstance(allowed((line,), renamed, p.NOW), Allow)
 
 
+def test_a_name_on_one_line_and_an_owner_on_another_do_not_mix() -> None:
+    """An owner's things may carry other names, and a name another owner: neither line allows what both together say."""
+    owned = replace(p.grant("github:issues:read@x/y"), resources=(Resource(name="acme-corp/*", owner="99"),))
+    named = replace(p.grant("github:pulls:read@x/y"), resources=(Resource(name="acme-corp/*"),))
+    both = replace(named, scopes=frozenset({"issues:read", "pulls:read"}))
+    with pytest.raises(Denied):
+        narrowed((owned, named), (both,), p.CATALOGUE)
+    assert narrowed((owned, both), (both,), p.CATALOGUE) == (both,)
+
+
+def test_what_is_bound_does_not_lie_within_a_mere_name() -> None:
+    held = (replace(p.grant("github:repo:read@x/y"), resources=(Resource(name="acme-corp/backend"),)),)
+    bound = replace(held[0], resources=(Resource(name="acme-corp/backend", id="11"),))
+    with pytest.raises(Denied):
+        narrowed(held, (bound,), p.CATALOGUE)
+    assert narrowed((bound,), held, p.CATALOGUE) == (bound,)
+
+
 def test_conditions_of_every_line_that_was_needed_are_inherited() -> None:
     held = (
         replace(p.grant("github:issues:read@acme-corp/backend"), max_calls=5),

@@ -250,7 +250,7 @@ class Issue:
             if connection.owner is None:
                 narrowed(authority.entitlements, (grant,), self._catalogue)
             for ceiling in authority.ceilings:
-                narrowed(ceiling, (replace(grant, connection=""),), self._catalogue)
+                narrowed(ceiling, (grant.by_name(),), self._catalogue)
 
     def _seconds(self, ask: Ask) -> int:
         seconds = self._settings.token_seconds if ask.seconds is None else ask.seconds

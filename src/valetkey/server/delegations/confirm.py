@@ -242,7 +242,7 @@ def _under_ceiling(agent: Agent, grants: Sequence[Grant], catalogue: Catalogue) 
     """Raises `Denied` when a grant is above what the agent can ever be given."""
     ceiling = parse_grants(agent.ceiling)
     for grant in grants:
-        unbound = Grant(integration=grant.integration, connection="", scopes=grant.scopes, resources=grant.resources)
+        unbound = grant.by_name()
         try:
             narrowed(ceiling, (unbound,), catalogue)
         except Denied as error:

@@ -66,10 +66,13 @@ class Resource:
         return Fit.CHANGED if named else Fit.NO
 
     def within(self, wider: "Resource") -> "Resource | None":
-        """This resource under the binding of `wider`, or None when `wider` does not contain it."""
+        """This resource under the binding of `wider`, or None when `wider` does not contain it.
+
+        What is bound lies within a name only where the name is bound as well: the thing may carry another name.
+        """
         if wider.name == "*":
             return self
-        if self.name == "*":
+        if self.name == "*" or ((self.id or self.owner) and not (wider.id or wider.owner)):
             return None
         if wider.name.endswith("/*"):
             head = self.name.partition("/")[0]
@@ -101,6 +104,10 @@ class Grant:
     resources: tuple[Resource, ...]
     max_calls: int | None = None
     not_after: int | None = None
+
+    def by_name(self) -> "Grant":
+        """The same line as a ceiling is written: over any connection, by names alone."""
+        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,17 +177,10 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
     caps = [asked.max_calls]
     ends = [asked.not_after]
     for resource in asked.resources:
-        bound = resource
-        for scope in sorted(asked.scopes):
-            # SECURITY: bindings add up: a scope held on everything must not loosen what another line binds.
-            # Guarded by tests/rules/test_narrowing.py::test_a_second_line_never_loosens_the_binding_of_the_first
-            line, within = _covering(lines, scope, bound, integration)
-            if line is None or within is None:
-                raise Denied(f"{scope} on {resource.name} was never delegated.", reason="not_delegated")
-            bound = within
-            caps.append(line.max_calls)
-            ends.append(line.not_after)
+        bound, needed = _covered(lines, asked.scopes, resource, integration)
         resources.append(bound)
+        caps += [line.max_calls for line in needed]
+        ends += [line.not_after for line in needed]
     return Grant(
         integration=asked.integration,
         connection=connections.pop(),
@@ -191,16 +191,44 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
     )
 
 
+def _covered(
+    lines: Sequence[Grant], scopes: frozenset[str], resource: Resource, integration: Integration
+) -> tuple[Resource, list[Grant]]:
+    """The resource as held, and the lines that hold it: one for all the scopes if there is one, else one for each."""
+    line, wider = _covering(lines, scopes, resource, integration)
+    if line is not None and wider is not None:
+        return resource.within(wider) or resource, [line]
+    bound, needed, containing = resource, [], []
+    for scope in sorted(scopes):
+        # SECURITY: bindings add up: a scope held on everything must not loosen what another line binds.
+        # Guarded by tests/rules/test_narrowing.py::test_a_second_line_never_loosens_the_binding_of_the_first
+        line, wider = _covering(lines, frozenset({scope}), bound, integration)
+        if line is None or wider is None:
+            raise Denied(f"{scope} on {resource.name} was never delegated.", reason="not_delegated")
+        bound = bound.within(wider) or bound
+        needed.append(line)
+        containing.append(wider)
+    # SECURITY: a binding one line adds must lie within the others too: a name and an id are two sets of things.
+    # Guarded by tests/rules/test_narrowing.py::test_a_name_on_one_line_and_an_owner_on_another_do_not_mix
+    if any(bound.within(wider) != bound for wider in containing):
+        raise Denied(
+            f"{', '.join(sorted(scopes))} on {resource.name} stand on lines that bind it differently.",
+            hint="Ask for them on a line each.",
+            reason="not_delegated",
+        )
+    return bound, needed
+
+
 def _covering(
-    lines: Sequence[Grant], scope: str, resource: Resource, integration: Integration
+    lines: Sequence[Grant], scopes: frozenset[str], resource: Resource, integration: Integration
 ) -> tuple[Grant | None, Resource | None]:
+    """The first line that has all these scopes on the resource, and which of its resources contains it."""
     for line in lines:
-        if not any(integration.includes(wider, scope) for wider in line.scopes):
+        if not all(any(integration.includes(held, scope) for held in line.scopes) for scope in scopes):
             continue
         for wider in line.resources:
-            bound = resource.within(wider)
-            if bound is not None:
-                return line, bound
+            if resource.within(wider) is not None:
+                return line, wider
     return None, None
 
 
