@@ -61,9 +61,9 @@ async def walk(house: House, stranger: Person | Robot, found: dict[str, str]) ->
     """Every address that takes an id, with the real one and with one that is not there."""
     walked = 0
     for route in house.app.asgi.routes:
-        kind = route.path.split("/")[2] if route.path.startswith("/v1/") else ""
-        if "{id}" not in route.path:
+        if "{id}" not in route.path or not route.path.startswith("/v1/"):
             continue
+        kind = route.path.split("/")[2]
         for method in sorted((route.methods or set()) - {"HEAD"}):
             for verb in ("suspend", "resume") if "{verb" in route.path else ("",):
                 path = route.path.replace("{verb:status}", verb)

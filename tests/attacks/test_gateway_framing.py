@@ -194,9 +194,7 @@ async def test_gw_08_a_silent_upstream_is_given_up(behind: Behind) -> None:
 
 
 @pytest.mark.parametrize("script", [scripts.reset(), scripts.closing(b"")], ids=["reset", "end without an answer"])
-async def test_gw_08_a_broken_upstream_is_upstream_failed_and_not_asked_twice(
-    behind: Behind, script: Script
-) -> None:
+async def test_gw_08_a_broken_upstream_is_upstream_failed_and_not_asked_twice(behind: Behind, script: Script) -> None:
     for method, path in (("POST", ALLOWED), ("GET", ALLOWED)):
         behind.forget()
         behind.up.answers(method, path, script=script)

@@ -1,6 +1,7 @@
 """The first administrator: one code, once, for ten minutes; and no address that changes anything without proof."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ async def test_do_07_a_code_that_cannot_be_one_is_refused_without_asking_the_dat
     assert secrets_asked_for() != []
 
 
-OPEN = {("GET", "/.well-known/jwks.json"), ("GET", "/.well-known/oauth-authorization-server")}
+OPEN_PAGES = {"/login", "/static/{digest}/{name}"}
 
 
 async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(house: House) -> None:
@@ -155,9 +156,9 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
     walked = 0
     for route in house.app.asgi.routes:
         path = route.path.replace("{verb:status}", "suspend").replace("{id}", delegation["id"])
+        if not route.path.startswith("/v1"):
+            continue
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            if (method, route.path) in OPEN:
-                continue
             for what, value in wrong.items():
                 headers = {} if value is None else {"authorization": value}
                 body = {"code": "vkbs_" + "0" * 49} if route.path == "/v1/login" else {}
@@ -171,8 +172,33 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
     assert [r for r in await house.events() if r not in before and r["event"] != "login.failed"] == []
 
 
+async def test_op_02_no_page_shows_or_changes_anything_before_signing_in(house: House) -> None:
+    """Pages send to /login and nowhere else; forms, whatever they hold, are refused."""
+    _, delegation, _, _ = await house.ready()
+    before = await house.events()
+    walked = 0
+    for route in house.app.asgi.routes:
+        if route.path.startswith(("/v1", "/.well-known", "/oauth")) or route.path in OPEN_PAGES:
+            continue
+        path = re.sub(r"\{[^}]*\}", delegation["id"], route.path)
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            tab = house.tab()
+            for cookie in ("", "x", "vkse_" + "0" * 49, house.alice.credential):
+                tab.cookies["__Host-valetkey"] = cookie
+                if method == "GET":
+                    reply = await tab.get(path, follow=False)
+                    assert reply.status == 303, (path, cookie)
+                    assert (reply.header("location") or "").startswith("/login?next=%2F"), (path, cookie)
+                else:
+                    reply = await tab.post(path, {"csrf": "0" * 64})
+                    assert reply.status in (401, 403), (path, cookie, reply.status)
+            walked += 1
+    assert walked >= 2
+    assert await house.events() == before
+
+
 async def test_what_does_not_exist_is_404_whoever_asks(house: House) -> None:
-    for path in ("/", "/docs", "/openapi.json", "/debug", "/metrics", "/v1", "/v1/init", "/v1/rekey", "/admin", "/p"):
+    for path in ("/docs", "/openapi.json", "/debug", "/metrics", "/v1", "/v1/init", "/v1/rekey", "/admin", "/p"):
         for headers in ({}, {"authorization": f"Bearer {house.alice.bearer}"}):
             assert (await house.call("GET", path, headers=headers)).status == 404, path
 

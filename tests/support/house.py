@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.http import Reply, call
+from tests.support.tab import Tab
 from valetkey.cli.practice_github import PracticeGitHub
 from valetkey.server.app import App, build
 from valetkey.server.clock import DrivenClock
 from valetkey.server.listen import Listener
+from valetkey.server.principals import store as principals
 from valetkey.server.secret import Secret
 from valetkey.server.settings import Settings
 
@@ -131,6 +133,20 @@ class House:
         headers = [("authorization", f"Bearer {token}"), *more.pop("headers", [])]
         return await self.call(method, f"/p/github{path}", headers=headers, **more)
 
+    def tab(self) -> Tab:
+        """A fresh browser."""
+        return Tab(self.base, self.settings.origin)
+
+    async def signed_in(self, email: str = "alice@acme.com") -> Tab:
+        """A browser already signed in as somebody, as if by passkey."""
+        db = self.app.database
+        async with db.read() as connection:
+            user = next(u for u in await principals.everyone(connection) if u.email == email)
+        _, handle = await self.app.services.sessions.begin(user, ("hwk", "user"), browser="Tab/1", address="127.0.0.1")
+        tab = self.tab()
+        tab.cookies["__Host-valetkey"] = handle.reveal()
+        return tab
+
     async def person(self, email: str, role: str = "member") -> Person:
         """Invite somebody, who logs in."""
         invited = await self.alice.does("POST", "/v1/users", email=email, role=role)
@@ -180,6 +196,7 @@ async def open_house(
     database_url: str | None = None,
     clock: DrivenClock | None = None,
     upstream: str | None = None,
+    sign_in: bool = True,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """Start a deployment with Alice as its first administrator. `upstream` replaces the practice GitHub's address."""
@@ -202,7 +219,7 @@ async def open_house(
         try:
             async with Listener(app.asgi, host="127.0.0.1", port=port):
                 house = House(app, f"http://127.0.0.1:{port}", github, clock, chosen)
-                if app.bootstrap is not None:
+                if sign_in and app.bootstrap is not None:
                     house.alice = await first_administrator(house, app.bootstrap.reveal())
                 yield house
         finally:

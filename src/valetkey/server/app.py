@@ -8,7 +8,6 @@ from typing import Any
 
 from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
 from valetkey.server.api import audit as audit_routes
-from valetkey.server.api.services import Services
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -32,16 +31,22 @@ from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
-from valetkey.server.oauth.token import TokenEndpoint
+from valetkey.server.oauth.client import Clients
+from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
+from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
+from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
+from valetkey.server.services import Services
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import CHECKPOINTS, Keys, algorithm_named
 from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
+from valetkey.server.web import sign_in
 
 CATCH_UP_SECONDS = 0.5
 
@@ -120,7 +125,7 @@ class App:
         )
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
         self.bootstrap = await enroll.bootstrap_code()
-        services = Services(
+        self.services = services = Services(
             settings=settings,
             clock=clock,
             database=database,
@@ -129,6 +134,8 @@ class App:
             verifying=verifying,
             authenticate=authenticate,
             enroll=enroll,
+            sessions=Sessions(journal, database, mac, clock),
+            mac=mac,
             confirm=Confirm(journal, mac, clock, settings, catalogue),
             issue=issue,
             lookups=lookups,
@@ -137,10 +144,16 @@ class App:
             hops=(streams.stop,),
             checkpoints=checkpoints,
         )
+        own = ApiTokens(authenticate, keys, clock, settings)
+        offered = {
+            CLIENT_CREDENTIALS: Offered(own.client_credentials),
+            EXCHANGE: Offered(Exchange(issue)),
+            USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
+        }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
-            endpoint=TokenEndpoint(authenticate=authenticate, issue=issue, keys=keys, clock=clock, settings=settings),
+            token=TokenEndpoint(Clients(authenticate), offered),
             services=services,
             routes=[
                 *people.routes(services),
@@ -152,6 +165,7 @@ class App:
                 *tokens.routes(services),
                 *revocations.routes(services),
                 *audit_routes.routes(services),
+                *sign_in.routes(services),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)

@@ -23,12 +23,19 @@ _AT_ONCE: Final = 256
 _RANDOM: Final[list[bytes]] = []
 os.register_at_fork(after_in_child=_RANDOM.clear)  # two processes must not give out the same ids
 
-IdKind = Literal["org", "usr", "agt", "svc", "ses", "dlg", "tsk", "con", "apr", "lse", "tok", "pol", "aud"]
-HandleKind = Literal["ag", "sa", "cl", "in", "ev", "bs"]
-"""ag agent secret, sa service-account secret, cl user's CLI credential, in invitation, ev evidence, bs bootstrap."""
+IdKind = Literal[
+    "org", "usr", "agt", "svc", "ses", "dlg", "tsk", "con", "apr", "lse", "tok", "pol", "aud",
+    "cli", "rsv", "idp", "iss",
+]  # fmt: skip
+HandleKind = Literal["ag", "sa", "cl", "in", "ev", "bs", "se", "gu", "st", "rq", "co", "rf", "dv", "bc", "ia", "rm"]
+"""ag agent secret, sa service-account secret, cl user's CLI credential, in invitation, ev evidence, bs bootstrap,
+se session, gu a browser not signed in, st a step of signing in, rq authorization request, co authorization code,
+rf refresh token, dv device code, bc backchannel request, ia initial access token, rm registration management."""
 
-_ID: Final = re.compile(r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud)_[0-9a-hjkmnp-tv-z]{26}")
-HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs)_[0-9A-Za-z]{49}"
+_ID: Final = re.compile(
+    r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud|cli|rsv|idp|iss)_[0-9a-hjkmnp-tv-z]{26}"
+)
+HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs|se|gu|st|rq|co|rf|dv|bc|ia|rm)_[0-9A-Za-z]{49}"
 _HANDLE: Final = re.compile(HANDLE_PATTERN)
 
 

@@ -58,6 +58,12 @@ class Settings:
         return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
     @property
+    def origin(self) -> str:
+        """What browsers send as `Origin` from our pages."""
+        parts = urlsplit(self.issuer)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
     def gateway(self) -> str:
         """Where `/p/…` is reached, without a trailing slash."""
         return (self.gateway_url or self.issuer).rstrip("/")

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
-from valetkey.server.api.services import Services
 from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.model import narrowed
 from valetkey.server.errors import Denied, InvalidRequest, NotFound
 from valetkey.server.principals import store
 from valetkey.server.principals.model import Agent, Status, User
+from valetkey.server.services import Services
 
 
 class NewAgent(msgspec.Struct, forbid_unknown_fields=True):

@@ -9,10 +9,10 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, listed, route
-from valetkey.server.api.services import Services
 from valetkey.server.audit.find import newest
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.ids import is_id
+from valetkey.server.services import Services
 from valetkey.server.tokens.keys import TOKENS, algorithm_named
 
 NDJSON = "application/x-ndjson"

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
-from valetkey.server.api.services import Services
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
@@ -19,6 +18,7 @@ from valetkey.server.principals.model import User
 from valetkey.server.principals.store import user_by_email
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
+from valetkey.server.services import Services
 from valetkey.server.tokens.doors import gateway_address
 
 

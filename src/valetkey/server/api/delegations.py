@@ -9,18 +9,18 @@ from starlette.routing import Route
 
 from valetkey.server.api.agents import named as agent_named
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
-from valetkey.server.api.services import Services
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.model import Connection
+from valetkey.server.connections.delegable import delegable
 from valetkey.server.delegations import store
 from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_yours
 from valetkey.server.delegations.grants import grant_text, parse_grants
-from valetkey.server.delegations.model import Delegation, Grant, Mode, Resource
+from valetkey.server.delegations.model import Delegation, Mode
 from valetkey.server.delegations.sentence import sentence
-from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound
+from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation import store as revocation
+from valetkey.server.services import Services
 
 LATEST = 253_402_300_799  # the last second of the year 9999
 
@@ -53,20 +53,13 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
             if not by.is_administrator:
                 raise not_yours()  # before looking: whether that person exists is nobody's business
             user = same_org(await principals.user_by_email(db, caller.org, body.user.lower()), caller, "user")
-        usable = await connections.usable_by(db, org=caller.org, user=user.id)
-        gone = await revocation.among(db, {c.facts.id for c in usable})
-    live = [c for c in usable if c.facts.id not in gone and (user.id == by.id or c.facts.owner is None)]
+        held = await delegable(db, user, services.catalogue, shared_only=user.id != by.id)
     agent = await agent_named(services, caller, body.agent)
     share_with = tuple([await agent_named(services, caller, name) for name in body.share_with])
     grants = []
     for grant in parse_grants(body.grants):
-        connection = _chosen(grant, live)
-        bound = await services.lookups.bind(connection.facts, grant)
+        bound = await services.lookups.bind(held.chosen(grant).facts, grant)
         grants.append(replace(bound, max_calls=body.max_calls, not_after=body.not_after))
-    shared = [c.facts.id for c in live if c.facts.owner is None]
-    async with services.database.read() as db:
-        entitled = await store.entitlements_of(db, user.id, shared)
-    own = [_everything(c, services) for c in live if c.facts.owner == user.id]
     wish = Wish(
         user=user,
         agent=agent,
@@ -80,8 +73,8 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     delegation = await services.confirm.record(
         wish,
         by=by,
-        shared_only=all(g.connection in shared for g in grants),
-        allowed=(*own, *entitled),
+        shared_only=all(held.is_shared(g) for g in grants),
+        allowed=held.allowed,
     )
     return await shown(services, delegation)
 
@@ -153,38 +146,6 @@ async def shown(services: Services, d: Delegation) -> dict[str, Any]:
             catalogue=services.catalogue,
         ),
     }
-
-
-def _chosen(grant: Grant, live: list[Connection]) -> Connection:
-    """The one connection a grant means: the one it names, or the only one there is. Never one by accident."""
-    fitting = [c for c in live if c.facts.integration == grant.integration]
-    if grant.connection:
-        fitting = [c for c in fitting if grant.connection in (c.facts.name, c.facts.id)]
-    if not fitting:
-        raise ConnectionRequired(
-            f"No {grant.integration} account is connected that this could use.",
-            hint=f"Connect one: valetkey connect {grant.integration} --token-stdin",
-            integration=grant.integration,
-        )
-    if len(fitting) > 1:
-        names = ", ".join(sorted(c.facts.name for c in fitting))
-        raise InvalidRequest(
-            f"Several {grant.integration} accounts are connected: {names}.",
-            hint=f"Name one: {grant.integration}/NAME:scope@resource",
-        )
-    return fitting[0]
-
-
-def _everything(connection: Connection, services: Services) -> Grant:
-    """What a person may delegate through an account of their own: all it can do."""
-    scopes = frozenset(services.catalogue[connection.facts.integration].scopes)
-    held = scopes if "*" in connection.facts.powers else scopes & connection.facts.powers
-    return Grant(
-        integration=connection.facts.integration,
-        connection=connection.facts.id,
-        scopes=held,
-        resources=(Resource(name="*"),),
-    )
 
 
 def routes(services: Services) -> list[Route]:

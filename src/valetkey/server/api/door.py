@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from valetkey.server.api.services import Services
 from valetkey.server.errors import Denied, InvalidRequest, NotAuthenticated, NotFound
 from valetkey.server.ids import new_id
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.revocation import store as revocation
+from valetkey.server.services import Services
 
 
 class _StatusVerb(StringConvertor):

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, listed, open_route, route, same_org
-from valetkey.server.api.services import Services
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.principals import store
 from valetkey.server.principals.model import Agent, Role, ServiceAccount, Status, User
 from valetkey.server.secret import Secret
+from valetkey.server.services import Services
 
 
 class LogIn(msgspec.Struct, forbid_unknown_fields=True):

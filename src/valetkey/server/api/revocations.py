@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, route
-from valetkey.server.api.services import Services
 from valetkey.server.audit.find import issued_token
 from valetkey.server.connections import store as connections
 from valetkey.server.delegations import store as delegations
@@ -17,6 +16,7 @@ from valetkey.server.ids import is_id
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation.revoke import revoke
+from valetkey.server.services import Services
 
 
 class Revocation(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
-from valetkey.server.api.services import Services
 from valetkey.server.principals import store
 from valetkey.server.principals.model import ServiceAccount, Status
+from valetkey.server.services import Services
 
 
 class NewServiceAccount(msgspec.Struct, forbid_unknown_fields=True):

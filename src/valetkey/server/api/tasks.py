@@ -9,7 +9,6 @@ from starlette.routing import Route
 from valetkey.server.api.agents import named as agent_named
 from valetkey.server.api.delegations import visible as visible_delegation
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
-from valetkey.server.api.services import Services
 from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Task
@@ -19,6 +18,7 @@ from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, Status, User
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
+from valetkey.server.services import Services
 
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.door import Caller, body_of, route
-from valetkey.server.api.services import Services
 from valetkey.server.credentials.issue import Ask
 from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.sentence import sentence
 from valetkey.server.errors import NotAuthenticated
-from valetkey.server.oauth.token import scopes_of
+from valetkey.server.oauth.details import scopes_of
+from valetkey.server.services import Services
 from valetkey.server.tokens.explain import explained
 
 

@@ -78,6 +78,71 @@ service_account_secrets = Table(
 )
 assertions = Table("assertions", metadata, _id("client"), _id("jti"), _time("expires_at"))
 
+# Signing in: what proves a person, and the browsers that are signed in
+passwords = Table("passwords", metadata, _id("user"), _text("hash"), _time("set_at"))
+one_time_passwords = Table(
+    "one_time_passwords", metadata, _id("user"), Column("sealed", LargeBinary, nullable=False),
+    _time("confirmed_at", optional=True), Column("last_step", BigInteger, nullable=False),
+)  # fmt: skip
+recovery_codes = Table(
+    "recovery_codes", metadata, _mac(), _ref("user"), _time("created_at"), _time("used_at", optional=True),
+    Index(None, "user"),
+)  # fmt: skip
+passkeys = Table(
+    "passkeys", metadata, Column("credential", LargeBinary, primary_key=True), _ref("user"), _text("name"),
+    Column("public_key", LargeBinary, nullable=False), Column("sign_count", BigInteger, nullable=False),
+    _time("created_at"), _time("last_used_at", optional=True), Index(None, "user"),
+)  # fmt: skip
+sign_in_steps = Table(
+    "sign_in_steps", metadata, _mac(), _text("kind"), _ref("user", optional=True), _text("facts"), _time("expires_at"),
+    _time("used_at", optional=True),
+)  # fmt: skip
+sessions = Table(
+    "sessions", metadata, _mac(), _id("id", primary=False), _ref("org"), _ref("user"), _text("amr"), _text("acr"),
+    _time("auth_time"), _time("created_at"), _time("last_used_at"), _time("expires_at"), _text("browser"),
+    _text("address"), UniqueConstraint("id"), Index(None, "user"),
+)  # fmt: skip
+identity_providers = Table(
+    "identity_providers", metadata, _id(), _ref("org"), _text("name"), _text("issuer"), _text("client_id"),
+    Column("sealed", LargeBinary, nullable=True), _text("settings"), _time("created_at"),
+    UniqueConstraint("org", "issuer"),
+)  # fmt: skip
+external_identities = Table(
+    "external_identities", metadata, Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True), _ref("user"), _time("created_at"),
+)  # fmt: skip
+attempts = Table(
+    "attempts", metadata, Column("key", String(80), primary_key=True), _time("began_at"),
+    Column("count", Integer, nullable=False),
+)  # fmt: skip
+
+# OAuth clients: what an agent registered of itself, and clients that registered themselves
+agent_clients = Table("agent_clients", metadata, _id("agent"), _text("metadata"), _time("changed_at"))
+outside_clients = Table(
+    "outside_clients", metadata, Column("id", String(512), primary_key=True), _text("kind"),
+    _ref("org", optional=True), _text("metadata"), _text("digest"),
+    Column("secret_mac", LargeBinary(32), nullable=True), Column("management_mac", LargeBinary(32), nullable=True),
+    _time("created_at"), _time("last_used_at"), _time("expires_at", optional=True),
+)  # fmt: skip
+client_agents = Table(
+    "client_agents", metadata, _id("user"), Column("client", String(512), primary_key=True), _ref("agent"),
+    _text("digest"), _time("created_at"), Index(None, "agent"),
+)  # fmt: skip
+initial_access_tokens = Table(
+    "initial_access_tokens", metadata, _mac(), _ref("org"), _ref("created_by"), Column("left", Integer, nullable=False),
+    _time("created_at"), _time("expires_at"),
+)  # fmt: skip
+trusted_issuers = Table(
+    "trusted_issuers", metadata, _id(), _ref("org"), Column("issuer", String(255), nullable=False), _text("kind"),
+    _text("jwks_uri", optional=True), _text("jwks", optional=True), _text("rules"), _ref("created_by"),
+    _time("created_at"),
+)  # fmt: skip
+resource_servers = Table(
+    "resource_servers", metadata, _id(), _ref("org"), _text("name"), _text("title"), _text("audience"), _text("layout"),
+    _text("algorithm"), _text("scopes"), _ref("service_account", optional=True), _ref("created_by"),
+    _time("created_at"), UniqueConstraint("name"), UniqueConstraint("audience"),
+)  # fmt: skip
+
 # What was permitted
 delegations = Table(
     "delegations", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _text("basis"), _text("mode"),
@@ -92,6 +157,34 @@ tasks = Table(
 evidence = Table(
     "evidence", metadata, _mac(), _ref("delegation"), _ref("user"), _time("expires_at"), _time("used_at", optional=True)
 )
+authorization_requests = Table(
+    "authorization_requests", metadata, _mac(), _text("kind"), Column("client", String(512), nullable=False),
+    _text("parameters"), _ref("session", optional=True), _time("created_at"), _time("expires_at"),
+    _time("used_at", optional=True),
+)  # fmt: skip
+authorization_codes = Table(
+    "authorization_codes", metadata, _mac(), _id("id", primary=False), Column("client", String(512), nullable=False),
+    _ref("org"), _ref("user"), _ref("agent"), _ref("delegation"), _ref("task", optional=True), _text("facts"),
+    _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
+)  # fmt: skip
+refresh_tokens = Table(
+    "refresh_tokens", metadata, _mac(), _id("id", primary=False), _ref("family"),
+    Column("client", String(512), nullable=False), _ref("org"), _ref("user"), _ref("agent"), _ref("delegation"),
+    _ref("task", optional=True), _text("facts"), _time("created_at"), _time("expires_at"),
+    _time("replaced_at", optional=True), _time("used_at", optional=True), Column("replays", Integer, nullable=False),
+    Column("successor", LargeBinary, nullable=True), UniqueConstraint("id"), Index(None, "family"),
+)  # fmt: skip
+decoupled_requests = Table(
+    "decoupled_requests", metadata, _mac(), _id("id", primary=False), _text("kind"),
+    Column("user_code_mac", LargeBinary(32), nullable=True, unique=True),
+    Column("client", String(512), nullable=False), _ref("user", optional=True), _text("parameters"), _text("status"),
+    _text("outcome", optional=True), Column("interval", Integer, nullable=False), _time("polled_at"), _text("origin"),
+    _time("created_at"), _time("expires_at"), UniqueConstraint("id"), Index(None, "user"),
+)  # fmt: skip
+dpop_proofs = Table(
+    "dpop_proofs", metadata, Column("jkt", String(43), primary_key=True), Column("jti", String(43), primary_key=True),
+    _time("expires_at"),
+)  # fmt: skip
 counters = Table(
     "counters", metadata, _id("task"), Column("line", Integer, primary_key=True, autoincrement=False),
     Column("spent", BigInteger, nullable=False), Column("cap", BigInteger, nullable=False),

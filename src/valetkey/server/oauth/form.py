@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus, unquote_to_bytes
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated
+from valetkey.server.principals.authenticate import ASSERTION_TYPE
 from valetkey.server.secret import Secret
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 LARGEST_FORM = 64 * 1024
 _MOST_PARAMETERS = 64
@@ -27,6 +30,10 @@ class Form:
     def get(self, name: str) -> str | None:
         """A parameter, if it was sent."""
         return self.single.get(name)
+
+    def every(self, name: str) -> tuple[str, ...]:
+        """All values of a parameter that may be repeated."""
+        return self.repeated.get(name, ())
 
     def must(self, name: str) -> str:
         """A required parameter. Raises `InvalidRequest` naming it."""
@@ -46,8 +53,11 @@ class ClientProof:
     was_basic: bool = False
 
 
-def parse_form(content_type: str, body: bytes) -> Form:
-    """Parse the body. Raises `InvalidRequest` for another type, malformed text, or a repeated parameter."""
+def parse_form(content_type: str, body: bytes, *, repeatable: bool = False) -> Form:
+    """Parse the body. Raises `InvalidRequest` for another type, malformed text, or a repeated parameter.
+
+    `repeatable`: the form is one of our own pages', where boxes share a name: `every` reads them.
+    """
     if content_type.split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
     try:
@@ -59,12 +69,14 @@ def parse_form(content_type: str, body: bytes) -> Form:
     for name, value in pairs:
         if "\x00" in value:
             raise InvalidRequest(f"The parameter {name[:40]} holds a NUL.")
-        if name in _REPEATABLE:
+        if name in _REPEATABLE or repeatable:
             repeated[name] = (*repeated.get(name, ()), value)
         elif name in single:
             raise InvalidRequest(f"The parameter {name[:40]} occurs twice.")
         elif value:
             single[name] = value
+    if repeatable:
+        single = {name: values[0] for name, values in repeated.items() if len(values) == 1 and values[0]}
     return Form(single, {name: tuple(v for v in values if v) for name, values in repeated.items()})
 
 
@@ -88,7 +100,7 @@ def _decoded(text: bytes) -> str:
     return (unquote_to_bytes(text) if b"%" in text else text).decode("utf-8")
 
 
-def client_proof(headers: Sequence[tuple[bytes, bytes]], form: Form, assertion_type: str) -> ClientProof:
+def client_proof(headers: Headers, form: Form) -> ClientProof:
     """The one way the client authenticates. Two ways at once are `InvalidRequest`; none is `NotAuthenticated`."""
     basic = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
     ways = [bool(basic), form.get("client_secret") is not None, form.get("client_assertion") is not None]
@@ -100,7 +112,7 @@ def client_proof(headers: Sequence[tuple[bytes, bytes]], form: Form, assertion_t
             raise InvalidRequest("The client_id differs between header and body.")
         return ClientProof(client_id, secret=Secret(secret), was_basic=True)
     if (assertion := form.get("client_assertion")) is not None:
-        if form.get("client_assertion_type") != assertion_type:
+        if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise InvalidRequest("The client_assertion_type is missing or not one this server knows.")
         return ClientProof(form.get("client_id"), assertion=assertion)
     if (posted := form.get("client_secret")) is not None:

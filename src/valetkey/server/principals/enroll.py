@@ -5,7 +5,7 @@ there is no organization. Every verb here writes its record in the same transact
 """
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Journal
+from valetkey.server.audit.store import Change, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated
 from valetkey.server.ids import is_handle, new_handle, new_id
@@ -30,6 +30,7 @@ from valetkey.verify.keys import parse_jwks
 CODE_SECONDS = 600
 INVITATION_SECONDS = 7 * 86_400
 CREDENTIAL_SECONDS = 30 * 86_400
+_NO_CODE = "This code is not valid, was used, or has expired."
 
 
 class Enroll:
@@ -60,40 +61,10 @@ class Enroll:
 
     async def log_in(self, code: Secret, *, email: str, organization: str) -> tuple[User, Secret]:
         """Spend a bootstrap code or an invitation; return the user and a CLI credential, shown once."""
-        now = int(self._clock.now())
-        text = code.reveal()
-        if not (is_handle(text, "bs") or is_handle(text, "in")):
-            raise NotAuthenticated("This code is not valid, was used, or has expired.")
+        credential = new_handle("cl")
         async with self._journal.change() as change:
-            if is_handle(text, "bs"):
-                mac = self._mac.mac("invitation", "bs", code)
-                used, _ = await store.use_invitation(change.tx, mac, kind="bootstrap", now=now)
-                if not used or await store.has_organization(change.tx):
-                    raise NotAuthenticated("This code is not valid, was used, or has expired.")
-                org = Organization(
-                    id=new_id("org"), name=organization.strip()[:80] or "main", default_ceiling=self._default_ceiling
-                )
-                await store.add_organization(change.tx, org, now=now)
-                user = User(
-                    id=new_id("usr"),
-                    org=org.id,
-                    email=checked_email(email),
-                    role=Role.ADMINISTRATOR,
-                    status=Status.ACTIVE,
-                )
-                await store.add_user(change.tx, user, now=now)
-                change.record(Event.BOOTSTRAP_USED, org.id, user=user.id)
-                change.record(Event.ORGANIZATION_CREATED, org.id, by=user.id)
-                change.record(Event.USER_CREATED, org.id, user=user.id, by=user.id, role=user.role.value)
-            else:
-                mac = self._mac.mac("invitation", "in", code)
-                used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
-                found = await store.user(change.tx, invited) if used and invited is not None else None
-                ended = found is None or await revocation.among(change.tx, {found.id, found.org})
-                if found is None or ended or found.status is not Status.ACTIVE:
-                    raise NotAuthenticated("This code is not valid, was used, or has expired.")
-                user = found
-            credential = new_handle("cl")
+            user = await self._spent(change, code, email=email, organization=organization)
+            now = int(self._clock.now())
             credential_id = new_id("tok")
             await store.add_user_credential(
                 change.tx,
@@ -105,6 +76,45 @@ class Enroll:
             )
             change.record(Event.LOGIN_SUCCEEDED, user.org, user=user.id, credential=credential_id)
         return user, credential
+
+    async def welcome(self, code: Secret, *, email: str, organization: str) -> User:
+        """Spend a bootstrap code or an invitation in a browser; the session is begun by who asked."""
+        async with self._journal.change() as change:
+            return await self._spent(change, code, email=email, organization=organization)
+
+    async def _spent(self, change: Change, code: Secret, *, email: str, organization: str) -> User:
+        """The user a one-time code is for: the first administrator, or somebody who was invited."""
+        now = int(self._clock.now())
+        if is_handle(code.reveal(), "bs"):
+            return await self._first_administrator(change, code, email=email, organization=organization)
+        if not is_handle(code.reveal(), "in"):
+            raise NotAuthenticated(_NO_CODE)
+        mac = self._mac.mac("invitation", "in", code)
+        used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
+        found = await store.user(change.tx, invited) if used and invited is not None else None
+        ended = found is None or await revocation.among(change.tx, {found.id, found.org})
+        if found is None or ended or found.status is not Status.ACTIVE:
+            raise NotAuthenticated(_NO_CODE)
+        return found
+
+    async def _first_administrator(self, change: Change, code: Secret, *, email: str, organization: str) -> User:
+        now = int(self._clock.now())
+        mac = self._mac.mac("invitation", "bs", code)
+        used, _ = await store.use_invitation(change.tx, mac, kind="bootstrap", now=now)
+        if not used or await store.has_organization(change.tx):
+            raise NotAuthenticated(_NO_CODE)
+        org = Organization(
+            id=new_id("org"), name=organization.strip()[:80] or "main", default_ceiling=self._default_ceiling
+        )
+        await store.add_organization(change.tx, org, now=now)
+        user = User(
+            id=new_id("usr"), org=org.id, email=checked_email(email), role=Role.ADMINISTRATOR, status=Status.ACTIVE
+        )
+        await store.add_user(change.tx, user, now=now)
+        change.record(Event.BOOTSTRAP_USED, org.id, user=user.id)
+        change.record(Event.ORGANIZATION_CREATED, org.id, by=user.id)
+        change.record(Event.USER_CREATED, org.id, user=user.id, by=user.id, role=user.role.value)
+        return user
 
     async def invite(self, email: str, role: Role, *, by: User) -> tuple[User, Secret]:
         """Create a user and a one-time code for them to log in with."""

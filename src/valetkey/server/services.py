@@ -1,4 +1,4 @@
-"""What the management routes need, as one frozen value; `app` fills it."""
+"""What pages and management routes need, as one frozen value; `app` fills it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.integrations.model import Integration
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.revocation.hops import Stop
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import Keys
 from valetkey.server.tokens.verify import Verifying
+from valetkey.server.vault.mac import Mac
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class Services:
     verifying: Verifying
     authenticate: Authenticate
     enroll: Enroll
+    sessions: Sessions
+    mac: Mac
     confirm: Confirm
     issue: Issue
     lookups: Lookups

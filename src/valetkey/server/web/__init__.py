@@ -1,0 +1,1 @@
+"""Pages: server-rendered, readable without script. They show and ask; they never decide."""

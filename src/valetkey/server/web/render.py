@@ -1,0 +1,83 @@
+"""Turning facts into a page: templates that escape everything, and the headers every page carries.
+
+No script runs unless the page says so, nothing is framed, nothing is cached, no address leaks to the next site.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.responses import Response
+
+_STATIC: Final = {
+    name: resources.files("valetkey.server.web").joinpath("static", name).read_bytes()
+    for name in ("valetkey.css", "passkey.js")
+}
+_KINDS: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+ADDRESSES: Final = {
+    name: f"/static/{hashlib.sha256(content).hexdigest()[:16]}/{name}" for name, content in _STATIC.items()
+}
+"""Where each static file is: the digest is part of the address, so it can be cached for good."""
+
+_environment: Final = Environment(
+    loader=PackageLoader("valetkey.server.web"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.globals["static"] = ADDRESSES
+
+
+def page(
+    template: str,
+    facts: dict[str, Any],
+    *,
+    status: int = 200,
+    script: bool = False,
+    submits_to: Sequence[str] = (),
+) -> Response:
+    """Render a page. `script`: our own files may run. `submits_to`: other origins a form's answer may lead on to."""
+    content = _environment.get_template(template).render(script=script, **facts)
+    return Response(content, status, headers=security_headers(script=script, submits_to=submits_to))
+
+
+def security_headers(*, script: bool = False, submits_to: Sequence[str] = ()) -> dict[str, str]:
+    """What every page carries (RFC 9700 section 4.16)."""
+    # NOTE: browsers apply form-action to where a form's answer redirects, so a consent page names the client's origin.
+    policy = [
+        "default-src 'none'",
+        "style-src 'self'",
+        "img-src 'self'",
+        " ".join(["form-action 'self'", *submits_to]),
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    ]
+    if script:
+        policy += ["script-src 'self'", "connect-src 'self'"]
+    return {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": "; ".join(policy),
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "permissions-policy": "camera=(), microphone=(), geolocation=()",
+        "cache-control": "no-store",
+    }
+
+
+def static(name: str, digest: str) -> Response | None:
+    """A file of ours, at the address its content gives it."""
+    if ADDRESSES.get(name) != f"/static/{digest}/{name}":
+        return None
+    headers = {
+        "content-type": _KINDS[name.rpartition(".")[2]],
+        "cache-control": "public, max-age=31536000, immutable",
+        "x-content-type-options": "nosniff",
+        "cross-origin-resource-policy": "same-origin",
+    }
+    return Response(_STATIC[name], headers=headers)
