@@ -31,7 +31,7 @@ from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
-from valetkey.server.oauth.client import Clients
+from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.token import Offered, TokenEndpoint
@@ -153,7 +153,7 @@ class App:
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
-            token=TokenEndpoint(Clients(authenticate), offered),
+            token=TokenEndpoint(Clients(database, authenticate), offered),
             services=services,
             routes=[
                 *people.routes(services),

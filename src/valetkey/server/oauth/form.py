@@ -45,7 +45,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class ClientProof:
-    """How the client authenticates: a secret, or a signed assertion."""
+    """How the client authenticates: a secret, a signed assertion, or not at all: then it only names itself."""
 
     client_id: str | None
     secret: Secret | None = None
@@ -101,7 +101,7 @@ def _decoded(text: bytes) -> str:
 
 
 def client_proof(headers: Headers, form: Form) -> ClientProof:
-    """The one way the client authenticates. Two ways at once are `InvalidRequest`; none is `NotAuthenticated`."""
+    """The one way the client authenticates. Two ways at once are `InvalidRequest`; no client is `NotAuthenticated`."""
     basic = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
     ways = [bool(basic), form.get("client_secret") is not None, form.get("client_assertion") is not None]
     if sum(ways) > 1 or len(basic) > 1:
@@ -117,6 +117,8 @@ def client_proof(headers: Headers, form: Form) -> ClientProof:
         return ClientProof(form.get("client_id"), assertion=assertion)
     if (posted := form.get("client_secret")) is not None:
         return ClientProof(form.must("client_id"), secret=Secret(posted))
+    if (named := form.get("client_id")) is not None:
+        return ClientProof(named)
     raise NotAuthenticated("The client did not authenticate.")
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from valetkey.server.errors import InvalidRequest
-from valetkey.server.oauth.client import Clients
+from valetkey.server.errors import Denied, InvalidRequest
+from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.form import Form, Headers, client_proof
 from valetkey.server.oauth.grants.asked import Answer, Asked, Grant
 from valetkey.server.oauth.grants.exchange import EXCHANGE
@@ -13,10 +13,11 @@ from valetkey.server.oauth.grants.exchange import EXCHANGE
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A grant and how its client proves itself: `is_open` grants carry their own proof."""
+    """A grant and how its client proves itself: `is_open` grants carry their own proof, `to_public` ones need none."""
 
     grant: Grant
     is_open: bool = False
+    to_public: bool = False
 
 
 class TokenEndpoint:
@@ -40,6 +41,8 @@ class TokenEndpoint:
         # SECURITY: only an exchange is recorded under the fence; a token for /v1 would outlive a rotated secret.
         # Guarded by tests/flows/test_if_it_leaks.py::test_an_agents_secret_is_that_agent_until_it_is_rotated
         client = await self._clients.proven(proof, remembered=name == EXCHANGE)
+        if client.is_public and not offered.to_public:
+            raise Denied("A client without a secret or a key cannot use this grant.", reason="unauthorized_client")
         # An assertion is used once and names a key, not a secret; a secret may have been replaced meanwhile.
         again = partial(self._clients.proven, proof, remembered=True) if proof.secret is not None else None
         return await offered.grant(Asked(form=form, client=client, again=again))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from valetkey.server.errors import Denied
-from valetkey.server.oauth.client import Client
+from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.form import Form
 from valetkey.server.principals.model import Agent
 
