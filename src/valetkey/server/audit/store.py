@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -169,7 +169,7 @@ class Journal:
     async def heads(self) -> list[tuple[str, int, bytes]]:
         """Every writer's newest record: writer, seq, digest."""
         async with self._database.read() as connection:
-            # NOTE: one index look-up per writer; grouping the records would read all of them.
+            # NOTE: one index look-up per writer; grouping or joining the records would read all of them.
             newest = (
                 select(func.max(audit_records.c.seq))
                 .where(audit_records.c.writer == audit_writers.c.writer)
@@ -178,10 +178,7 @@ class Journal:
             )
             rows = await connection.execute(
                 select(audit_records.c.writer, audit_records.c.seq, audit_records.c.digest)
-                .join(
-                    audit_writers,
-                    (audit_records.c.writer == audit_writers.c.writer) & (audit_records.c.seq == newest),
-                )
+                .where(tuple_(audit_records.c.writer, audit_records.c.seq).in_(select(audit_writers.c.writer, newest)))
                 .order_by(audit_records.c.writer)
             )
             return [(row.writer, row.seq, row.digest) for row in rows]
