@@ -7,6 +7,7 @@ when the process starts; what an earlier process of that writer left unfinished 
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from valetkey.server.db import fence
 from valetkey.server.db.engine import Database
 from valetkey.server.db.group import GroupCommit
 from valetkey.server.db.schema import audit_records, audit_writers
+from valetkey.server.db.sqlite_writer import writer_of
 from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.ids import new_id
 
@@ -33,10 +35,8 @@ CLAIM_SECONDS = 1.0
 
 # Written by hand, for every call and every token passes here. Both drivers take rows as tuples.
 _COLUMNS = "writer, seq, id, event, refers, digest, body"
-_INSERT = {
-    "sqlite": f"INSERT INTO audit_records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - all ours
-    "postgresql": f"INSERT INTO audit_records ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)",  # noqa: S608
-}
+_INSERT_SQLITE = f"INSERT INTO audit_records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all ours
+_INSERT_POSTGRESQL = f"INSERT INTO audit_records ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608
 
 Effect = Callable[[AsyncConnection], Awaitable[Exception | None]]
 
@@ -232,8 +232,11 @@ class Journal:
             rows.append((chain.writer, line.seq, entry.id, entry.event.value, entry.refers, line.digest, line.body))
         if rows:
             try:
-                await tx.exec_driver_sql(_INSERT[tx.dialect.name], rows)
-            except IntegrityError as error:
+                if (writer := writer_of(tx)) is not None:
+                    await writer.add(_INSERT_SQLITE, rows)
+                else:
+                    await tx.exec_driver_sql(_INSERT_POSTGRESQL, rows)
+            except (IntegrityError, sqlite3.IntegrityError) as error:
                 # SECURITY: the place is taken, so the claim was lost. Going on after the other's head would hide it.
                 # Guarded by tests/faults/test_fence.py::test_a_node_that_lost_its_writer_cannot_fork_the_chain
                 self._was_outrun = True

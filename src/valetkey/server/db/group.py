@@ -9,6 +9,7 @@ its member was written is told of through `abandoned`, and whatever ends the wor
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -133,7 +134,7 @@ class GroupCommit(Generic[M]):
                     fresh = [w for w in waited_for if w.decided_under is None or w.decided_under == newest]
                     said = list(await self._write(tx, [w.member for w in fresh])) if fresh else []
                     outcomes = {**{w: Stale() for w in waited_for}, **dict(zip(fresh, said, strict=True))}
-                except (Unavailable, DBAPIError):
+                except (Unavailable, DBAPIError, sqlite3.Error):
                     raise
                 except Exception:
                     is_members_fault = True
