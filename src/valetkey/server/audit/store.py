@@ -96,7 +96,6 @@ class Journal:
         self._wanted = 0
         self._reached = asyncio.Event()
         self._was_outrun = False  # another process appended to this chain: nothing more may be
-        self._loose_ends: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
         """Claim a writer, read its head, close what was left open; return how many effects ended as unknown."""
@@ -130,8 +129,7 @@ class Journal:
 
     async def close(self) -> None:
         """Write what callers left behind, and let go of the writer."""
-        while self._loose_ends:
-            await asyncio.wait(set(self._loose_ends))
+        await self.settle()
         await self._let_go()
 
     async def _begin(self) -> int:
@@ -155,6 +153,14 @@ class Journal:
         """Append durably and return the record's id. Raises `Stale` when `decided_under` is no longer the newest."""
         await self._group.submit(entry, decided_under=decided_under)
         return entry.id
+
+    def note(self, entry: Entry) -> None:
+        """Append soon, for nobody waits: an outcome. One that cannot be written shows as unknown at the next start."""
+        self._group.leave(entry)
+
+    async def settle(self) -> None:
+        """Return when all that was noted is written or given up."""
+        await self._group.settle()
 
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Change]:
@@ -263,14 +269,7 @@ class Journal:
         if entry.event is not Event.CALL_ALLOWED:
             return
         members = {"decision": entry.id, "status": 0, "bytes": 0, "ended": "interrupted"}
-        outcome = Entry(event=Event.CALL_FINISHED, org=entry.org, members=members, refers=entry.id)
-        task = asyncio.create_task(self._outcome(outcome))
-        self._loose_ends.add(task)
-        task.add_done_callback(self._loose_ends.discard)
-
-    async def _outcome(self, entry: Entry) -> None:
-        with contextlib.suppress(ValetkeyError):  # it stays open, and is closed as unknown at the next start
-            await self.record(entry)
+        self.note(Entry(event=Event.CALL_FINISHED, org=entry.org, members=members, refers=entry.id))
 
     async def _load_head(self, connection: AsyncConnection) -> None:
         row = (
