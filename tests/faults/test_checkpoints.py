@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from tests.support.house import House, open_house
 from tests.support.http import call
@@ -219,3 +220,14 @@ async def test_the_files_are_for_their_owner_alone(paused: House) -> None:
     assert data.stat().st_mode & 0o777 == 0o700
     for path in data.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+async def test_a_checkpoint_reads_the_heads_and_never_the_whole_trail(paused: House) -> None:
+    asked: list[str] = []
+    event.listen(paused.app.database._reader.sync_engine, "before_cursor_execute", lambda *seen: asked.append(seen[2]))
+    await paused.app.journal.heads()
+    [statement] = [each for each in asked if "audit_records" in each]
+    async with paused.app.database.read() as connection:
+        plan = [row.detail for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
+    assert any("SEARCH audit_records" in step for step in plan)
+    assert not any("SCAN audit_records" in step for step in plan)

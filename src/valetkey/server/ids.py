@@ -17,10 +17,11 @@ _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _BASE32: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford: order of text is order of time
 
 _BASE32_PAIRS: Final = tuple(first + second for first in _BASE32 for second in _BASE32)
-_PAIR_SHIFTS: Final = tuple(range(120, -1, -10))
+_TIME_SHIFTS: Final = tuple(range(40, -1, -10))
+_FIVE_BITS: Final = (_BASE32 * 8).encode()  # of each byte, as a character: 256 is a multiple of 32, so none is likelier
 
 _AT_ONCE: Final = 256
-_RANDOM: Final[list[bytes]] = []
+_RANDOM: Final[list[str]] = []
 os.register_at_fork(after_in_child=_RANDOM.clear)  # two processes must not give out the same ids
 
 IdKind = Literal[
@@ -41,19 +42,19 @@ _HANDLE: Final = re.compile(HANDLE_PATTERN)
 
 def new_id(kind: IdKind) -> str:
     """Return a fresh id: 48 bits of milliseconds, 80 bits of randomness, in 26 base-32 characters."""
-    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(_eighty_bits())
-    pairs = [_BASE32_PAIRS[(number >> shift) & 1023] for shift in _PAIR_SHIFTS]
-    return f"{kind}_{''.join(pairs)}"
+    milliseconds = time.time_ns() // 1_000_000
+    pairs = [_BASE32_PAIRS[(milliseconds >> shift) & 1023] for shift in _TIME_SHIFTS]
+    return f"{kind}_{''.join(pairs)}{_eighty_bits()}"
 
 
-def _eighty_bits() -> bytes:
-    """Ten random bytes nobody had before. Asked of the system in one go for many: every call needs several ids."""
+def _eighty_bits() -> str:
+    """Sixteen random characters nobody had before. Asked of the system for many: every call needs several ids."""
     try:
         return _RANDOM.pop()
     except IndexError:
-        fresh = os.urandom(10 * _AT_ONCE)
-        _RANDOM.extend(fresh[at : at + 10] for at in range(10, len(fresh), 10))
-        return fresh[:10]
+        fresh = os.urandom(16 * _AT_ONCE).translate(_FIVE_BITS).decode()
+        _RANDOM.extend(fresh[at : at + 16] for at in range(16, len(fresh), 16))
+        return fresh[:16]
 
 
 def is_id(text: str, kind: IdKind | None = None) -> bool:

@@ -61,7 +61,9 @@ class Chain:
 
     def copy(self) -> "Chain":
         """Return a chain that ends here and goes on by itself: append to it, keep it if the commit succeeds."""
-        return Chain(self.writer, self.seq, self.head)
+        copy = Chain(self.writer, self.seq, self.head)
+        copy._second, copy._second_text = self._second, self._second_text
+        return copy
 
     def append(self, *, id: str, event: Event, org: str, members: Mapping[str, Any], time: float) -> Line:  # noqa: A002
         """Return the next line and move the head to it; `time` in seconds since the epoch. Raises `Unrecordable`.
@@ -85,7 +87,7 @@ class Chain:
 
     def _time(self, time: float) -> str:
         second, millisecond = divmod(round(time * 1000), 1000)
-        if second != self._second:  # most records of a group share their second
+        if second != self._second:  # most records share their second with the one before
             self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self._second = second
         return f"{self._second_text}.{millisecond:03d}Z"

@@ -7,12 +7,13 @@ when the process starts; what an earlier process of that writer left unfinished 
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +24,7 @@ from valetkey.server.db import fence
 from valetkey.server.db.engine import Database
 from valetkey.server.db.group import GroupCommit
 from valetkey.server.db.schema import audit_records, audit_writers
+from valetkey.server.db.sqlite_writer import writer_of
 from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.ids import new_id
 
@@ -33,10 +35,8 @@ CLAIM_SECONDS = 1.0
 
 # Written by hand, for every call and every token passes here. Both drivers take rows as tuples.
 _COLUMNS = "writer, seq, id, event, refers, digest, body"
-_INSERT = {
-    "sqlite": f"INSERT INTO audit_records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - all ours
-    "postgresql": f"INSERT INTO audit_records ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)",  # noqa: S608
-}
+_INSERT_SQLITE = f"INSERT INTO audit_records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all ours
+_INSERT_POSTGRESQL = f"INSERT INTO audit_records ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608
 
 Effect = Callable[[AsyncConnection], Awaitable[Exception | None]]
 
@@ -96,7 +96,6 @@ class Journal:
         self._wanted = 0
         self._reached = asyncio.Event()
         self._was_outrun = False  # another process appended to this chain: nothing more may be
-        self._loose_ends: set[asyncio.Task[None]] = set()
 
     async def start(self) -> int:
         """Claim a writer, read its head, close what was left open; return how many effects ended as unknown."""
@@ -130,8 +129,7 @@ class Journal:
 
     async def close(self) -> None:
         """Write what callers left behind, and let go of the writer."""
-        while self._loose_ends:
-            await asyncio.wait(set(self._loose_ends))
+        await self.settle()
         await self._let_go()
 
     async def _begin(self) -> int:
@@ -156,6 +154,14 @@ class Journal:
         await self._group.submit(entry, decided_under=decided_under)
         return entry.id
 
+    def note(self, entry: Entry) -> None:
+        """Append soon, for nobody waits: an outcome. One that cannot be written shows as unknown at the next start."""
+        self._group.leave(entry)
+
+    async def settle(self) -> None:
+        """Return when all that was noted is written or given up."""
+        await self._group.settle()
+
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Change]:
         """A transaction whose records are appended when it commits."""
@@ -169,7 +175,7 @@ class Journal:
     async def heads(self) -> list[tuple[str, int, bytes]]:
         """Every writer's newest record: writer, seq, digest."""
         async with self._database.read() as connection:
-            # NOTE: one index look-up per writer; grouping the records would read all of them.
+            # NOTE: one index look-up per writer; grouping or joining the records would read all of them.
             newest = (
                 select(func.max(audit_records.c.seq))
                 .where(audit_records.c.writer == audit_writers.c.writer)
@@ -178,10 +184,7 @@ class Journal:
             )
             rows = await connection.execute(
                 select(audit_records.c.writer, audit_records.c.seq, audit_records.c.digest)
-                .join(
-                    audit_writers,
-                    (audit_records.c.writer == audit_writers.c.writer) & (audit_records.c.seq == newest),
-                )
+                .where(tuple_(audit_records.c.writer, audit_records.c.seq).in_(select(audit_writers.c.writer, newest)))
                 .order_by(audit_records.c.writer)
             )
             return [(row.writer, row.seq, row.digest) for row in rows]
@@ -235,8 +238,11 @@ class Journal:
             rows.append((chain.writer, line.seq, entry.id, entry.event.value, entry.refers, line.digest, line.body))
         if rows:
             try:
-                await tx.exec_driver_sql(_INSERT[tx.dialect.name], rows)
-            except IntegrityError as error:
+                if (writer := writer_of(tx)) is not None:
+                    await writer.add(_INSERT_SQLITE, rows)
+                else:
+                    await tx.exec_driver_sql(_INSERT_POSTGRESQL, rows)
+            except (IntegrityError, sqlite3.IntegrityError) as error:
                 # SECURITY: the place is taken, so the claim was lost. Going on after the other's head would hide it.
                 # Guarded by tests/faults/test_fence.py::test_a_node_that_lost_its_writer_cannot_fork_the_chain
                 self._was_outrun = True
@@ -263,14 +269,7 @@ class Journal:
         if entry.event is not Event.CALL_ALLOWED:
             return
         members = {"decision": entry.id, "status": 0, "bytes": 0, "ended": "interrupted"}
-        outcome = Entry(event=Event.CALL_FINISHED, org=entry.org, members=members, refers=entry.id)
-        task = asyncio.create_task(self._outcome(outcome))
-        self._loose_ends.add(task)
-        task.add_done_callback(self._loose_ends.discard)
-
-    async def _outcome(self, entry: Entry) -> None:
-        with contextlib.suppress(ValetkeyError):  # it stays open, and is closed as unknown at the next start
-            await self.record(entry)
+        self.note(Entry(event=Event.CALL_FINISHED, org=entry.org, members=members, refers=entry.id))
 
     async def _load_head(self, connection: AsyncConnection) -> None:
         row = (

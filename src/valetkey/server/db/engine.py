@@ -7,6 +7,7 @@ synchronous=FULL, readers that cannot write. PostgreSQL: a small pool; every nod
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from valetkey.server.db.sqlite_writer import SqliteWriter
+from valetkey.server.db.sqlite_writer import SqliteWriter, writer_of
 from valetkey.server.errors import Conflict, Unavailable
 from valetkey.server.secret import Secret
 
@@ -53,13 +54,18 @@ class Database:
         async with self._single_writer:
             with _unavailable():
                 # SQLite's one writer stays out of its pool: taking and returning it costs as much as a small commit.
+                # To SQLAlchemy it is one transaction without end; the real ones begin and end here.
                 if self._kept is None:
                     self._kept = await self._writer.connect()
+                    await self._kept.begin()
+                writer = writer_of(self._kept)
+                assert writer is not None
                 try:
-                    async with self._kept.begin():
-                        yield self._kept
+                    await writer.begin()
+                    yield self._kept
+                    await writer.commit()
                 except BaseException:  # cancelled perhaps in the middle of a commit: begin the next one afresh
-                    await self._let_go()
+                    await self._let_go()  # which rolls back
                     raise
 
     async def _let_go(self) -> None:
@@ -89,7 +95,7 @@ class _unavailable:  # noqa: N801 - reads as a clause
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OperationalError | InterfaceError | OSError) or (
+        if isinstance(error, OperationalError | InterfaceError | OSError | sqlite3.OperationalError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated
         ):
             raise Unavailable(detail=f"database: {type(error).__name__}: {error}") from error
@@ -120,7 +126,6 @@ def open_sqlite(path: Path) -> Database:
     )
     reader = create_async_engine(url, pool_size=4, max_overflow=0, hide_parameters=True)
     event.listen(writer.sync_engine, "connect", _prepare_writer)
-    event.listen(writer.sync_engine, "begin", _begin_immediate)
     event.listen(reader.sync_engine, "connect", _prepare_reader)
     event.listen(reader.sync_engine, "begin", _begin_deferred)
     return Database(writer, reader, lock=lock)
@@ -155,7 +160,7 @@ def open_database(url: Secret | None, data: Path) -> Database:
 
 
 def _prepare_writer(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions are ours: BEGIN IMMEDIATE below
+    connection.isolation_level = None  # transactions are ours: SqliteWriter.begin
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
@@ -173,10 +178,6 @@ def _prepare_reader(connection: Any, _record: object) -> None:
     for pragma in ("query_only=ON", "wal_autocheckpoint=0", f"busy_timeout={SQLITE_BUSY_MILLISECONDS}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_immediate(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _begin_deferred(connection: Any) -> None:

@@ -11,14 +11,17 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db.schema import changes, fence
+from valetkey.server.db.sqlite_writer import writer_of
 
 _LOCK = 0x76616C6574  # an application-wide advisory lock number
+_NEWEST = "SELECT seq FROM fence"  # by hand, for it runs in every transaction of the journal
 
 
 async def hold_shared(tx: AsyncConnection) -> int:
     """Hold the fence shared until the transaction ends; return the newest sequence number."""
-    if tx.dialect.name == "postgresql":
-        await tx.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    if (writer := writer_of(tx)) is not None:
+        return int(await writer.value(_NEWEST))
+    await tx.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
     return await newest(tx)
 
 
@@ -38,8 +41,7 @@ async def raise_fence(tx: AsyncConnection, nodes: Iterable[str]) -> int:
 
 async def newest(connection: AsyncConnection) -> int:
     """The number of the newest change."""
-    # NOTE: written by hand, for it runs in every transaction of the journal.
-    return int((await connection.exec_driver_sql("SELECT seq FROM fence")).scalar_one())
+    return int((await connection.exec_driver_sql(_NEWEST)).scalar_one())
 
 
 async def changed_since(connection: AsyncConnection, seq: int) -> tuple[int, frozenset[str]]:

@@ -6,12 +6,14 @@ wait, holds the fence shared, sends back whoever decided on older knowledge, wri
 
 Nobody waits for ever and nobody is forgotten: a caller who leaves before its turn leaves no trace, one who left while
 its member was written is told of through `abandoned`, and whatever ends the worker ends every wait with `Unavailable`.
+For what is left here with `leave` nobody waits: it is written with the others, or dropped with them.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -39,7 +41,17 @@ class Stale(Exception):
 class _Waiting(Generic[M]):
     member: M
     decided_under: int | None  # None: true whatever changed (outcomes)
-    done: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: "asyncio.Future[None] | None"  # None: nobody waits
+
+    @property
+    def is_over(self) -> bool:
+        """Whether who waited has left or was refused."""
+        return self.done is not None and self.done.done()
+
+    def refuse(self, error: Exception) -> None:
+        """End the wait, if there is one."""
+        if self.done is not None and not self.done.done():
+            self.done.set_exception(error)
 
 
 class GroupCommit(Generic[M]):
@@ -67,20 +79,37 @@ class GroupCommit(Generic[M]):
         """Return when `member` is durable. Raises `Stale`, `Unavailable` or the member's own exception."""
         if len(self._queue) >= LONGEST_QUEUE:
             raise TooMany("The server is overloaded.", detail="group commit queue is full")
-        waiting = _Waiting(member, decided_under)
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        waiting = _Waiting(member, decided_under, done)
         self._queue.append(waiting)
         if decided_under is not None:
             self._start()
-        elif self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._start)
-        too_long = asyncio.get_running_loop().call_later(self.longest_wait_seconds, _give_up, waiting)
+        else:
+            self._start_soon()
+        too_long = loop.call_later(self.longest_wait_seconds, _give_up, waiting)
         try:
-            await waiting.done
+            await done
         except asyncio.CancelledError:
-            self._left(waiting)
+            # Cancelling reached the future, unless its outcome was already on the way to the caller.
+            if not done.cancel() and not done.cancelled() and done.exception() is None:
+                self._abandoned(member)
             raise
         finally:
             too_long.cancel()
+
+    def leave(self, member: M) -> None:
+        """Have `member` written although nobody waits for it. Dropped when the queue is full or its group fails."""
+        if len(self._queue) < LONGEST_QUEUE:
+            self._queue.append(_Waiting(member, None, None))
+            self._start_soon()
+
+    async def settle(self) -> None:
+        """Return when all that was left here is written or dropped."""
+        while self._queue or (self._worker is not None and not self._worker.done()):
+            self._start()
+            assert self._worker is not None
+            await asyncio.wait({self._worker})
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
@@ -94,17 +123,16 @@ class GroupCommit(Generic[M]):
             finally:
                 await self._settled(committed)
 
+    def _start_soon(self) -> None:
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._start)
+
     def _start(self) -> None:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._run())
-
-    def _left(self, waiting: _Waiting[M]) -> None:
-        """The caller goes. Cancelling reached the future, unless its outcome was already on the way to the caller."""
-        if not waiting.done.cancel() and not waiting.done.cancelled() and waiting.done.exception() is None:
-            self._abandoned(waiting.member)
 
     async def _run(self) -> None:
         group: list[_Waiting[M]] = []
@@ -116,8 +144,7 @@ class GroupCommit(Generic[M]):
         except BaseException:  # cancelled, or a bug: nobody may be left waiting for a worker that is gone
             left, self._queue = [*group, *self._queue], []
             for waiting in left:
-                if not waiting.done.done():
-                    waiting.done.set_exception(Unavailable(detail="group commit: the worker ended"))
+                waiting.refuse(Unavailable(detail="group commit: the worker ended"))
             raise
 
     async def _commit(self, group: list[_Waiting[M]]) -> None:
@@ -129,11 +156,11 @@ class GroupCommit(Generic[M]):
             async with self._database.write() as tx:
                 try:
                     newest = await fence.hold_shared(tx)
-                    waited_for = [w for w in group if not w.done.done()]
+                    waited_for = [w for w in group if not w.is_over]
                     fresh = [w for w in waited_for if w.decided_under is None or w.decided_under == newest]
                     said = list(await self._write(tx, [w.member for w in fresh])) if fresh else []
                     outcomes = {**{w: Stale() for w in waited_for}, **dict(zip(fresh, said, strict=True))}
-                except (Unavailable, DBAPIError):
+                except (Unavailable, DBAPIError, sqlite3.Error):
                     raise
                 except Exception:
                     is_members_fault = True
@@ -152,17 +179,14 @@ class GroupCommit(Generic[M]):
                 await self._commit([waiting])
             return
         for waiting in group:
-            if waiting in written and (refusal is not None or waiting.done.done()):
+            if waiting in written and (refusal is not None or waiting.is_over):
                 self._abandoned(waiting.member)
-            if waiting.done.done():
-                continue
             outcome = refusal or outcomes.get(waiting)
-            if outcome is None:
+            if outcome is not None:
+                waiting.refuse(outcome)
+            elif waiting.done is not None and not waiting.done.done():
                 waiting.done.set_result(None)
-            else:
-                waiting.done.set_exception(outcome)
 
 
 def _give_up(waiting: _Waiting[M]) -> None:
-    if not waiting.done.done():
-        waiting.done.set_exception(Unavailable(detail="group commit: the database did not answer in time"))
+    waiting.refuse(Unavailable(detail="group commit: the database did not answer in time"))

@@ -5,7 +5,6 @@
 judged, 9. hand back the answer scrubbed, 10. record the outcome.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -98,7 +97,6 @@ class Calls:
         self._clock = clock
         self._catalogue = catalogue
         self._timeout = timeout
-        self._outcomes: set[asyncio.Task[None]] = set()
         self._bound: dict[str, tuple[Authority, tuple[Grant, ...]]] = {}
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream, opened: AsyncExitStack) -> Answer:
@@ -153,8 +151,7 @@ class Calls:
 
     async def settle(self) -> None:
         """Wait until every outcome is written; at shutdown."""
-        while self._outcomes:
-            await asyncio.wait(set(self._outcomes))
+        await self._journal.settle()
 
     async def _decided(
         self, token: Delegated, target: Target, match: Match | None, door: Prepared, stream: Stream
@@ -279,24 +276,13 @@ class Calls:
     def _finished(
         self, decision_id: str, authority: Authority, stream: Stream, *, status: int, size: int, ended: str
     ) -> None:
-        """Record the outcome without holding up the answer; what cannot be written shows as unknown."""
+        """Record the outcome without holding up the answer."""
         if stream.was_cut and ended != "complete":
             ended = "cut"
-        entry = Entry(
-            event=Event.CALL_FINISHED,
-            org=authority.user.org,
-            members={"decision": decision_id, "status": status, "bytes": size, "ended": ended},
-            refers=decision_id,
+        members = {"decision": decision_id, "status": status, "bytes": size, "ended": ended}
+        self._journal.note(
+            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id)
         )
-        task = asyncio.create_task(self._outcome(entry))
-        self._outcomes.add(task)
-        task.add_done_callback(self._outcomes.discard)
-
-    async def _outcome(self, entry: Entry) -> None:
-        try:
-            await self._journal.record(entry)
-        except ValetkeyError:
-            return  # the decision stays open and is closed as unknown when the writer starts again
 
 
 async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:
