@@ -28,13 +28,13 @@ def basic(pair):
     [b"Bearer a.b-c_~+/=", b"token a.b-c_~+/=", b"bearer a.b-c_~+/=", b"TOKEN a.b-c_~+/=", basic(b"x:a.b-c_~+/=")],
 )
 def test_the_token_is_taken_from_the_place_stock_clients_put_it(value):
-    assert presented_token([(b"accept", b"*/*"), (b"Authorization", value)], GITHUB) == "a.b-c_~+/="
+    assert presented_token([(b"accept", b"*/*"), (b"Authorization", value)], GITHUB).token == "a.b-c_~+/="
     with pytest.raises(NotAuthenticated):
         presented_token([(b"accept", value)], GITHUB)
 
 
 def test_a_position_the_integration_does_not_list_is_not_read():
-    assert presented_token([(b"authorization", b"Bearer one")], ["bearer"]) == "one"
+    assert presented_token([(b"authorization", b"Bearer one")], ["bearer"]).token == "one"
     with pytest.raises(NotAuthenticated):
         presented_token([(b"authorization", b"token one")], ["bearer"])
     with pytest.raises(NotAuthenticated):
@@ -43,7 +43,7 @@ def test_a_position_the_integration_does_not_list_is_not_read():
 
 def test_a_header_of_its_own_can_be_the_position_and_then_the_only_one():
     positions = ["bearer", "x-api-key"]
-    assert presented_token([(b"X-Api-Key", b"one")], positions) == "one"
+    assert presented_token([(b"X-Api-Key", b"one")], positions).token == "one"
     with pytest.raises(InvalidRequest):
         presented_token([(b"X-Api-Key", b"one"), (b"Authorization", b"Bearer one")], positions)
 
@@ -54,7 +54,7 @@ def test_a_header_named_like_a_scheme_is_not_a_position():
 
 
 def test_a_password_may_hold_a_colon_only_if_a_token_may():
-    assert presented_token([(b"authorization", basic(b":one"))], GITHUB) == "one"
+    assert presented_token([(b"authorization", basic(b":one"))], GITHUB).token == "one"
     with pytest.raises(InvalidRequest):
         presented_token([(b"authorization", basic(b"user:one:two"))], GITHUB)
 

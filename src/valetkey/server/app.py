@@ -43,6 +43,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import CHECKPOINTS, Keys, algorithm_named
+from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
@@ -102,9 +103,13 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
         )
         authenticate = Authenticate(database, mac, clock, settings.issuer)
-        self.authorities = authorities = Authorities(database, also_forget=(authenticate.forget, borrow.forget))
+        clients = Clients(database, authenticate)
+        self.authorities = authorities = Authorities(
+            database, also_forget=(authenticate.forget, borrow.forget, clients.forget)
+        )
         await authorities.refresh()
         verifying = Verifying(keys, clock, settings.issuer)
+        proofs = Proofs(database, mac, clock)
         self.streams = streams = Streams(clock)
         self.last_used = LastUsed(database, clock)
         issue = Issue(
@@ -121,6 +126,7 @@ class App:
             journal=journal,
             authorities=authorities,
             verifying=verifying,
+            proofs=proofs,
             lookups=lookups,
             borrow=borrow,
             egress=egress,
@@ -137,6 +143,7 @@ class App:
             journal=journal,
             keys=keys,
             verifying=verifying,
+            proofs=proofs,
             authenticate=authenticate,
             enroll=enroll,
             sessions=Sessions(journal, database, mac, clock),
@@ -158,7 +165,7 @@ class App:
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
-            token=TokenEndpoint(Clients(database, authenticate), offered),
+            token=TokenEndpoint(clients, offered, proofs=proofs, issuer=settings.issuer),
             services=services,
             routes=[
                 *people.routes(services),

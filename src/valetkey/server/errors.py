@@ -35,6 +35,17 @@ class NotAuthenticated(ValetkeyError):
     hint = "Present a valid credential for this address."
 
 
+class ProofRefused(NotAuthenticated):
+    """The proof of the key is missing or not valid here."""
+
+    hint = "Send a fresh DPoP proof for this very request, made with the key the token is bound to."
+
+    def __init__(self, public: str | None = None, *, error: str = "invalid_dpop_proof", nonce: str = "") -> None:
+        super().__init__(public, reason=error)
+        self.error = error  # the code of RFC 9449 sections 5, 7.1 and 8, or of RFC 6750 section 3.1
+        self.nonce = nonce  # to be put into the next proof
+
+
 class Denied(ValetkeyError):
     """This is not permitted."""
 

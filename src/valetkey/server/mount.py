@@ -27,7 +27,7 @@ class Mount:
     def __init__(self, *, gateway: GatewayDoor, token: TokenEndpoint, services: Services, routes: list[Route]) -> None:
         self._gateway = gateway
         self._token = token
-        self._forms = FormDoor({"/oauth/token": token})
+        self._forms = FormDoor({"/oauth/token": token}, nonce=services.proofs.nonce)
         self._services = services
         self._pages = Starlette(
             routes=[

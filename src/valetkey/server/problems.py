@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from valetkey.server import errors
+from valetkey.verify.dpop import ALGORITHMS
 
 log = logging.getLogger("valetkey")
 
@@ -13,6 +14,7 @@ DOCS = "https://valetkey.dev/problems/"
 STATUS: Mapping[type[errors.ValetkeyError], int] = {
     errors.InvalidRequest: 400,
     errors.NotAuthenticated: 401,
+    errors.ProofRefused: 401,
     errors.Expired: 401,
     errors.Denied: 403,
     errors.Revoked: 403,
@@ -59,16 +61,25 @@ def problem(error: Exception, *, request_id: str) -> dict[str, Any]:
     }
 
 
-def headers_of(error: Exception) -> list[tuple[bytes, bytes]]:
-    """What a refusal carries besides its document."""
+def headers_of(error: Exception, *, under_dpop: bool = False) -> list[tuple[bytes, bytes]]:
+    """What a refusal carries besides its document; `under_dpop` when the request used that scheme (RFC 9449, 7.1)."""
     kept = [(b"content-type", b"application/problem+json; charset=utf-8"), (b"cache-control", b"no-store")]
     if isinstance(error, errors.TooMany):
         kept.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, errors.Unavailable):
         kept.append((b"retry-after", b"2"))
-    if isinstance(error, errors.NotAuthenticated | errors.Expired):
-        kept.append((b"www-authenticate", b'Bearer realm="valetkey", error="invalid_token"'))
+    if isinstance(error, errors.ProofRefused):
+        kept.append((b"www-authenticate", _dpop_challenge(error.error)))
+        if error.nonce:
+            kept.append((b"dpop-nonce", error.nonce.encode()))
+    elif isinstance(error, errors.NotAuthenticated | errors.Expired):
+        bearer = b'Bearer realm="valetkey", error="invalid_token"'
+        kept.append((b"www-authenticate", _dpop_challenge("invalid_token") if under_dpop else bearer))
     return kept
+
+
+def _dpop_challenge(error: str) -> bytes:
+    return f'DPoP realm="valetkey", error="{error}", algs="{" ".join(ALGORITHMS)}"'.encode()
 
 
 def log_bug(error: Exception, request_id: str) -> None:

@@ -18,6 +18,7 @@ from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.revocation.hops import Stop
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import Keys
+from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.mac import Mac
 
@@ -30,6 +31,7 @@ class Services:
     journal: Journal
     keys: Keys
     verifying: Verifying
+    proofs: Proofs
     authenticate: Authenticate
     enroll: Enroll
     sessions: Sessions

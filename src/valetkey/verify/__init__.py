@@ -1,7 +1,7 @@
 """The resource-server kit: strict verification of the tokens Valetkey signs. Imports nothing from the server."""
 
 from valetkey.verify.claims import Delegated, Grant, Layout, Principal
-from valetkey.verify.errors import ExpiredToken, InvalidKey, InvalidToken, KeysUnavailable
+from valetkey.verify.errors import ExpiredToken, InvalidKey, InvalidProof, InvalidToken, KeysUnavailable
 from valetkey.verify.keys import PublicKey, parse_jwk, parse_jwks
 from valetkey.verify.verifier import Verifier
 
@@ -10,6 +10,7 @@ __all__ = [
     "ExpiredToken",
     "Grant",
     "InvalidKey",
+    "InvalidProof",
     "InvalidToken",
     "KeysUnavailable",
     "Layout",

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     LAYOUT = "layout"
     ORGANIZATION = "organization"
     BINDING = "binding"
+    PROOF = "proof"
 
 
 class InvalidToken(Exception):
@@ -53,6 +54,16 @@ class ExpiredToken(InvalidToken):
 
     Raised only when signature, issuer and audience held: the holder may mint a new one instead of giving up.
     """
+
+
+class InvalidProof(InvalidToken):
+    """The proof of the sender's key is missing or not valid here.
+
+    `detail` is one sentence a client's developer may see: it says what of the proof is wrong and nothing of the token.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.PROOF, detail)
 
 
 class InvalidKey(ValueError):

@@ -3,8 +3,8 @@
 In order: at most 8 KiB of ASCII with exactly two dots, before any decoding; canonical unpadded base64url; a header of
 exactly `alg`, `kid` and `typ`; the expected `typ`; a known key, which alone fixes the algorithm; the signature; bounded
 duplicate-free JSON; times that are integers. `check_claims` then compares issuer, audience and clock. No `crit`, `zip`,
-`b64`, embedded or linked key can appear, since no other header member may. Knows nothing of delegations, and never asks
-a clock.
+`b64`, embedded or linked key can appear, since no other header member may; a proof of possession, which must embed its
+key, is read by `dpop` from the same parts. Knows nothing of delegations, and never asks a clock.
 Specs: RFC 7515, RFC 7518 section 3, RFC 7519 section 4.1, RFC 8725, RFC 9864.
 """
 
@@ -41,6 +41,15 @@ class Header(NamedTuple):
     typ: str
 
 
+class Parts(NamedTuple):
+    """A compact JWS before anything of it is decoded."""
+
+    header: bytes
+    payload: bytes
+    signature: bytes
+    signing_input: bytes
+
+
 def verify(token: str, *, keys: Mapping[str, PublicKey], typ: str) -> dict[str, object]:
     """Return the claims of `token` once its signature by one of `keys`, its `typ` and the shape of its times held.
 
@@ -69,15 +78,8 @@ def verified_payload(
 
     The header holds exactly `members`; `typ` is compared unless it is None. Raises `InvalidToken`.
     """
-    # SECURITY: size and dots before base64 or JSON see a byte.
-    # Guarded by tests/attacks/test_jwt.py::test_jw_07_a_huge_token_is_refused_before_it_is_decoded
-    if not isinstance(token, str) or len(token) > MAX_BYTES:
-        raise InvalidToken(Reason.SIZE)
-    if token.count(".") != 2 or not token.isascii():
-        raise InvalidToken(Reason.STRUCTURE)
-    signing_input, _, signature_part = token.encode().rpartition(b".")
-    header_part, _, payload_part = signing_input.partition(b".")
-    header = _unverified_header(header_part, members)
+    parts = taken_apart(token, at_most=MAX_BYTES)
+    header = _unverified_header(parts.header, members)
     if typ is not None and header.typ != typ:
         raise InvalidToken(Reason.TYP, f"expected {typ}")
     key = keys.get(header.kid)
@@ -87,13 +89,31 @@ def verified_payload(
     # Guarded by tests/attacks/test_jwt.py::test_jw_01_the_key_fixes_the_algorithm
     if header.alg != key.alg:
         raise InvalidToken(Reason.ALGORITHM, f"the key is for {key.alg}")
+    return header, payload_under(key, parts)
+
+
+def taken_apart(token: str, *, at_most: int) -> Parts:
+    """Return the three parts of a compact JWS, not decoded. Raises `InvalidToken`."""
+    # SECURITY: size and dots before base64 or JSON see a byte.
+    # Guarded by tests/attacks/test_jwt.py::test_jw_07_a_huge_token_is_refused_before_it_is_decoded
+    if not isinstance(token, str) or len(token) > at_most:
+        raise InvalidToken(Reason.SIZE)
+    if token.count(".") != 2 or not token.isascii():
+        raise InvalidToken(Reason.STRUCTURE)
+    signing_input, _, signature = token.encode().rpartition(b".")
+    header, _, payload = signing_input.partition(b".")
+    return Parts(header, payload, signature, signing_input)
+
+
+def payload_under(key: PublicKey, parts: Parts) -> bytes:
+    """Return the decoded payload once the signature by `key` held. Raises `InvalidToken`."""
     try:
-        payload, signature = base64url.decode(payload_part), base64url.decode(signature_part)
+        payload, signature = base64url.decode(parts.payload), base64url.decode(parts.signature)
     except ValueError as error:
         raise InvalidToken(Reason.ENCODING, str(error)) from None
-    if not key.verifies(signature, signing_input):
+    if not key.verifies(signature, parts.signing_input):
         raise InvalidToken(Reason.SIGNATURE)
-    return header, payload
+    return payload
 
 
 @lru_cache(maxsize=128)

@@ -8,6 +8,7 @@ Specs: RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9864 (the name is `Ed25519`, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, Literal
 
 from cryptography.exceptions import InvalidSignature
@@ -39,6 +40,8 @@ _FAMILY: Final[dict[Algorithm, tuple[str, str | None]]] = {
     "Ed25519": ("OKP", "Ed25519"),
     "RS256": ("RSA", None),
 }
+# The members of a thumbprint, in its order (RFC 7638 section 3.2, RFC 8037 section 2).
+_MAKES: Final = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
 _P25519: Final = 2**255 - 19
 _D25519: Final = -121665 * pow(121666, -1, _P25519) % _P25519
 # y of the points whose order divides 8: anyone can sign for such a "key".
@@ -97,6 +100,12 @@ class PublicKey:
         rsa = self.key.public_numbers()
         return named | {"kty": "RSA", "n": _spell(rsa.n), "e": _spell(rsa.e)}
 
+    def thumbprint(self) -> str:
+        """Return the key's SHA-256 thumbprint (RFC 7638): only what makes the key, in one spelling."""
+        jwk = self.jwk()
+        members = ",".join(f'"{name}":"{jwk[name]}"' for name in _MAKES[jwk["kty"]])
+        return base64url.encode(sha256(f"{{{members}}}".encode()).digest()).decode()
+
 
 def parse_jwk(jwk: Mapping[str, object]) -> PublicKey:
     """Return the key `jwk` describes. Raises `InvalidKey` for everything that is not exactly a public signing key."""
@@ -118,6 +127,15 @@ def parse_jwk(jwk: Mapping[str, object]) -> PublicKey:
             return PublicKey(kid, alg, _ed25519(_bytes(jwk, "x")))
         case "RS256":
             return PublicKey(kid, alg, _rsa(_bytes(jwk, "n"), _bytes(jwk, "e")))
+
+
+def parse_embedded_jwk(jwk: object, alg: object) -> PublicKey:
+    """Return the key a header carries for its own algorithm; a `kid` in it names nothing. Raises `InvalidKey`."""
+    if not isinstance(jwk, dict):
+        raise InvalidKey("jwk is not an object")
+    if jwk.get("alg", alg) != alg:
+        raise InvalidKey("the key is for another algorithm")
+    return parse_jwk({**jwk, "kid": "embedded", "alg": alg})
 
 
 def parse_jwks(document: bytes | Mapping[str, object]) -> dict[str, PublicKey]:

@@ -17,6 +17,7 @@ from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.revocation import store as revocation
 from valetkey.server.services import Services
+from valetkey.server.tokens.proofs import is_under_dpop
 
 
 class _StatusVerb(StringConvertor):
@@ -34,10 +35,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is at the door. Exactly one of the three kinds, active, with the scopes its token names."""
+    """Who is at the door. Exactly one of the three kinds, active, with the scopes its token names.
+
+    `jkt` is the key this request proved, the one its token is bound to; None for a bearer token.
+    """
 
     principal: User | Agent | ServiceAccount
     scopes: frozenset[str]
+    jkt: str | None = None
 
     @property
     def org(self) -> str:
@@ -114,9 +119,19 @@ async def caller_of(services: Services, request: Request) -> Caller:
     """Who presents the token, as known now. Raises `NotAuthenticated`, one sentence for every cause."""
     values = request.headers.getlist("authorization")
     scheme, _, token = (values[0] if len(values) == 1 else "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise NotAuthenticated("The request needs one Bearer token for this API.")
+    if scheme.lower() not in ("bearer", "dpop") or not token:
+        raise NotAuthenticated("The request needs one token for this API, under the scheme Bearer or DPoP.")
     claims = await services.verifying.at_api(token)
+    proof = None
+    if claims.cnf is not None or scheme.lower() == "dpop":
+        proof = services.proofs.at_resource(
+            request.headers.raw,
+            method=request.method,
+            url=services.settings.issuer + request.scope["raw_path"].decode("latin-1"),
+            token=token,
+            cnf=claims.cnf,
+            under_dpop=scheme.lower() == "dpop",
+        )
     async with services.database.read() as db:
         found: User | Agent | ServiceAccount | None = None
         match claims.principal[:4]:
@@ -133,7 +148,10 @@ async def caller_of(services: Services, request: Request) -> Caller:
             raise NotAuthenticated(detail="unknown or revoked principal")
     if found.status is not Status.ACTIVE:
         raise NotAuthenticated(detail="suspended")
-    return Caller(found, claims.scopes)
+    if proof is not None:
+        await services.proofs.spend(proof)
+        request.state.dpop_nonce = services.proofs.offer(proof)
+    return Caller(found, claims.scopes, claims.cnf)
 
 
 async def body_of(request: Request, kind: type[T]) -> T:
@@ -170,7 +188,7 @@ async def _answered(work: Callable[[], Awaitable[Any]], request: Request, status
     except Exception as error:  # the one translation of this door
         document = problem(error, request_id=request_id)
         response = Response(msgspec.json.encode(document), status_of(error))
-        for name, value in headers_of(error):
+        for name, value in headers_of(error, under_dpop=is_under_dpop(request.headers.raw)):
             response.headers[name.decode()] = value.decode()
         if status_of(error) == 500:
             request.app.state.log_bug(error, request_id)
@@ -178,4 +196,6 @@ async def _answered(work: Callable[[], Awaitable[Any]], request: Request, status
     if isinstance(result, Response):
         return result
     headers = {"content-type": "application/json", "cache-control": "no-store", "x-request-id": request_id}
+    if (nonce := getattr(request.state, "dpop_nonce", None)) is not None:
+        headers["dpop-nonce"] = nonce
     return Response(msgspec.json.encode(result), status, headers=headers)

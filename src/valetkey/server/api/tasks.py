@@ -60,7 +60,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         seconds=services.settings.task_seconds if body.seconds is None else body.seconds,
         purpose=body.purpose,
     )
-    return _shown(services, task, [agent], user) | {"task_token": services.issue.task_token(task, agent)}
+    return _shown(services, task, [agent], user) | {"task_token": _token(services, caller, task, agent)}
 
 
 async def create_child(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
@@ -114,6 +114,11 @@ async def tasks(services: Services, caller: Caller, request: Request) -> dict[st
         shown = _shown(services, task, [agents[task.agent]], people[delegations[task.delegation].user])
         rows.append(shown | {"status": "revoked" if ended else "live" if task.is_live(now) else "expired"})
     return listed(rows)
+
+
+def _token(services: Services, caller: Caller, task: Task, agent: Agent) -> str:
+    """Bound to the key the agent proved, if it is the agent that asks; a person's key is not the agent's."""
+    return services.issue.task_token(task, agent, jkt=caller.jkt if caller.principal.id == agent.id else None)
 
 
 def _shown(services: Services, task: Task, chain: list[Agent], user: User) -> dict[str, Any]:

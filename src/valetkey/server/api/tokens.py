@@ -36,9 +36,10 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         grants=parse_grants(body.grants),
         seconds=body.seconds,
     )
-    issued = await services.issue.delegated(caller.agent_with_tasks(), body.task_token, ask)
+    issued = await services.issue.delegated(caller.agent_with_tasks(), body.task_token, ask, jkt=caller.jkt)
     return {
         "token": issued.token,
+        "token_type": issued.token_type,
         "id": issued.jti,
         "audience": issued.audience,
         "expires_in": issued.expires_in,

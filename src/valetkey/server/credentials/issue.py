@@ -62,6 +62,12 @@ class Issued:
     grants: tuple[Grant, ...]
     granted: Mapping[str, Any]
     """What was granted, as members of an answer."""
+    jkt: str | None = None
+
+    @property
+    def token_type(self) -> str:
+        """How the token is shown (RFC 9449 section 5)."""
+        return "Bearer" if self.jkt is None else "DPoP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +117,12 @@ class Issue:
         ask: Ask,
         *,
         again: Callable[[], Awaitable[object]] | None = None,
+        jkt: str | None = None,
     ) -> Issued:
         """Mint one credential for `agent` under the task its token names. The actor is the authenticated agent.
 
-        `again` authenticates the agent once more, under the knowledge the decision is made on.
+        `again` authenticates the agent once more, under the knowledge the decision is made on. `jkt` is the key this
+        request proved: the credential is bound to it, and a task token that is bound needs exactly its own key.
         """
         try:
             holder = await self._verifying.at_exchange(unverified_task_token)
@@ -125,6 +133,14 @@ class Issue:
         if holder.agent != agent.id or holder.org != agent.org:
             raise InvalidRequest(
                 "The task token is missing, expired or not valid.", detail="another agent's", reason="subject_token"
+            )
+        # SECURITY: the key is the requester's, proved now; it is never copied from the task token (TX-16).
+        # Guarded by tests/flows/test_dpop.py::test_tx_16_a_bound_task_token_needs_its_key_and_passes_none_on
+        if holder.cnf is not None and holder.cnf != jkt:
+            raise InvalidRequest(
+                "The task token is bound to a key; send a DPoP proof with that key.",
+                detail="another key",
+                reason="subject_token",
             )
         for _ in range(_TRIES):
             try:
@@ -142,13 +158,16 @@ class Issue:
             if again is not None:
                 await again()
             try:
-                return await self._issue(authority, seq, ask)
+                return await self._issue(authority, seq, ask, jkt)
             except Stale:
                 await self._authorities.refresh()
         raise Unavailable(detail="revocations outran the decision")
 
-    def task_token(self, task: Task, agent: Agent) -> str:
-        """The token that names a task to the token endpoint. It has no upstream rights."""
+    def task_token(self, task: Task, agent: Agent, *, jkt: str | None = None) -> str:
+        """The token that names a task to the token endpoint. It has no upstream rights.
+
+        `jkt` is the key the agent itself proved when it asked; a task opened by a person is bound to none.
+        """
         now = int(self._clock.now())
         claims = task_claims(
             issuer=self._settings.issuer,
@@ -159,10 +178,11 @@ class Issue:
             jti=new_id("tok"),
             now=now,
             expires_at=task.expires_at,
+            jkt=jkt,
         )
         return prepare(self._keys.signer("ES256"), Kind.TASK, claims).signed()
 
-    async def _issue(self, authority: Authority, seq: int, ask: Ask) -> Issued:
+    async def _issue(self, authority: Authority, seq: int, ask: Ask, jkt: str | None) -> Issued:
         now = self._clock.now()
         integration = self._targets.get(ask.target.removesuffix("/"))
         if integration is None:
@@ -196,6 +216,7 @@ class Issue:
             jti=jti,
             now=issued_at,
             expires_at=expires_at,
+            jkt=jkt,
         )
         algorithm: Algorithm = self._algorithm(integration.name)
         unsigned = prepare(self._keys.signer(algorithm), Kind.DELEGATED, claims)
@@ -209,6 +230,7 @@ class Issue:
                 "grants": narrowing.texts,
                 "expires_at": expires_at,
                 "signing_input_sha256": unsigned.digest,
+                **({} if jkt is None else {"key": jkt}),
             },
             refers=jti,
         )
@@ -221,6 +243,7 @@ class Issue:
             expires_in=expires_at - issued_at,
             grants=narrowing.grants,
             granted=narrowing.granted,
+            jkt=jkt,
         )
 
     def _narrowing(self, authority: Authority, ask: Ask, integration: str) -> _Narrowing:

@@ -184,7 +184,7 @@ decoupled_requests = Table(
 )  # fmt: skip
 dpop_proofs = Table(
     "dpop_proofs", metadata, Column("jkt", String(43), primary_key=True), Column("jti", String(43), primary_key=True),
-    _time("expires_at"),
+    _time("expires_at"), Index(None, "expires_at"),
 )  # fmt: skip
 counters = Table(
     "counters", metadata, _id("task"), Column("line", Integer, primary_key=True, autoincrement=False),

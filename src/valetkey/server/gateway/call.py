@@ -5,6 +5,7 @@
 judged, 9. hand back the answer scrubbed, 10. record the outcome.
 """
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Entry, Journal, must_be_recorded
+from valetkey.server.audit.store import Effect, Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.lookup import Lookups
@@ -30,6 +31,7 @@ from valetkey.server.errors import (
     Denied,
     NotAuthenticated,
     NotFound,
+    ProofRefused,
     TooMany,
     Unavailable,
     UpstreamFailed,
@@ -44,7 +46,9 @@ from valetkey.server.integrations.model import Integration, Match, Operation, re
 from valetkey.server.policy.decide import decide, live, reaching, usable
 from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason
 from valetkey.server.tokens.model import Delegated
+from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
+from valetkey.verify.dpop import Proof
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -81,6 +85,7 @@ class Calls:
         journal: Journal,
         authorities: Authorities,
         verifying: Verifying,
+        proofs: Proofs,
         lookups: Lookups,
         borrow: Borrow,
         egress: Egress,
@@ -91,6 +96,7 @@ class Calls:
         self._journal = journal
         self._authorities = authorities
         self._verifying = verifying
+        self._proofs = proofs
         self._lookups = lookups
         self._borrow = borrow
         self._egress = egress
@@ -102,12 +108,21 @@ class Calls:
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream, opened: AsyncExitStack) -> Answer:
         """Judge one call and carry it out. `opened` closes the upstream's answer; `stream` lets it be cut."""
         refuse_navigation(attempt.headers)
-        token = await self._verifying.at_gateway(
-            presented_token(attempt.headers, door.positions), door.integration.audience
-        )
+        presented = presented_token(attempt.headers, door.positions)
+        token = await self._verifying.at_gateway(presented.token, door.integration.audience)
+        proof: Proof | None = None
+        if token.cnf is not None or presented.under_dpop:
+            proof = self._proofs.at_resource(
+                attempt.headers,
+                method=attempt.method,
+                url=door.gateway + attempt.raw_path.decode("latin-1"),
+                token=presented.token,
+                cnf=token.cnf,
+                under_dpop=presented.under_dpop,
+            )
         target = canonical(attempt.method, attempt.raw_path, attempt.query, door.profile)
         match = door.integration.operations.match(target.method, target.segments)
-        decision_id, authority, connection_id = await self._decided(token, target, match, door, stream)
+        decision_id, authority, connection_id = await self._decided(token, target, match, door, stream, proof)
         status = 0
         try:
             facts = authority.connections[connection_id]
@@ -132,7 +147,7 @@ class Calls:
                     f"{door.integration.title} no longer accepts the connected credential of {facts.account}.",
                     hint="Connect the account again.",
                 )
-            return answer(
+            answered = answer(
                 response,
                 door,
                 borrowed,
@@ -141,6 +156,9 @@ class Calls:
                 decision_id=decision_id,
                 finished=partial(self._finished, decision_id, authority, stream),
             )
+            if proof is not None and (nonce := self._proofs.offer(proof)) is not None:
+                return replace(answered, headers=[*answered.headers, (b"dpop-nonce", nonce.encode())])
+            return answered
         except BaseException as error:
             why = "interrupted"
             if isinstance(error, ValetkeyError):
@@ -154,9 +172,19 @@ class Calls:
         await self._journal.settle()
 
     async def _decided(
-        self, token: Delegated, target: Target, match: Match | None, door: Prepared, stream: Stream
+        self,
+        token: Delegated,
+        target: Target,
+        match: Match | None,
+        door: Prepared,
+        stream: Stream,
+        proof: Proof | None,
     ) -> tuple[str, Authority, str]:
         """Decide and record, again whenever a revocation came in between. Raises the refusal, itself recorded."""
+        # SECURITY: the proof is spent in the commit that records the decision, so that of two calls with one proof one
+        # is refused whatever nodes they come to (DP-5).
+        # Guarded by tests/attacks/test_dpop.py::test_dp_5_a_proof_counts_once_over_all_nodes
+        spending = self._proofs.spending(proof) if proof is not None else None
         for _ in range(_TRIES):
             try:
                 authority, seq = await self._authorities.of_task(token.task)
@@ -174,7 +202,13 @@ class Calls:
                 call, failed = unresolved.call, unresolved.cause
                 decision = Deny(reason=Reason.ERROR)
             try:
-                return await self._recorded(token, target, call, decision, authority, seq), authority, call.connection
+                recorded = await self._recorded(token, target, call, decision, authority, seq, spending)
+                return recorded, authority, call.connection
+            except ProofRefused:
+                with contextlib.suppress(Denied):
+                    used = Deny(reason=Reason.PROOF_USED)
+                    await self._recorded(token, target, call, used, authority, seq, None)
+                raise
             except Stale:
                 await self._authorities.refresh()
             except Denied as denied:
@@ -237,8 +271,19 @@ class Calls:
         return grants
 
     async def _recorded(
-        self, token: Delegated, target: Target, call: Call, decision: Decision, authority: Authority, seq: int
+        self,
+        token: Delegated,
+        target: Target,
+        call: Call,
+        decision: Decision,
+        authority: Authority,
+        seq: int,
+        spending: Effect | None,
     ) -> str:
+        """Record the decision and return the record's id; a denial is raised.
+
+        `spending` spends the proof of the caller's key, if it gave one, in the commit that records the decision.
+        """
         members: dict[str, Any] = {
             "user": authority.user.id,
             "agent": authority.agent.id,
@@ -260,15 +305,17 @@ class Calls:
         org = authority.user.org
         if isinstance(decision, Allow):
             spends = [(s.task, s.line) for s in decision.spends]
-            also = partial(_spend, spends) if spends else None
+            also: Effect | None = partial(_spend, spends) if spends else None
+            if spending is not None:
+                also = spending if also is None else partial(_both, spending, also)
             entry = Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also)
             try:
                 return must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
             except TooMany:
-                decision = Deny(reason=Reason.OUT_OF_CALLS)
+                decision, spending = Deny(reason=Reason.OUT_OF_CALLS), None  # the proof is spent, the call is not
         members["reason"] = decision.reason.value
         recorded = await self._journal.record(
-            Entry(event=Event.CALL_DENIED, org=org, members=members), decided_under=seq
+            Entry(event=Event.CALL_DENIED, org=org, members=members, also=spending), decided_under=seq
         )
         kind = TooMany if decision.reason is Reason.OUT_OF_CALLS else ENDED.get(decision.reason, Denied)
         raise kind(decision.words, detail=decision.reason.value, reason=decision.reason.value, decision=recorded)
@@ -283,6 +330,11 @@ class Calls:
         self._journal.note(
             Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id)
         )
+
+
+async def _both(first: Effect, second: Effect, tx: AsyncConnection) -> Exception | None:
+    """One after the other; the second one only when the first did not refuse."""
+    return await first(tx) or await second(tx)
 
 
 async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:

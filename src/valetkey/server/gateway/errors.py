@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from valetkey.server.problems import headers_of, problem, status_of
+from valetkey.server.tokens.proofs import is_under_dpop
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -23,9 +24,8 @@ def refusal(
     document = problem(error, request_id=request_id)
     document["message"] = f"{document['detail']} {document['hint']}"
     document["documentation_url"] = document["type"]
-    named = [
-        _PLAIN_JSON if name == b"content-type" and _wants_json(asked) else (name, v) for name, v in headers_of(error)
-    ]
+    kept = headers_of(error, under_dpop=is_under_dpop(asked))
+    named = [_PLAIN_JSON if name == b"content-type" and _wants_json(asked) else (name, v) for name, v in kept]
     headers = [
         *named,
         (b"content-security-policy", b"sandbox; default-src 'none'"),

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated, UpstreamFailed
 from valetkey.server.gateway.header_names import is_dropped_from_answers, is_dropped_from_calls, overrides_the_method
@@ -24,11 +24,19 @@ _COMMENT_UNSAFE: Final = re.compile(r"[^!-'*-\[\]-~]")  # all but visible ASCII 
 _SINGLE: Final = frozenset({b"content-length", b"content-type", b"content-encoding", b"user-agent"})
 
 
-def presented_token(headers: Headers, positions: Sequence[str]) -> str:
+class Presented(NamedTuple):
+    """A token as it was shown; `under_dpop` when its scheme promises a proof of its key."""
+
+    token: str
+    under_dpop: bool = False
+
+
+def presented_token(headers: Headers, positions: Sequence[str]) -> Presented:
     """Return the token from the one filled position among `positions`.
 
     A position is `bearer`, `token` or `basic` (the password) in `Authorization`, or the lower-case name of a header
-    whose whole value is the token; such a name also belongs into `credential_headers` of `outgoing`.
+    whose whole value is the token; such a name also belongs into `credential_headers` of `outgoing`. The scheme `DPoP`
+    is taken at every API, since only clients of ours can hold a token that is bound to a key.
 
     Raises `NotAuthenticated` when no listed position is filled, `InvalidRequest` when it is ambiguous or malformed.
     """
@@ -40,19 +48,21 @@ def presented_token(headers: Headers, positions: Sequence[str]) -> str:
         raise InvalidRequest("The request has more than one credential; send exactly one.", detail="two positions")
     [(name, value)] = filled
     text = value.decode("latin-1").strip(" \t")
-    token = _authorization(text, positions) if name == b"authorization" else text
-    if not _TOKEN.fullmatch(token):
+    presented = _authorization(text, positions) if name == b"authorization" else Presented(text)
+    if not _TOKEN.fullmatch(presented.token):
         raise InvalidRequest("The credential has characters a token cannot have.", detail="token syntax")
-    return token
+    return presented
 
 
-def _authorization(text: str, positions: Sequence[str]) -> str:
+def _authorization(text: str, positions: Sequence[str]) -> Presented:
     scheme, _, rest = text.partition(" ")
     match scheme.lower():
+        case "dpop":
+            return Presented(rest, under_dpop=True)
         case "bearer" | "token" as position if position in positions:
-            return rest
+            return Presented(rest)
         case "basic" if "basic" in positions:
-            return _password(rest)
+            return Presented(_password(rest))
     raise NotAuthenticated("The authorization scheme is not one this address takes.")
 
 

@@ -17,7 +17,8 @@ Endpoint = Callable[[Form, Headers], Awaitable[Mapping[str, Any]]]
 class FormDoor:
     """An ASGI application: the raw path chooses the endpoint. Other methods than POST are not its business."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], *, nonce: Callable[[], str]) -> None:
+        self._nonce = nonce
         self._endpoints = {path.encode(): endpoint for path, endpoint in endpoints.items()}
 
     def serves(self, scope: Any) -> bool:
@@ -35,6 +36,9 @@ class FormDoor:
             status, extra, answer = oauth_error(error, tried_basic=tried_basic)
             if status == 500:
                 log_bug(error, new_id("aud"))
+        names = {name for name, _ in extra}
+        if b"dpop-nonce" not in names and any(name == b"dpop" for name, _ in headers):
+            extra.append((b"dpop-nonce", self._nonce().encode()))  # in time for the next proof (RFC 9449, 8.2)
         content = msgspec.json.encode(answer)
         sent = [
             (b"content-type", b"application/json"),

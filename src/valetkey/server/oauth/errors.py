@@ -28,6 +28,10 @@ def oauth_error(error: Exception, *, tried_basic: bool) -> tuple[int, list[tuple
     reason = str(error.members.get("reason", ""))
     status = 400
     match error:
+        case errors.ProofRefused():  # 400 here, 401 at resources (RFC 9449 sections 5 and 8)
+            code = error.error
+            if error.nonce:
+                headers.append((b"dpop-nonce", error.nonce.encode()))
         case errors.NotAuthenticated():
             code, status = "invalid_client", 401
             if tried_basic:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from valetkey.verify.dpop import ALGORITHMS
+
 
 def metadata(issuer: str, *, grant_types: Iterable[str]) -> dict[str, Any]:
     """The document at `/.well-known/oauth-authorization-server`."""
@@ -13,5 +15,6 @@ def metadata(issuer: str, *, grant_types: Iterable[str]) -> dict[str, Any]:
         "grant_types_supported": list(grant_types),
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256", "Ed25519", "RS256"],
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "response_types_supported": [],
     }

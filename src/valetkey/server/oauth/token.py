@@ -1,14 +1,20 @@
-"""`POST /oauth/token`: which grant, who the client is, and a token back. Parses and chooses; the grants decide."""
+"""`POST /oauth/token`: which grant, who the client is, which key it holds, and a token back.
+
+Parses and chooses; the grants decide. A proof of possession (RFC 9449 section 5) is verified before anything else and
+spent once the client has proven itself, so that strangers write nothing.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from valetkey.server.errors import Denied, InvalidRequest
+from valetkey.server.errors import Denied, InvalidRequest, ProofRefused
 from valetkey.server.oauth.clients.clients import Clients
-from valetkey.server.oauth.form import Form, Headers, client_proof
+from valetkey.server.oauth.clients.model import Client
+from valetkey.server.oauth.form import ClientProof, Form, Headers, client_proof
 from valetkey.server.oauth.grants.asked import Answer, Asked, Grant
 from valetkey.server.oauth.grants.exchange import EXCHANGE
+from valetkey.server.tokens.proofs import Proofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +26,16 @@ class Offered:
     to_public: bool = False
 
 
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
+
+
 class TokenEndpoint:
     """One per process."""
 
-    def __init__(self, clients: Clients, offered: Mapping[str, Offered]) -> None:
+    def __init__(self, clients: Clients, offered: Mapping[str, Offered], *, proofs: Proofs, issuer: str) -> None:
         self._clients = clients
+        self._proofs = proofs
+        self._url = f"{issuer}{TOKEN_PATH}"
         self.offered = offered
 
     async def __call__(self, form: Form, headers: Headers) -> Answer:
@@ -35,14 +46,29 @@ class TokenEndpoint:
             raise InvalidRequest(
                 "This grant type is not served here.", hint="See the metadata.", reason="unsupported_grant_type"
             )
+        key = self._proofs.at_token_endpoint(headers, method="POST", url=self._url)
+        jkt = None if key is None else key.jkt
         if offered.is_open:
-            return await offered.grant(Asked(form=form, client=None))
+            answer = await offered.grant(Asked(form=form, client=None, jkt=jkt))
+            if key is not None:  # the grant has found its credential good; nobody has the answer yet
+                await self._proofs.spend(key)
+            return answer
         proof = client_proof(headers, form)
         # SECURITY: only an exchange is recorded under the fence; a token for /v1 would outlive a rotated secret.
         # Guarded by tests/flows/test_if_it_leaks.py::test_an_agents_secret_is_that_agent_until_it_is_rotated
-        client = await self._clients.proven(proof, remembered=name == EXCHANGE)
+        client = await self._proven(proof, remembered=name == EXCHANGE, jkt=jkt)
         if client.is_public and not offered.to_public:
             raise Denied("A client without a secret or a key cannot use this grant.", reason="unauthorized_client")
         # An assertion is used once and names a key, not a secret; a secret may have been replaced meanwhile.
-        again = partial(self._clients.proven, proof, remembered=True) if proof.secret is not None else None
-        return await offered.grant(Asked(form=form, client=client, again=again))
+        again = partial(self._proven, proof, remembered=True, jkt=jkt) if proof.secret is not None else None
+        if key is not None:
+            await self._proofs.spend(key)
+        return await offered.grant(Asked(form=form, client=client, again=again, jkt=jkt))
+
+    async def _proven(self, proof: ClientProof, *, remembered: bool, jkt: str | None) -> Client:
+        client = await self._clients.proven(proof, remembered=remembered)
+        # SECURITY: who registered that its tokens are always bound gets no other, even by a stolen secret (DP-11).
+        # Guarded by tests/attacks/test_dpop.py::test_dp_11_a_client_that_always_proves_a_key_gets_no_bearer_token
+        if jkt is None and await self._clients.must_prove_a_key(client):
+            raise ProofRefused("This client's tokens are bound to a key; send a DPoP proof.")
+        return client

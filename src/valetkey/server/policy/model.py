@@ -29,6 +29,7 @@ class Reason(StrEnum):
     AMBIGUOUS_CONNECTION = "ambiguous_connection"
     RESOURCE_CHANGED = "resource_changed"
     OUT_OF_CALLS = "out_of_calls"
+    PROOF_USED = "proof_used"
     LIFETIME = "lifetime"
 
 
@@ -50,6 +51,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.AMBIGUOUS_CONNECTION: "Several connections could serve this call; the credential must name one.",
     Reason.RESOURCE_CHANGED: "Another resource now stands behind this name, or it has a new owner.",
     Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
+    Reason.PROOF_USED: "The proof of the key was used before.",
     Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
 }
 

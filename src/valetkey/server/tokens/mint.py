@@ -54,6 +54,7 @@ def delegated_claims(
     jti: str,
     now: int,
     expires_at: int,
+    jkt: str | None = None,
 ) -> dict[str, Any]:
     """The agent layout: `sub` is the acting agent, `act` reads outward to the user. Pairs are (name, id).
 
@@ -76,7 +77,13 @@ def delegated_claims(
         "task": task,
         "delegation": delegation,
         **granted,
+        **bound_to(jkt),
     }
+
+
+def bound_to(jkt: str | None) -> dict[str, Any]:
+    """The claim that binds a token to the key of this thumbprint; nothing where the request proved none."""
+    return {} if jkt is None else {"cnf": {"jkt": jkt}}
 
 
 def granted_members(grants: Sequence[Grant]) -> dict[str, Any]:
@@ -97,7 +104,16 @@ def detail(grant: Grant) -> dict[str, Any]:
 
 
 def task_claims(
-    *, issuer: str, org: str, agent: tuple[str, str], task: str, delegation: str, jti: str, now: int, expires_at: int
+    *,
+    issuer: str,
+    org: str,
+    agent: tuple[str, str],
+    task: str,
+    delegation: str,
+    jti: str,
+    now: int,
+    expires_at: int,
+    jkt: str | None = None,
 ) -> dict[str, Any]:
     """A task token: our issuer is the audience; it has no upstream rights."""
     return {
@@ -112,6 +128,7 @@ def task_claims(
         "jti": jti,
         "iat": now,
         "exp": expires_at,
+        **bound_to(jkt),
     }
 
 
@@ -126,6 +143,7 @@ def api_claims(
     jti: str,
     now: int,
     expires_at: int,
+    jkt: str | None = None,
 ) -> dict[str, Any]:
     """A token for /v1."""
     return {
@@ -140,4 +158,5 @@ def api_claims(
         "jti": jti,
         "iat": now,
         "exp": expires_at,
+        **bound_to(jkt),
     }

@@ -1,4 +1,7 @@
-"""The kinds of token we sign, as typed values. Raw claims never leave this folder."""
+"""The kinds of token we sign, as typed values. Raw claims never leave this folder.
+
+`cnf` is the thumbprint of the key the holder has to prove at the door (RFC 9449 section 6.1), None for a bearer token.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ class Delegated:
     audience: str
     grants: tuple[Grant, ...]
     expires_at: int
+    cnf: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class TaskToken:
     agent: str
     task: str
     expires_at: int
+    cnf: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,7 @@ class ApiToken:
     credential: str
     scopes: frozenset[str]
     expires_at: int
+    cnf: str | None = None
 
 
 def delegated(claims: Mapping[str, Any]) -> Delegated:
@@ -77,6 +83,7 @@ def delegated(claims: Mapping[str, Any]) -> Delegated:
             audience=_text(claims["aud"]),
             grants=grants,
             expires_at=int(claims["exp"]),
+            cnf=_key(claims),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotAuthenticated(detail=f"claims: {error!r}") from error
@@ -91,6 +98,7 @@ def task_token(claims: Mapping[str, Any]) -> TaskToken:
             agent=_text(claims["uid"]),
             task=_text(claims["task"]),
             expires_at=int(claims["exp"]),
+            cnf=_key(claims),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotAuthenticated(detail=f"claims: {error!r}") from error
@@ -107,9 +115,20 @@ def api_token(claims: Mapping[str, Any]) -> ApiToken:
             credential=_text(claims["credential"]),
             scopes=frozenset(_text(claims["scope"]).split()),
             expires_at=int(claims["exp"]),
+            cnf=_key(claims),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotAuthenticated(detail=f"claims: {error!r}") from error
+
+
+def _key(claims: Mapping[str, Any]) -> str | None:
+    """The thumbprint of the key the holder has to prove. A binding of another kind is one nobody here would enforce."""
+    if "cnf" not in claims:
+        return None
+    cnf = claims["cnf"]
+    if not isinstance(cnf, dict) or cnf.keys() != {"jkt"}:
+        raise ValueError("cnf holds something else than jkt")
+    return _text(cnf["jkt"])
 
 
 def _text(value: object) -> str:

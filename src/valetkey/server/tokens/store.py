@@ -1,11 +1,11 @@
-"""The only SQL of signing keys."""
+"""The only SQL of signing keys and of proofs that were used."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.db.schema import signing_keys
+from valetkey.server.db.schema import dpop_proofs, signing_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +59,27 @@ async def all_keys(connection: AsyncConnection) -> list[KeyRow]:
         )
         for row in rows
     ]
+
+
+# use_proof: first come, first served, on every node at once; the other comer's commit is waited for.
+_USE_PROOF = text(
+    "INSERT INTO dpop_proofs (jkt, jti, expires_at) VALUES (:jkt, :jti, :expires_at) ON CONFLICT DO NOTHING RETURNING 1"
+)
+
+
+async def use_proof(tx: AsyncConnection, jkt: str, jti: str, *, expires_at: int) -> bool:
+    """Remember that the key of this thumbprint made a proof with this jti; False when it had before."""
+    used = await tx.execute(_USE_PROOF, {"jkt": jkt, "jti": jti, "expires_at": expires_at})
+    return used.first() is not None
+
+
+async def forget_proofs(tx: AsyncConnection, *, before: int, at_most: int) -> None:
+    """Remove some of the proofs no door takes any more; what another node removes right now is left to it."""
+    old = (
+        select(dpop_proofs.c.jkt, dpop_proofs.c.jti)
+        .where(dpop_proofs.c.expires_at < before)
+        .order_by(dpop_proofs.c.expires_at)
+        .limit(at_most)
+        .with_for_update(skip_locked=True)
+    )
+    await tx.execute(delete(dpop_proofs).where(tuple_(dpop_proofs.c.jkt, dpop_proofs.c.jti).in_(old)))

@@ -13,6 +13,8 @@ from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.model import Agent, ServiceAccount, Status
 from valetkey.server.revocation import store as revocation
 
+_REMEMBERED = 4_096
+
 
 class Clients:
     """One per process."""
@@ -20,6 +22,30 @@ class Clients:
     def __init__(self, database: Database, authenticate: Authenticate) -> None:
         self._database = database
         self._authenticate = authenticate
+        self._bound: dict[str, bool] = {}
+        self._changes = 0
+
+    def forget(self, nodes: frozenset[str]) -> None:
+        """Something about these changed: read what they registered again."""
+        self._changes += 1
+        for node in nodes & self._bound.keys():
+            del self._bound[node]
+
+    async def must_prove_a_key(self, client: Client) -> bool:
+        """Whether the client registered that every token of its is bound to a key (RFC 9449 section 5.2)."""
+        if client.metadata.dpop_bound or not isinstance(client.principal, Agent):
+            return client.metadata.dpop_bound
+        known = self._bound.get(client.id)
+        if known is None:
+            changes = self._changes
+            async with self._database.read() as db:
+                said = await store.metadata_of_agent(db, client.id)
+            known = said is not None and said.dpop_bound
+            if len(self._bound) >= _REMEMBERED:
+                self._bound.clear()
+            if changes == self._changes:  # what was read before a change must not be remembered after it
+                self._bound[client.id] = known
+        return known
 
     async def known(self, client_id: str) -> Client:
         """The client of that id, which has proven nothing yet. Raises `NotFound` for what is unknown or has ended."""

@@ -14,11 +14,15 @@ Answer = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """`client` is None only for grants whose credential is the proof. `again` proves the client once more."""
+    """`client` is None only for grants whose credential is the proof. `again` proves the client once more.
+
+    `jkt` is the thumbprint of the key this request proved (DPoP): whatever is issued is bound to it.
+    """
 
     form: Form
     client: Client | None
     again: Callable[[], Awaitable[object]] | None = None
+    jkt: str | None = None
 
     def agent(self) -> Agent:
         """The agent that proved itself. Anyone else is `unauthorized_client`."""

@@ -31,7 +31,9 @@ class Exchange:
             raise InvalidRequest(f"The subject_token_type must be {JWT}: a task token.", reason="subject_token")
         if form.get("requested_token_type") not in (None, ACCESS_TOKEN, JWT):
             raise InvalidRequest("The requested_token_type is not one this server issues.")
-        issued = await self._issue.delegated(agent, form.must("subject_token"), ask_of(form), again=asked.again)
+        issued = await self._issue.delegated(
+            agent, form.must("subject_token"), ask_of(form), again=asked.again, jkt=asked.jkt
+        )
         return answer_of(issued)
 
 
@@ -40,7 +42,7 @@ def answer_of(issued: Issued) -> Mapping[str, Any]:
     return {
         "access_token": issued.token,
         "issued_token_type": ACCESS_TOKEN,
-        "token_type": "Bearer",
+        "token_type": issued.token_type,
         "expires_in": issued.expires_in,
         **issued.granted,
     }

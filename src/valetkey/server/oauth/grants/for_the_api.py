@@ -40,14 +40,16 @@ class ApiTokens:
         for target in (*asked.form.repeated.get("resource", ()), *asked.form.repeated.get("audience", ())):
             if target != api_audience(self._settings.issuer):
                 raise Denied("By itself a client gets a token for this server's API only.", reason="target")
-        return self._token(principal.org, (principal.subject, principal.id), principal.id, wanted)
+        return self._token(principal.org, (principal.subject, principal.id), principal.id, wanted, asked.jkt)
 
     async def user_credential(self, asked: Asked) -> Answer:
         """A person's command line."""
         user, credential = await self._authenticate.user(Secret(asked.form.must("credential")))
-        return self._token(user.org, (user.subject, user.id), credential, frozenset({USER_SCOPE}))
+        return self._token(user.org, (user.subject, user.id), credential, frozenset({USER_SCOPE}), asked.jkt)
 
-    def _token(self, org: str, principal: tuple[str, str], credential: str, scopes: frozenset[str]) -> Answer:
+    def _token(
+        self, org: str, principal: tuple[str, str], credential: str, scopes: frozenset[str], jkt: str | None
+    ) -> Answer:
         now = int(self._clock.now())
         claims = api_claims(
             issuer=self._settings.issuer,
@@ -59,10 +61,11 @@ class ApiTokens:
             jti=new_id("tok"),
             now=now,
             expires_at=now + API_SECONDS,
+            jkt=jkt,
         )
         return {
             "access_token": prepare(self._keys.signer("ES256"), Kind.API, claims).signed(),
-            "token_type": "Bearer",
+            "token_type": "Bearer" if jkt is None else "DPoP",
             "expires_in": API_SECONDS,
             "scope": " ".join(sorted(scopes)),
         }

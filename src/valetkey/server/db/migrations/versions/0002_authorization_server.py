@@ -93,6 +93,9 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("jkt", "jti", name=op.f("pk_dpop_proofs")),
     )
+    with op.batch_alter_table("dpop_proofs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_dpop_proofs_expires_at"), ["expires_at"], unique=False)
+
     op.create_table(
         "external_identities",
         sa.Column("issuer", sa.String(length=255), nullable=False),
