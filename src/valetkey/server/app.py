@@ -6,7 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
+from valetkey.server.api import (
+    agents,
+    connections,
+    delegations,
+    people,
+    resource_servers,
+    revocations,
+    service_accounts,
+    tasks,
+    tokens,
+)
 from valetkey.server.api import audit as audit_routes
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
@@ -17,11 +27,13 @@ from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
+from valetkey.server.credentials.standing import Standing
 from valetkey.server.db import fence
 from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.call import Calls
@@ -30,11 +42,15 @@ from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue
+from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
+from valetkey.server.integrations.register import Register
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
+from valetkey.server.oauth.introspect import Introspection
+from valetkey.server.oauth.revocation.endpoint import Revocation
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
@@ -63,7 +79,7 @@ class App:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
-        self.catalogue = _catalogue(settings)
+        self.catalogue = LiveCatalogue(_catalogue(settings))
         self.bootstrap: Secret | None = None
         self._background: list[asyncio.Task[None]] = []
 
@@ -105,7 +121,9 @@ class App:
         authenticate = Authenticate(database, mac, clock, settings.issuer)
         clients = Clients(database, authenticate)
         self.authorities = authorities = Authorities(
-            database, also_forget=(authenticate.forget, borrow.forget, clients.forget)
+            database,
+            also_forget=(authenticate.forget, borrow.forget, clients.forget),
+            also_learn=(catalogue.learn,),
         )
         await authorities.refresh()
         verifying = Verifying(keys, clock, settings.issuer)
@@ -134,8 +152,12 @@ class App:
             catalogue=catalogue,
             timeout=float(settings.upstream_timeout_seconds),
         )
-        enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
+        enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        confirm = Confirm(journal, mac, clock, settings, catalogue)
+        pass_on = PassOn(database, confirm, clock)
+        standing = Standing(verifying, authorities, issue, catalogue, clock)
+        clients = Clients(database, authenticate)
         self.services = services = Services(
             settings=settings,
             clock=clock,
@@ -148,30 +170,38 @@ class App:
             enroll=enroll,
             sessions=Sessions(journal, database, mac, clock),
             mac=mac,
-            confirm=Confirm(journal, mac, clock, settings, catalogue),
+            confirm=confirm,
+            pass_on=pass_on,
             issue=issue,
             lookups=lookups,
             link=Link(journal, lookups, ring, clock, catalogue),
             catalogue=catalogue,
+            register=Register(journal, clock, catalogue, (settings.issuer, settings.gateway)),
+            caught_up=authorities.refresh,
             hops=(streams.stop,),
             checkpoints=checkpoints,
         )
         own = ApiTokens(authenticate, keys, clock, settings)
         offered = {
             CLIENT_CREDENTIALS: Offered(own.client_credentials),
-            EXCHANGE: Offered(Exchange(issue)),
+            EXCHANGE: Offered(Exchange(issue, verifying, standing, pass_on, database, catalogue, clock)),
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
         }
-        doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
+        doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
             token=TokenEndpoint(clients, offered, proofs=proofs, issuer=settings.issuer),
+            forms={
+                "/oauth/introspect": Introspection(clients, standing, catalogue, keys, clock, settings),
+                "/oauth/revoke": Revocation(clients, verifying, database, journal, mac, clock, (streams.stop,)),
+            },
             services=services,
             routes=[
                 *people.routes(services),
                 *agents.routes(services),
                 *service_accounts.routes(services),
                 *connections.routes(services),
+                *resource_servers.routes(services),
                 *delegations.routes(services),
                 *tasks.routes(services),
                 *tokens.routes(services),

@@ -1,6 +1,6 @@
 """What pages and management routes need, as one frozen value; `app` fills it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
-from valetkey.server.integrations.model import Integration
+from valetkey.server.delegations.passing import PassOn
+from valetkey.server.integrations.live import LiveCatalogue
+from valetkey.server.integrations.register import Register
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.sessions.session import Sessions
@@ -40,6 +42,9 @@ class Services:
     issue: Issue
     lookups: Lookups
     link: Link
-    catalogue: Mapping[str, Integration]
+    pass_on: PassOn
+    catalogue: LiveCatalogue
+    register: Register
+    caught_up: Callable[[], Awaitable[object]]
     hops: tuple[Stop, ...]
     checkpoints: Path

@@ -42,7 +42,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     async with services.database.read() as db:
         usual = (await store.organization(db, caller.org)).default_ceiling
     ceiling = usual if body.ceiling is None else tuple(body.ceiling)
-    _check_ceiling(services, ceiling, within=None if user.is_administrator else usual)
+    _check_ceiling(services, ceiling, org=caller.org, within=None if user.is_administrator else usual)
     jwks = None if body.jwks is None else msgspec.json.encode(body.jwks).decode()
     agent, secret = await services.enroll.agent(body.name, by=user, ceiling=ceiling, jwks=jwks)
     return shown(agent) | ({"secret": secret.reveal()} if secret is not None else {})
@@ -88,7 +88,8 @@ async def set_ceiling(services: Services, caller: Caller, request: Request) -> d
     user = caller.user()
     found = await named(services, caller, request.path_params["id"])
     _owned(caller, found)
-    _check_ceiling(services, tuple(body.ceiling), within=None if user.is_administrator else found.ceiling)
+    within = None if user.is_administrator else found.ceiling
+    _check_ceiling(services, tuple(body.ceiling), org=caller.org, within=within)
     await services.enroll.set_agent_ceiling(found, tuple(body.ceiling), by=user)
     return shown(found) | {"ceiling": body.ceiling}
 
@@ -107,13 +108,14 @@ def _owned(caller: Caller, agent: Agent) -> None:
         raise NotFound("There is no such agent, or it is not yours.")
 
 
-def _check_ceiling(services: Services, ceiling: tuple[str, ...], *, within: tuple[str, ...] | None) -> None:
+def _check_ceiling(services: Services, ceiling: tuple[str, ...], *, org: str, within: tuple[str, ...] | None) -> None:
     grants = parse_grants(ceiling)
     for grant in grants:
         if grant.connection:
             raise InvalidRequest("A ceiling is over every connection; name none.")
         integration = services.catalogue.get(grant.integration)
-        unknown = grant.scopes - set(integration.scopes) if integration is not None else grant.scopes
+        known = integration is not None and integration.is_seen_by(org)
+        unknown = grant.scopes - set(integration.scopes) if integration is not None and known else grant.scopes
         if unknown:
             raise InvalidRequest(f"{grant.integration} has no scope {', '.join(sorted(unknown))}.")
     if within is not None and grants:

@@ -56,10 +56,11 @@ async def integrations(services: Services, caller: Caller, request: Request) -> 
                 "title": i.title,
                 "audience": i.audience,
                 "base_url": i.base_url,
-                "gateway": gateway_address(services.settings.gateway, i.name),
+                "gateway": "" if i.is_registered else gateway_address(services.settings.gateway, i.name),
                 "scopes": [{"name": s.name, "sentence": s.sentence, "tier": s.tier} for s in i.scopes.values()],
             }
             for i in services.catalogue.values()
+            if i.is_seen_by(caller.org)
         ]
     )
 

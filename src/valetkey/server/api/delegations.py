@@ -74,7 +74,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     share_with = tuple([await agent_named(services, caller, name) for name in body.share_with])
     grants = []
     for grant in parse_grants(body.grants):
-        bound = await services.lookups.bind(held.chosen(grant).facts, grant)
+        bound = await held.bound(grant, services.lookups)
         grants.append(replace(bound, max_calls=body.max_calls, not_after=body.not_after))
     wish = Wish(
         user=user,

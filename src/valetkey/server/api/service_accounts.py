@@ -43,19 +43,20 @@ async def accounts(services: Services, caller: Caller, request: Request) -> dict
 
 async def rotate(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
     by = caller.administrator()
-    account = await _named(services, caller, request.path_params["id"])
+    account = await named(services, caller, request.path_params["id"])
     return {"id": account.id, "secret": (await services.enroll.rotate_service_account(account, by=by)).reveal()}
 
 
 async def set_status(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
     by = caller.administrator()
-    account = await _named(services, caller, request.path_params["id"])
+    account = await named(services, caller, request.path_params["id"])
     status = Status.SUSPENDED if request.path_params["verb"] == "suspend" else Status.ACTIVE
     await services.enroll.set_service_account_status(account, status, by=by)
     return shown(account) | {"status": status.value}
 
 
-async def _named(services: Services, caller: Caller, text: str) -> ServiceAccount:
+async def named(services: Services, caller: Caller, text: str) -> ServiceAccount:
+    """The service account of this organization with that id or name, or `NotFound`."""
     async with services.database.read() as db:
         everyone = await store.service_accounts_of(db, caller.org)
     found = next((account for account in everyone if text in (account.id, account.name)), None)

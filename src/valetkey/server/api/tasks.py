@@ -1,5 +1,6 @@
 """/v1/tasks: one run of an agent under a delegation, and narrower ones for its sub-agents."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Task
 from valetkey.server.delegations.sentence import sentence
-from valetkey.server.errors import Denied, NotFound, Revoked
+from valetkey.server.errors import Denied, Revoked
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, Status, User
 from valetkey.server.revocation import store as revocation
@@ -48,6 +49,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         user = same_org(await principals.user(db, delegation.user), caller, "user")
         nodes = {delegation.id, delegation.user, delegation.org, agent.id, agent.owner}
         stopped = await revocation.among(db, nodes)
+        named = [await principals.agent(db, one) for one in sorted(delegation.share_with)]
     if stopped or not delegation.is_live(services.clock.now()):
         raise Revoked("This delegation has ended.")
     if agent.status is not Status.ACTIVE or user.status is not Status.ACTIVE:
@@ -60,41 +62,25 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         seconds=services.settings.task_seconds if body.seconds is None else body.seconds,
         purpose=body.purpose,
     )
-    return _shown(services, task, [agent], user) | {"task_token": _token(services, caller, task, agent)}
+    may_act = [a for a in named if a is not None]
+    return _shown(services, task, [agent], user) | {
+        "task_token": _token(services, caller, task, agent, may_act=may_act)
+    }
 
 
 async def create_child(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
     body = await body_of(request, NewChild)
     acting = caller.agent_with_tasks()
-    async with services.database.read() as db:
-        lineage = await store.lineage(db, request.path_params["id"])
-        parent = same_org(lineage[0] if lineage else None, caller, "task")
-        if parent.agent != acting.id:
-            raise NotFound("There is no such task, or it is not yours.")
-        delegation = same_org(await store.delegation(db, parent.delegation), caller, "delegation")
-        user = same_org(await principals.user(db, delegation.user), caller, "user")
-        chain = [same_org(await principals.agent(db, t.agent), caller, "agent") for t in lineage]
-        agents = {node for a in chain for node in (a.id, a.owner)}
-        nodes = {delegation.id, user.id, user.org, *(t.id for t in lineage), *agents}
-        stopped = await revocation.among(db, nodes)
-    now = services.clock.now()
-    if stopped or not delegation.is_live(now) or not all(t.is_live(now) for t in lineage):
-        raise Revoked("This task has ended.")
     sub_agent = await agent_named(services, caller, body.agent)
-    async with services.database.read() as db:
-        if await revocation.among(db, {sub_agent.id, sub_agent.owner}):
-            raise Denied("An agent of the chain is revoked.", reason="revoked")
-    if any(a.status is not Status.ACTIVE for a in (*chain, sub_agent)):
-        raise Denied("An agent of the chain is suspended.", reason="suspended")
-    child = await services.confirm.open_child(
-        parent,
-        delegation,
-        sub_agent,
+    passed = await services.pass_on.part(
+        request.path_params["id"],
+        acting=acting.id,
+        to=sub_agent,
         asked=parse_grants(body.grants),
         seconds=services.settings.task_seconds if body.seconds is None else body.seconds,
     )
-    return _shown(services, child, [sub_agent, *chain], user) | {
-        "task_token": services.issue.task_token(child, sub_agent)
+    return _shown(services, passed.task, list(passed.chain), passed.user) | {
+        "task_token": _token(services, caller, passed.task, sub_agent, may_act=passed.may_act)
     }
 
 
@@ -116,9 +102,10 @@ async def tasks(services: Services, caller: Caller, request: Request) -> dict[st
     return listed(rows)
 
 
-def _token(services: Services, caller: Caller, task: Task, agent: Agent) -> str:
+def _token(services: Services, caller: Caller, task: Task, agent: Agent, *, may_act: Sequence[Agent]) -> str:
     """Bound to the key the agent proved, if it is the agent that asks; a person's key is not the agent's."""
-    return services.issue.task_token(task, agent, jkt=caller.jkt if caller.principal.id == agent.id else None)
+    jkt = caller.jkt if caller.principal.id == agent.id else None
+    return services.issue.task_token(task, agent, may_act=may_act, jkt=jkt)
 
 
 def _shown(services: Services, task: Task, chain: list[Agent], user: User) -> dict[str, Any]:

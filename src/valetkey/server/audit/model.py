@@ -46,6 +46,7 @@ class Event(StrEnum):
     SERVICE_ACCOUNT_RESUMED = "service-account.resumed"
 
     INTEGRATION_CONFIGURED = "integration.configured"
+    RESOURCE_SERVER_REGISTERED = "resource-server.registered"
     CONNECTION_CREATED = "connection.created"
     CONNECTION_REMOVED = "connection.removed"
     ENTITLEMENT_RECORDED = "entitlement.recorded"

@@ -5,11 +5,12 @@ API and the consent page ask here, so that neither can offer more than the other
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.connections import store
+from valetkey.server.connections.lookup import Lookups
 from valetkey.server.connections.model import Connection
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.model import Grant, Resource
@@ -26,6 +27,14 @@ class Delegable:
     user: User
     connections: tuple[Connection, ...]
     allowed: tuple[Grant, ...]
+    registered: frozenset[str] = field(default_factory=frozenset)
+    """Resource servers of her organization: nothing has to be connected for them."""
+
+    async def bound(self, grant: Grant, lookups: Lookups) -> Grant:
+        """The line over the one connection it means, each named resource bound to the id it has now."""
+        if grant.integration in self.registered and not grant.connection:
+            return grant  # the server's own names, which only it understands
+        return await lookups.bind(self.chosen(grant).facts, grant)
 
     def chosen(self, grant: Grant) -> Connection:
         """The one connection a grant means: the one it names, or the only one there is. Never one by accident."""
@@ -60,8 +69,22 @@ async def delegable(
     live = tuple(c for c in usable if c.facts.id not in gone and not (shared_only and c.facts.owner is not None))
     shared = [c.facts.id for c in live if c.facts.owner is None]
     own = [_everything(c, catalogue[c.facts.integration]) for c in live if c.facts.owner == user.id]
+    # An administrator speaks for somebody else only over what she was entitled to, and for these nobody is.
+    registered = () if shared_only else tuple(i for i in catalogue.values() if i.org == user.org)
     return Delegable(
-        user=user, connections=live, allowed=(*own, *await delegations.entitlements_of(db, user.id, shared))
+        user=user,
+        connections=live,
+        allowed=(*own, *map(_all_of, registered), *await delegations.entitlements_of(db, user.id, shared)),
+        registered=frozenset(i.name for i in registered),
+    )
+
+
+def _all_of(registered: Integration) -> Grant:
+    return Grant(
+        integration=registered.name,
+        connection="",
+        scopes=frozenset(registered.scopes),
+        resources=(Resource(name="*"),),
     )
 
 

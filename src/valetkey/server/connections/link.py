@@ -39,10 +39,9 @@ class Link:
     ) -> ConnectionFacts:
         """Seal a pasted credential. Raises `InvalidRequest` when the API does not accept it."""
         integration = self._catalogue.get(integration_name)
-        if integration is None:
-            raise NotFound(
-                f"No integration is called {integration_name}.", hint=f"Known: {', '.join(sorted(self._catalogue))}."
-            )
+        known = sorted(i.name for i in self._catalogue.values() if not i.is_registered)
+        if integration is None or integration.is_registered:
+            raise NotFound(f"No integration is called {integration_name}.", hint=f"Known: {', '.join(known)}.")
         if shared and not by.is_administrator:
             raise Denied("Only an administrator shares a connection.", reason="not_administrator")
         if not 1 <= len(credential.reveal()) <= LONGEST_CREDENTIAL:

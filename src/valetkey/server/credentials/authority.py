@@ -4,7 +4,7 @@ An entry is dropped when any of its nodes changes. A decision is made under `seq
 that number with the newest, so an entry that is out of date can never have an effect.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,13 +23,22 @@ from valetkey.server.revocation import store as revocation
 _REMEMBERED = 20_000
 _TRIES = 10
 
+Learn = Callable[[AsyncConnection, int, frozenset[str]], Awaitable[None]]
+"""Reads again what these changed nodes are about, as of at least that number. At the start nothing is known."""
+
 
 class Authorities:
     """One per process."""
 
-    def __init__(self, database: Database, also_forget: Sequence[Callable[[frozenset[str]], None]] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        also_forget: Sequence[Callable[[frozenset[str]], None]] = (),
+        also_learn: Sequence[Learn] = (),
+    ) -> None:
         self._database = database
         self._also_forget = also_forget
+        self._also_learn = also_learn
         self._known: dict[str, Authority] = {}
         self._by_node: dict[str, set[str]] = {}
         self._revoked_tokens: set[str] = set()
@@ -77,10 +86,15 @@ class Authorities:
             # The number first, the facts after it, and both kept only when both were read.
             newest = await fence.newest(db)
             self._revoked_tokens |= set(await revocation.tokens(db))
+            for learn in self._also_learn:
+                await learn(db, newest, frozenset())
             self.seq = max(self.seq, newest)
             return frozenset()
         newest, nodes = await fence.changed_since(db, self.seq)
         if newest > self.seq:
+            for learn in self._also_learn:
+                await learn(db, newest, nodes)
+        if newest > self.seq:  # somebody else may have caught up further meanwhile
             self.forget(nodes)
             self.seq = newest
         return nodes
@@ -117,11 +131,12 @@ async def assemble(
     seq: int,
 ) -> Authority:
     """Put the parts together, with the connections they name and what of all this is revoked."""
-    named = frozenset(g.connection for g in delegation.grants)
+    named = frozenset(g.connection for g in delegation.grants if g.connection)
     found = {c.facts.id: c.facts for c in await connections.several(db, named)}
     shared = [c.id for c in found.values() if c.owner is None]
     owned = {node for a in agents for node in (a.id, a.owner)}
-    nodes = frozenset({user.id, user.org, delegation.id, *owned, *(t.id for t in tasks)})
+    tokens = {t.evidence for t in tasks if t.evidence.startswith("tok_")}  # the tokens that were passed on for a task
+    nodes = frozenset({user.id, user.org, delegation.id, *owned, *tokens, *(t.id for t in tasks)})
     stopped = await revocation.among(db, nodes | named)
     live: Mapping[str, ConnectionFacts] = {k: v for k, v in found.items() if k not in stopped}
     return Authority(

@@ -17,16 +17,18 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations.grants import grant_text
-from valetkey.server.delegations.model import Catalogue, Grant, Task, narrowed
+from valetkey.server.delegations.model import Grant, Task, narrowed
 from valetkey.server.errors import Denied, Expired, InvalidRequest, NotAuthenticated, NotFound, Revoked, Unavailable
 from valetkey.server.ids import new_id
+from valetkey.server.integrations.live import LiveCatalogue
+from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.decide import live, usable
 from valetkey.server.policy.model import Authority, Deny, Reason
 from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
-from valetkey.server.tokens.doors import gateway_address
+from valetkey.server.tokens.doors import LAYOUT, gateway_address
 from valetkey.server.tokens.keys import Keys
-from valetkey.server.tokens.mint import delegated_claims, granted_members, prepare, task_claims
+from valetkey.server.tokens.mint import delegated_claims, granted_members, prepare, resource_claims, task_claims
 from valetkey.server.tokens.model import Kind
 from valetkey.server.tokens.verify import Verifying
 from valetkey.verify.keys import Algorithm
@@ -48,6 +50,8 @@ class Ask:
     """What an agent asks for: one audience, and optionally less than the task has."""
 
     target: str
+    also: frozenset[str] = frozenset()
+    """Other names of the same target (RFC 8707 section 2 lets a request repeat it)."""
     scopes: frozenset[str] = frozenset()
     grants: tuple[Grant, ...] = ()
     seconds: int | None = None
@@ -92,7 +96,7 @@ class Issue:
         verifying: Verifying,
         clock: Clock,
         settings: Settings,
-        catalogue: Catalogue,
+        catalogue: LiveCatalogue,
         last_used: LastUsed,
     ) -> None:
         self._journal = journal
@@ -103,11 +107,7 @@ class Issue:
         self._settings = settings
         self._catalogue = catalogue
         self._last_used = last_used
-        self._targets = {
-            name: integration
-            for integration in catalogue.values()
-            for name in (integration.audience, gateway_address(settings.gateway, integration.name))
-        }
+        self._gateway = {gateway_address(settings.gateway, name): i for name, i in catalogue.built_in.items()}
         self._narrowings: dict[tuple[str, Ask], _Narrowing] = {}
 
     async def delegated(
@@ -163,10 +163,11 @@ class Issue:
                 await self._authorities.refresh()
         raise Unavailable(detail="revocations outran the decision")
 
-    def task_token(self, task: Task, agent: Agent, *, jkt: str | None = None) -> str:
+    def task_token(self, task: Task, agent: Agent, *, may_act: Sequence[Agent] = (), jkt: str | None = None) -> str:
         """The token that names a task to the token endpoint. It has no upstream rights.
 
-        `jkt` is the key the agent itself proved when it asked; a task opened by a person is bound to none.
+        `may_act` are the agents the person lets it be passed on to. `jkt` is the key the agent itself proved when it
+        asked; a task opened by a person is bound to none.
         """
         now = int(self._clock.now())
         claims = task_claims(
@@ -178,15 +179,19 @@ class Issue:
             jti=new_id("tok"),
             now=now,
             expires_at=task.expires_at,
+            may_act=[(a.subject, a.id) for a in may_act],
             jkt=jkt,
         )
         return prepare(self._keys.signer("ES256"), Kind.TASK, claims).signed()
 
     async def _issue(self, authority: Authority, seq: int, ask: Ask, jkt: str | None) -> Issued:
         now = self._clock.now()
-        integration = self._targets.get(ask.target.removesuffix("/"))
+        integration = self.target(ask.target, authority.user.org)
         if integration is None:
             raise await self._refused(authority, seq, ask, "unknown_target", f"{ask.target} is not an API known here.")
+        if any(self.target(other, authority.user.org) is not integration for other in ask.also):
+            words = "A credential has one audience: ask for one API at a time."
+            raise await self._refused(authority, seq, ask, "target", words)
         ended = live(authority, now)
         if ended is not None:
             raise await self._refused(authority, seq, ask, ended.reason.value, ended.words, ended)
@@ -204,7 +209,8 @@ class Issue:
         if expires_at <= issued_at:
             raise await self._refused(authority, seq, ask, "task_expired", "The task has ended.")
         jti = new_id("tok")
-        claims = delegated_claims(
+        kind = LAYOUT[integration.layout]
+        claims = (delegated_claims if kind is Kind.DELEGATED else resource_claims)(
             issuer=self._settings.issuer,
             org=authority.user.org,
             chain=[(a.subject, a.id) for a in authority.agents],
@@ -218,8 +224,7 @@ class Issue:
             expires_at=expires_at,
             jkt=jkt,
         )
-        algorithm: Algorithm = self._algorithm(integration.name)
-        unsigned = prepare(self._keys.signer(algorithm), Kind.DELEGATED, claims)
+        unsigned = prepare(await self._keys.ready(self._algorithm(integration)), kind, claims)
         entry = Entry(
             event=Event.TOKEN_ISSUED,
             org=authority.user.org,
@@ -251,7 +256,17 @@ class Issue:
         known = self._narrowings.get((authority.task.id, ask))
         if known is not None and known.authority is authority:
             return known
-        held = tuple(g for g in authority.task.grants if g.integration == integration)
+        grants = self.lines(authority.task.grants, ask, integration)
+        self.judge(authority, grants)
+        if len(self._narrowings) >= _REMEMBERED:
+            self._narrowings.clear()
+        narrowing = _Narrowing(authority, grants, granted_members(grants), [grant_text(g) for g in grants])
+        self._narrowings[authority.task.id, ask] = narrowing
+        return narrowing
+
+    def lines(self, held: Sequence[Grant], ask: Ask, integration: str) -> tuple[Grant, ...]:
+        """What is asked for of what is held at one API. Raises `Denied` for anything more."""
+        held = tuple(g for g in held if g.integration == integration)
         if not held:
             raise Denied(f"{integration} was never delegated.", reason="not_delegated_target")
         asked = ask.grants or held
@@ -259,23 +274,30 @@ class Issue:
             raise Denied("A credential is for one API.", reason="not_delegated_target")
         if ask.scopes:
             asked = tuple(replace(g, scopes=ask.scopes) for g in asked)
-        grants = narrowed(held, asked, self._catalogue)
-        self._judge(authority, grants)
-        if len(self._narrowings) >= _REMEMBERED:
-            self._narrowings.clear()
-        narrowing = _Narrowing(authority, grants, granted_members(grants), [grant_text(g) for g in grants])
-        self._narrowings[authority.task.id, ask] = narrowing
-        return narrowing
+        return narrowed(held, asked, self._catalogue)
 
-    def _judge(self, authority: Authority, grants: Sequence[Grant]) -> None:
+    def target(self, name: str, org: str) -> Integration | None:
+        """The API an audience or a gateway address means to that organization; one trailing slash says nothing."""
+        found = self._gateway.get(name.removesuffix("/")) or self._catalogue.at(name)
+        return found if found is not None and found.is_seen_by(org) else None
+
+    def judge(self, authority: Authority, grants: Sequence[Grant]) -> None:
         """What a call would be judged by, as far as no call is needed: connection, entitlement, every ceiling."""
+        if not grants or len(authority.ceilings) != len(authority.agents):
+            raise Denied("The decision could not be evaluated, so the answer is no.", reason=Reason.ERROR.value)
         for grant in grants:
-            connection = usable(authority, grant.connection)
-            if isinstance(connection, Deny):
-                raise Denied(connection.words, reason=connection.reason.value)
+            integration = self._catalogue.get(grant.integration)
+            # SECURITY: only a resource server of the very organization needs no connection; all else fails closed.
+            # Guarded by tests/attacks/test_resource_servers.py::test_a_line_without_a_connection_is_good_for_one_only
+            if integration is None or not integration.is_registered:
+                connection = usable(authority, grant.connection)
+                if isinstance(connection, Deny):
+                    raise Denied(connection.words, reason=connection.reason.value)
+                if connection.owner is None:
+                    narrowed(authority.entitlements, (grant,), self._catalogue)
+            elif grant.connection or integration.org != authority.user.org:
+                raise Denied(f"{grant.integration} was never delegated.", reason="not_delegated_target")
             narrowed(authority.delegation.grants, (grant,), self._catalogue)
-            if connection.owner is None:
-                narrowed(authority.entitlements, (grant,), self._catalogue)
             for ceiling in authority.ceilings:
                 narrowed(ceiling, (grant.by_name(),), self._catalogue)
 
@@ -287,8 +309,8 @@ class Issue:
             )
         return seconds
 
-    def _algorithm(self, integration: str) -> Algorithm:
-        chosen = self._settings.algorithms.get(integration, "ES256")
+    def _algorithm(self, integration: Integration) -> Algorithm:
+        chosen = integration.algorithm or self._settings.algorithms.get(integration.name, "ES256")
         return "Ed25519" if chosen == "Ed25519" else "RS256" if chosen == "RS256" else "ES256"
 
     async def _refused(

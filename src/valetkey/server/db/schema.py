@@ -139,8 +139,8 @@ trusted_issuers = Table(
 )  # fmt: skip
 resource_servers = Table(
     "resource_servers", metadata, _id(), _ref("org"), _text("name"), _text("title"), _text("audience"), _text("layout"),
-    _text("algorithm"), _text("scopes"), _ref("service_account", optional=True), _ref("created_by"),
-    _time("created_at"), UniqueConstraint("name"), UniqueConstraint("audience"),
+    _text("algorithm"), _text("scopes"), _ref("service_account", optional=True), _ref("agent", optional=True),
+    _ref("created_by"), _time("created_at"), UniqueConstraint("name"), UniqueConstraint("audience"),
 )  # fmt: skip
 
 # What was permitted

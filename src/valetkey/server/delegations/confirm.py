@@ -67,6 +67,7 @@ class Confirm:
         if wish.mode is Mode.STANDING:
             self._check_standing(wish)
         grants = narrowed(allowed, wish.grants, self._catalogue)
+        self._check_counted(grants)
         for agent in (wish.agent, *wish.share_with):
             _under_ceiling(agent, grants if agent is wish.agent else (), self._catalogue)
         now = int(self._clock.now())
@@ -205,9 +206,19 @@ class Confirm:
         return task
 
     async def open_child(
-        self, parent: Task, delegation: Delegation, sub_agent: Agent, *, asked: Sequence[Grant], seconds: int
+        self,
+        parent: Task,
+        delegation: Delegation,
+        sub_agent: Agent,
+        *,
+        asked: Sequence[Grant],
+        seconds: int,
+        received: str = "",
     ) -> Task:
-        """Open a task for a sub-agent: narrower, never longer, never deeper than allowed, only whom the user named."""
+        """Open a task for a sub-agent: narrower, never longer, never deeper than allowed, only whom the user named.
+
+        `received` is the id of the token that was handed over for it: the child ends with that token.
+        """
         if sub_agent.id not in delegation.share_with:
             raise Denied(
                 f"{sub_agent.name} may not receive part of this delegation.",
@@ -232,7 +243,7 @@ class Confirm:
             depth=parent.depth + 1,
             grants=grants,
             purpose=parent.purpose,
-            evidence="parent",
+            evidence=received or "parent",
             created_at=now,
             expires_at=min(now + seconds, parent.expires_at),
         )
@@ -262,6 +273,15 @@ class Confirm:
     def _check_task_seconds(self, seconds: int) -> None:
         if not 1 <= seconds <= self._settings.task_max_seconds:
             raise InvalidRequest(f"A task lasts between 1 and {self._settings.task_max_seconds} seconds.")
+
+    def _check_counted(self, grants: Sequence[Grant]) -> None:
+        for grant in grants:
+            integration = self._catalogue.get(grant.integration)
+            if grant.max_calls is not None and integration is not None and integration.is_registered:
+                raise InvalidRequest(
+                    f"Calls to {integration.title} do not pass here, so they cannot be counted.",
+                    hint="Limit the time instead.",
+                )
 
     def _check_standing(self, wish: Wish) -> None:
         if not 1 <= wish.tasks_per_day <= 1_000:

@@ -267,9 +267,18 @@ def _covering(
         if not all(any(integration.includes(held, scope) for held in line.scopes) for scope in scopes):
             continue
         for wider in line.resources:
-            if resource.within(wider) is not None:
+            # SECURITY: what a resource server of somebody's own calls its things is its business: no letter is folded.
+            # Guarded by tests/rules/test_registered.py::test_names_of_a_registered_server_compare_exactly
+            if resource.within(wider) is not None and (not integration.is_registered or spelled(resource, wider)):
                 return line, wider
     return None, None
+
+
+def spelled(resource: Resource, wider: Resource) -> bool:
+    """Whether `wider` contains the resource letter by letter."""
+    if wider.name == "*" or resource.name == wider.name:
+        return True
+    return wider.name.endswith("/*") and resource.name.startswith(wider.name[:-1])
 
 
 def common_scopes(grants: Sequence[Grant]) -> frozenset[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Access = Literal["read", "write"]
 Tier = Literal["read", "write", "danger"]
+Layout = Literal["agent", "rfc8693"]
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
@@ -176,6 +177,20 @@ class Integration:
     lookups: Mapping[str, "Lookup"] = field(default_factory=dict)
     identify: "Identify | None" = None
     addresses: Addresses = field(default_factory=Addresses)
+    org: str | None = None
+    """The one organization that registered it as a resource server of its own; None for what everybody may use."""
+    layout: Layout = "agent"
+    algorithm: str = ""
+    """What its credentials are signed with; empty means what the settings say."""
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether somebody registered it as a resource server: nothing is connected, the gateway never serves it."""
+        return self.org is not None
+
+    def is_seen_by(self, org: str) -> bool:
+        """Whether it exists for that organization."""
+        return self.org in (None, org)
 
     @property
     def base_path(self) -> str:

@@ -11,17 +11,20 @@ from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.errors import Denied, InvalidRequest
 from valetkey.server.oauth.form import Form
 
+_MOST_TARGETS = 8
+
 
 def ask_of(form: Form) -> Ask:
-    """What a token exchange asks for. Exactly one target: a delegated credential has one audience."""
-    targets = {*form.repeated.get("resource", ()), *form.repeated.get("audience", ())}
-    if len(targets) != 1:
-        raise Denied("Name exactly one resource or audience.", reason="target")
+    """What a token exchange asks for. A delegated credential has one audience, which may be named more than once."""
+    targets = sorted({*form.every("resource"), *form.every("audience")})
+    if not 1 <= len(targets) <= _MOST_TARGETS:
+        raise Denied("Name the resource or audience the credential is for.", reason="target")
     seconds = form.get("requested_expires_in")
     if seconds is not None and not (seconds.isascii() and seconds.isdigit() and len(seconds) < 6):
         raise InvalidRequest("requested_expires_in is a number of seconds.")
     return Ask(
-        target=targets.pop(),
+        target=targets[0],
+        also=frozenset(targets[1:]),
         scopes=scopes_of(form.get("scope")),
         grants=details_of(form.get("authorization_details")),
         seconds=None if seconds is None else int(seconds),

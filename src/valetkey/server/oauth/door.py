@@ -1,6 +1,7 @@
 """The door of the OAuth endpoints that programs POST forms to: one way to read, one way to refuse, never cached."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -11,7 +12,16 @@ from valetkey.server.oauth.errors import oauth_error
 from valetkey.server.oauth.form import LARGEST_FORM, Form, Headers, parse_form
 from valetkey.server.problems import log_bug
 
-Endpoint = Callable[[Form, Headers], Awaitable[Mapping[str, Any]]]
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """An answer that is not JSON."""
+
+    content: bytes
+    media_type: str
+
+
+Endpoint = Callable[[Form, Headers], Awaitable[Mapping[str, Any] | Typed]]
 
 
 class FormDoor:
@@ -27,6 +37,7 @@ class FormDoor:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = scope["headers"]
+        answer: Mapping[str, Any] | Typed
         extra: list[tuple[bytes, bytes]] = []
         try:
             form = parse_form(_content_type(headers), await _received(receive))
@@ -39,9 +50,11 @@ class FormDoor:
         names = {name for name, _ in extra}
         if b"dpop-nonce" not in names and any(name == b"dpop" for name, _ in headers):
             extra.append((b"dpop-nonce", self._nonce().encode()))  # in time for the next proof (RFC 9449, 8.2)
-        content = msgspec.json.encode(answer)
+        if not isinstance(answer, Typed):
+            answer = Typed(msgspec.json.encode(answer), "application/json")
+        content = answer.content
         sent = [
-            (b"content-type", b"application/json"),
+            (b"content-type", answer.media_type.encode()),
             (b"cache-control", b"no-store"),
             (b"pragma", b"no-cache"),
             (b"content-length", str(len(content)).encode()),

@@ -12,13 +12,22 @@ class Door(Enum):
     API = "/v1"
 
 
+LAYOUT: Mapping[str, Kind] = {"agent": Kind.DELEGATED, "rfc8693": Kind.RESOURCE}
+"""The layout belongs to the audience; the `typ` says which one a credential has."""
+
 OPENS: Mapping[Door, Kind] = {
     Door.GATEWAY: Kind.DELEGATED,
     Door.EXCHANGE: Kind.TASK,
     Door.API: Kind.API,
 }
 
-MAX_LIFETIME: Mapping[Kind, int] = {Kind.DELEGATED: 900, Kind.TASK: 8 * 3600, Kind.API: 900}
+MAX_LIFETIME: Mapping[Kind, int] = {
+    Kind.DELEGATED: 900,
+    Kind.RESOURCE: 900,
+    Kind.TASK: 8 * 3600,
+    Kind.API: 900,
+    Kind.ID: 900,
+}
 """Seconds a token of each kind can live; one that claims more is not ours."""
 
 

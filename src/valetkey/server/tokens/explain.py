@@ -9,7 +9,7 @@ from valetkey.server.errors import NotAuthenticated
 from valetkey.server.tokens.doors import MAX_LIFETIME
 from valetkey.server.tokens.model import Kind, delegated
 from valetkey.verify import jws
-from valetkey.verify.errors import InvalidToken
+from valetkey.verify.errors import InvalidToken, Reason
 from valetkey.verify.keys import PublicKey
 
 
@@ -29,11 +29,11 @@ class Explained:
 def explained(token: str, keys: Mapping[str, PublicKey], *, issuer: str, now: float) -> Explained:
     """Explain a delegated credential; an expired one still says what it was."""
     try:
-        claims = jws.verify(token, keys=keys, typ=Kind.DELEGATED.value)
-        typed = delegated(claims)
+        kind, claims = of_either_layout(token, keys)
+        typed = delegated(claims, kind)
     except (InvalidToken, NotAuthenticated) as error:
         return Explained(valid=False, reason=str(getattr(error, "reason", "claims")))
-    chain, user = _roles(claims)
+    chain, user = _roles(kind, claims)
     try:
         jws.check_claims(
             claims,
@@ -41,7 +41,7 @@ def explained(token: str, keys: Mapping[str, PublicKey], *, issuer: str, now: fl
             audience=typed.audience,
             now=now,
             leeway=0,
-            max_lifetime=MAX_LIFETIME[Kind.DELEGATED],
+            max_lifetime=MAX_LIFETIME[kind],
         )
         reason = ""
     except InvalidToken as error:
@@ -57,13 +57,23 @@ def explained(token: str, keys: Mapping[str, PublicKey], *, issuer: str, now: fl
     )
 
 
-def _roles(claims: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """The agents, acting one first, and the user, read outward along `act`."""
-    chain = [str(claims.get("sub", ""))]
+def of_either_layout(token: str, keys: Mapping[str, PublicKey]) -> tuple[Kind, Mapping[str, Any]]:
+    """The layout of a delegated credential, which its `typ` fixes, and its claims. Raises `InvalidToken`."""
+    try:
+        return Kind.DELEGATED, jws.verify(token, keys=keys, typ=Kind.DELEGATED.value)
+    except InvalidToken as error:
+        if error.reason is not Reason.TYP:
+            raise
+    return Kind.RESOURCE, jws.verify(token, keys=keys, typ=Kind.RESOURCE.value)
+
+
+def _roles(kind: Kind, claims: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """The agents, acting one first, and the user: `sub`, then along `act`; which end the user is says the layout."""
+    named = [str(claims.get("sub", ""))]
     act: Any = claims.get("act")
-    user = ""
     while isinstance(act, dict):
-        user = str(act.get("sub", ""))
-        chain.append(user)
+        named.append(str(act.get("sub", "")))
         act = act.get("act")
-    return tuple(chain[:-1]), user
+    if kind is Kind.RESOURCE:
+        return tuple(named[1:]), named[0]
+    return tuple(named[:-1]), named[-1]

@@ -115,6 +115,12 @@ class Keys:
         """The key set to publish: signing, waiting, and retired ones whose tokens may still live."""
         return {"keys": [key.jwk() for key in self.public.values()]}
 
+    async def ready(self, alg: Algorithm) -> SigningKey:
+        """The key that signs now, also when another node created the first of its kind a moment ago."""
+        if not any(r.purpose == TOKENS and r.alg == alg for r in self._rows):
+            await self.reload()
+        return self.signer(alg)
+
     def signer(self, alg: Algorithm, purpose: str = TOKENS) -> SigningKey:
         """The key that signs now: the newest whose time has come."""
         now = self._clock.now()

@@ -86,6 +86,58 @@ def bound_to(jkt: str | None) -> dict[str, Any]:
     return {} if jkt is None else {"cnf": {"jkt": jkt}}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """How and when the person proved themselves. `amr` as RFC 8176 spells it."""
+
+    auth_time: int
+    acr: str
+    amr: tuple[str, ...]
+
+    def claims(self) -> dict[str, Any]:
+        """The members of RFC 9068 section 2.2.1 and OpenID Connect Core section 2."""
+        return {"auth_time": self.auth_time, "acr": self.acr, "amr": list(self.amr)}
+
+
+def resource_claims(
+    *,
+    issuer: str,
+    org: str,
+    chain: Sequence[tuple[str, str]],
+    user: tuple[str, str],
+    audience: str,
+    granted: Mapping[str, Any],
+    task: str,
+    delegation: str,
+    jti: str,
+    now: int,
+    expires_at: int,
+    signed_in: SignedIn | None = None,
+    jkt: str | None = None,
+) -> dict[str, Any]:
+    """The layout of RFC 8693 section 4.1 and RFC 9068: `sub` is the user, `act` the agent acting now, then earlier."""
+    act: dict[str, Any] | None = None
+    for name, uid in reversed(chain):
+        act = {"sub": name, "uid": uid} | ({"act": act} if act is not None else {})
+    return {
+        "iss": issuer,
+        "org": org,
+        "sub": user[0],
+        "uid": user[1],
+        "act": act,
+        "exp": expires_at,
+        "aud": audience,
+        "iat": now,
+        "jti": jti,
+        "client_id": chain[0][1],
+        "task": task,
+        "delegation": delegation,
+        **bound_to(jkt),
+        **(signed_in.claims() if signed_in is not None else {}),
+        **granted,
+    }
+
+
 def granted_members(grants: Sequence[Grant]) -> dict[str, Any]:
     """What was granted, as claims and as members of the answer (RFC 9396 section 7, RFC 6749 section 5.1)."""
     members: dict[str, Any] = {"authorization_details": [detail(g) for g in grants]}
@@ -97,7 +149,7 @@ def detail(grant: Grant) -> dict[str, Any]:
     """One grant as an RFC 9396 authorization detail."""
     return {
         "type": grant.integration,
-        "connection": grant.connection,
+        **({"connection": grant.connection} if grant.connection else {}),
         "actions": sorted(grant.scopes),
         "resources": [r.name for r in grant.resources],
     }
@@ -114,9 +166,16 @@ def task_claims(
     now: int,
     expires_at: int,
     jkt: str | None = None,
+    may_act: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """A task token: our issuer is the audience; it has no upstream rights."""
+    """A task token: our issuer is the audience; it has no upstream rights.
+
+    `may_act` (RFC 8693 section 4.4) names the agents the person lets it be passed on to. There may be several, so it
+    is a list; nobody but this server reads it.
+    """
+    may = [{"iss": issuer, "sub": name, "uid": uid} for name, uid in may_act]
     return {
+        **({"may_act": may} if may else {}),
         "iss": issuer,
         "aud": issuer,
         "org": org,

@@ -16,13 +16,16 @@ class Kind(StrEnum):
     """The JWS `typ` of each kind: what keeps one from passing as another."""
 
     DELEGATED = "delegation+jwt"
+    RESOURCE = "at+jwt"  # RFC 9068: the delegated credential in the layout of RFC 8693
     TASK = "task+jwt"
     API = "api+jwt"
+    INTROSPECTION = "token-introspection+jwt"  # RFC 9701
+    ID = "JWT"  # OpenID Connect Core section 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delegated:
-    """A verified delegated credential in the agent layout."""
+    """A verified delegated credential. The layouts say the same: `agent` is the agent acting now."""
 
     jti: str
     org: str
@@ -37,7 +40,7 @@ class Delegated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskToken:
-    """Names a task to the token endpoint; opens nothing upstream."""
+    """Names a task to the token endpoint; opens nothing upstream. `may_act`: ids of agents it may be passed on to."""
 
     jti: str
     org: str
@@ -45,6 +48,7 @@ class TaskToken:
     task: str
     expires_at: int
     cnf: str | None = None
+    may_act: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +65,62 @@ class ApiToken:
     cnf: str | None = None
 
 
-def delegated(claims: Mapping[str, Any]) -> Delegated:
-    """Type verified claims. A claim of the wrong shape is not a token of ours."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """A token of ours of any kind that somebody asks about. It opens nothing; `members` are what it says.
+
+    `client` is the agent (or, for an API token, the principal) it was issued to; `task` is empty for an API token.
+    """
+
+    kind: Kind
+    jti: str
+    org: str
+    client: str
+    task: str
+    audience: str
+    grants: tuple[Grant, ...]
+    may_act: frozenset[str]
+    expires_at: int
+    members: Mapping[str, Any]
+
+
+def presented(kind: Kind, claims: Mapping[str, Any]) -> Presented:
+    """Type verified claims of a token of that kind."""
+    grants: tuple[Grant, ...] = ()
+    task, may_act = "", frozenset[str]()
+    if kind in (Kind.DELEGATED, Kind.RESOURCE):
+        credential = delegated(claims, kind)
+        grants, task = credential.grants, credential.task
+    elif kind is Kind.TASK:
+        holder = task_token(claims)
+        task, may_act = holder.task, holder.may_act
+    else:
+        api_token(claims)
+    return Presented(
+        kind=kind,
+        jti=str(claims["jti"]),
+        org=str(claims["org"]),
+        client=str(claims["client_id"]),
+        task=task,
+        audience=str(claims["aud"]),
+        grants=grants,
+        may_act=may_act,
+        expires_at=int(claims["exp"]),
+        members=claims,
+    )
+
+
+def delegated(claims: Mapping[str, Any], kind: Kind = Kind.DELEGATED) -> Delegated:
+    """Type verified claims of that layout. A claim of the wrong shape is not a token of ours."""
     try:
+        acting = claims if kind is Kind.DELEGATED else claims["act"]
+        if acting["uid"] != claims["client_id"]:
+            raise ValueError("client_id is not the agent acting now")
         details = claims["authorization_details"]
         grants = tuple(
             Grant(
                 integration=_text(d["type"]),
-                connection=_text(d["connection"]),
+                connection=_text(d.get("connection", "")),
                 scopes=frozenset(_text(a) for a in d["actions"]),
                 resources=tuple(Resource(name=_text(r)) for r in d["resources"]),
             )
@@ -77,7 +129,7 @@ def delegated(claims: Mapping[str, Any]) -> Delegated:
         return Delegated(
             jti=_text(claims["jti"]),
             org=_text(claims["org"]),
-            agent=_text(claims["uid"]),
+            agent=_text(claims["client_id"]),
             task=_text(claims["task"]),
             delegation=_text(claims["delegation"]),
             audience=_text(claims["aud"]),
@@ -99,6 +151,7 @@ def task_token(claims: Mapping[str, Any]) -> TaskToken:
             task=_text(claims["task"]),
             expires_at=int(claims["exp"]),
             cnf=_key(claims),
+            may_act=frozenset(_text(one["uid"]) for one in claims.get("may_act", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotAuthenticated(detail=f"claims: {error!r}") from error

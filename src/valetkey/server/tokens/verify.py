@@ -7,11 +7,22 @@ from valetkey.server.clock import Clock
 from valetkey.server.errors import Expired, NotAuthenticated
 from valetkey.server.tokens.doors import MAX_LIFETIME, OPENS, Door, api_audience
 from valetkey.server.tokens.keys import Keys
-from valetkey.server.tokens.model import ApiToken, Delegated, TaskToken, api_token, delegated, task_token
+from valetkey.server.tokens.model import (
+    ApiToken,
+    Delegated,
+    Kind,
+    Presented,
+    TaskToken,
+    api_token,
+    delegated,
+    presented,
+    task_token,
+)
 from valetkey.verify import jws
 from valetkey.verify.errors import ExpiredToken, InvalidToken, Reason
 
 _REMEMBERED = 16_384
+_ASKED_ABOUT = (Kind.DELEGATED, Kind.RESOURCE, Kind.TASK, Kind.API)
 
 T = TypeVar("T", Delegated, TaskToken, ApiToken)
 
@@ -37,19 +48,24 @@ class Verifying:
         """A token for /v1."""
         return await self._verified(Door.API, token, api_audience(self._issuer), api_token)
 
-    async def _verified(self, door: Door, token: str, audience: str, typed: Callable[[Mapping[str, Any]], T]) -> T:
-        known = self._known.get((door, audience, token))
-        if known is not None:
-            if self._clock.now() >= known.expires_at:
-                raise Expired("The credential has expired.")
-            return known  # type: ignore[return-value] # the door is part of the key, and fixes the type
-        kind = OPENS[door]
-        try:
-            claims = jws.verify(token, keys=self._keys.public, typ=kind.value)
-        except InvalidToken as error:
-            if error.reason is not Reason.KEY:
-                raise NotAuthenticated(detail=str(error.reason)) from error
-            claims = await self._again(token, kind.value)
+    async def presented(self, token: str) -> Presented:
+        """A token of ours of any kind, for whoever asks about it. Raises `NotAuthenticated` or `Expired`."""
+        for kind in _ASKED_ABOUT:
+            try:
+                claims = jws.verify(token, keys=self._keys.public, typ=kind.value)
+            except InvalidToken as error:
+                if error.reason is Reason.TYP:
+                    continue
+                if error.reason is not Reason.KEY:
+                    raise NotAuthenticated(detail=str(error.reason)) from error
+                claims = await self._again(token, kind.value)
+            mine = {Kind.TASK: self._issuer, Kind.API: api_audience(self._issuer)}
+            audience = mine.get(kind) or str(claims.get("aud") or "-")
+            self._check(claims, audience, kind)
+            return presented(kind, claims)
+        raise NotAuthenticated(detail="no kind of token of ours")
+
+    def _check(self, claims: Mapping[str, Any], audience: str, kind: Kind) -> None:
         try:
             jws.check_claims(
                 claims,
@@ -63,6 +79,21 @@ class Verifying:
             raise Expired("The credential has expired.") from error
         except InvalidToken as error:
             raise NotAuthenticated(detail=str(error.reason)) from error
+
+    async def _verified(self, door: Door, token: str, audience: str, typed: Callable[[Mapping[str, Any]], T]) -> T:
+        known = self._known.get((door, audience, token))
+        if known is not None:
+            if self._clock.now() >= known.expires_at:
+                raise Expired("The credential has expired.")
+            return known  # type: ignore[return-value] # the door is part of the key, and fixes the type
+        kind = OPENS[door]
+        try:
+            claims = jws.verify(token, keys=self._keys.public, typ=kind.value)
+        except InvalidToken as error:
+            if error.reason is not Reason.KEY:
+                raise NotAuthenticated(detail=str(error.reason)) from error
+            claims = await self._again(token, kind.value)
+        self._check(claims, audience, kind)
         value = typed(claims)
         if len(self._known) >= _REMEMBERED:
             self._forget()

@@ -1,0 +1,107 @@
+"""/v1/resource-servers: APIs of the organization's own, which verify the credentials themselves."""
+
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import Route
+
+from valetkey.server.api.agents import named as agent_named
+from valetkey.server.api.door import Caller, body_of, listed, route, same_org
+from valetkey.server.api.service_accounts import named as account_named
+from valetkey.server.integrations import store
+from valetkey.server.integrations.registered import OwnScope, ResourceServer
+from valetkey.server.revocation.revoke import revoke
+from valetkey.server.services import Services
+from valetkey.server.tokens.keys import TOKENS, algorithm_named
+
+
+class NewScope(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    sentence: str
+    tier: Literal["read", "write", "danger"] = "read"
+
+
+class NewResourceServer(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    audience: str
+    scopes: list[NewScope]
+    title: str = ""
+    layout: Literal["rfc8693", "agent"] = "rfc8693"
+    algorithm: str = "ES256"
+    service_account: str | None = None
+    agent: str | None = None
+
+
+def shown(server: ResourceServer) -> dict[str, Any]:
+    """A resource server, as the API shows one."""
+    return {
+        "id": server.id,
+        "name": server.name,
+        "title": server.title,
+        "audience": server.audience,
+        "layout": server.layout,
+        "algorithm": server.algorithm,
+        "scopes": [{"name": s.name, "sentence": s.sentence, "tier": s.tier} for s in server.scopes],
+        "service_account": server.service_account,
+        "agent": server.agent,
+    }
+
+
+async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, NewResourceServer)
+    by = caller.administrator()
+    algorithm = algorithm_named(body.algorithm)
+    account = await account_named(services, caller, body.service_account) if body.service_account else None
+    agent = await agent_named(services, caller, body.agent) if body.agent else None
+    wish = ResourceServer(
+        id="",
+        org=by.org,
+        name=body.name,
+        title=body.title or body.name,
+        audience=body.audience,
+        layout=body.layout,
+        algorithm=algorithm,
+        scopes=tuple(OwnScope(name=s.name, sentence=s.sentence, tier=s.tier) for s in body.scopes),
+        service_account=account.id if account is not None else None,
+        agent=agent.id if agent is not None else None,
+        created_by=by.id,
+        created_at=0,
+    )
+    server = await services.register.resource_server(wish)
+    await services.keys.ensure(TOKENS, algorithm)
+    await services.caught_up()
+    return shown(server)
+
+
+async def servers(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    org = caller.administrator().org
+    async with services.database.read() as db:
+        return listed([shown(s) for s in await store.resource_servers(db) if s.org == org])
+
+
+async def remove(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    by = caller.administrator()
+    text = request.path_params["id"]
+    async with services.database.read() as db:
+        found = next((s for s in await store.resource_servers(db) if text in (s.id, s.name) and s.org == by.org), None)
+    server = same_org(found, caller, "resource server")
+    report = await revoke(
+        server.id,
+        org=by.org,
+        by=by.id,
+        reason="removed",
+        journal=services.journal,
+        clock=services.clock,
+        hops=services.hops,
+    )
+    await services.caught_up()
+    return shown(server) | {"seq": report.seq}
+
+
+def routes(services: Services) -> list[Route]:
+    return [
+        route(services, "/v1/resource-servers", "POST", create, status=201),
+        route(services, "/v1/resource-servers", "GET", servers),
+        route(services, "/v1/resource-servers/{id}", "DELETE", remove),
+    ]
