@@ -21,7 +21,7 @@ from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
-from valetkey.server.egress import Egress
+from valetkey.server.egress import Documents, Egress
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.http import GatewayDoor
@@ -32,11 +32,15 @@ from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.clients.document import Descriptions
+from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.issuers.trust import Trusting
+from valetkey.server.principals.keysets import KeySets
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -123,6 +127,28 @@ class App:
             catalogue=catalogue,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        documents = Documents(egress, clock)
+        keysets = KeySets(documents, clock, on_loopback=settings.is_on_loopback)
+        outside = Outside(
+            database=database,
+            journal=journal,
+            clock=clock,
+            settings=settings,
+            mac=mac,
+            descriptions=Descriptions(documents, clock, on_loopback=settings.is_on_loopback),
+            keysets=keysets,
+            assertions=authenticate.assertions,
+        )
+        trusting = Trusting(
+            database,
+            journal,
+            clock,
+            keysets,
+            authenticate.assertions,
+            settings.issuer,
+            on_loopback=settings.is_on_loopback,
+        )
+        clients = Clients(database, authenticate, outside, trusting)
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
         self.bootstrap = await enroll.bootstrap_code()
         self.services = services = Services(
@@ -141,6 +167,9 @@ class App:
             lookups=lookups,
             link=Link(journal, lookups, ring, clock, catalogue),
             catalogue=catalogue,
+            clients=clients,
+            outside=outside,
+            trusting=trusting,
             hops=(streams.stop,),
             checkpoints=checkpoints,
         )
@@ -153,7 +182,7 @@ class App:
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
-            token=TokenEndpoint(Clients(database, authenticate), offered),
+            token=TokenEndpoint(clients, offered),
             services=services,
             routes=[
                 *people.routes(services),

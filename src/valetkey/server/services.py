@@ -12,8 +12,11 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.integrations.model import Integration
+from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.issuers.trust import Trusting
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.revocation.hops import Stop
 from valetkey.server.settings import Settings
@@ -39,5 +42,8 @@ class Services:
     lookups: Lookups
     link: Link
     catalogue: Mapping[str, Integration]
+    clients: Clients
+    outside: Outside
+    trusting: Trusting
     hops: tuple[Stop, ...]
     checkpoints: Path
