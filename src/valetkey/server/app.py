@@ -34,7 +34,7 @@ from valetkey.server.db.engine import open_database
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
-from valetkey.server.egress import Egress
+from valetkey.server.egress import Documents, Egress
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.http import GatewayDoor
@@ -47,6 +47,8 @@ from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.clients.document import Descriptions
+from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.introspect import Introspection
@@ -54,6 +56,8 @@ from valetkey.server.oauth.revocation.endpoint import Revocation
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.issuers.trust import Trusting
+from valetkey.server.principals.keysets import KeySets
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -119,7 +123,28 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
         )
         authenticate = Authenticate(database, mac, clock, settings.issuer)
-        clients = Clients(database, authenticate)
+        documents = Documents(egress, clock)
+        keysets = KeySets(documents, clock, on_loopback=settings.is_on_loopback)
+        outside = Outside(
+            database=database,
+            journal=journal,
+            clock=clock,
+            settings=settings,
+            mac=mac,
+            descriptions=Descriptions(documents, clock, on_loopback=settings.is_on_loopback),
+            keysets=keysets,
+            assertions=authenticate.assertions,
+        )
+        trusting = Trusting(
+            database,
+            journal,
+            clock,
+            keysets,
+            authenticate.assertions,
+            settings.issuer,
+            on_loopback=settings.is_on_loopback,
+        )
+        clients = Clients(database, authenticate, outside, trusting)
         self.authorities = authorities = Authorities(
             database,
             also_forget=(authenticate.forget, borrow.forget, clients.forget),
@@ -157,7 +182,6 @@ class App:
         confirm = Confirm(journal, mac, clock, settings, catalogue)
         pass_on = PassOn(database, confirm, clock)
         standing = Standing(verifying, authorities, issue, catalogue, clock)
-        clients = Clients(database, authenticate)
         self.services = services = Services(
             settings=settings,
             clock=clock,
@@ -178,6 +202,9 @@ class App:
             catalogue=catalogue,
             register=Register(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
+            clients=clients,
+            outside=outside,
+            trusting=trusting,
             hops=(streams.stop,),
             checkpoints=checkpoints,
         )

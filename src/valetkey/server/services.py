@@ -14,8 +14,11 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register
+from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.issuers.trust import Trusting
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.revocation.hops import Stop
 from valetkey.server.settings import Settings
@@ -46,5 +49,8 @@ class Services:
     catalogue: LiveCatalogue
     register: Register
     caught_up: Callable[[], Awaitable[object]]
+    clients: Clients
+    outside: Outside
+    trusting: Trusting
     hops: tuple[Stop, ...]
     checkpoints: Path

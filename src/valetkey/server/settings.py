@@ -19,6 +19,7 @@ RANGES = {
     "max_depth": (0, 6),
     "resource_cache_seconds": (0, 60),
     "upstream_timeout_seconds": (1, 3600),
+    "unused_client_days": (1, 3650),
 }
 
 
@@ -51,6 +52,23 @@ class Settings:
     unsafe_loopback_upstreams: tuple[str, ...] = field(
         default=(), metadata={"doc": "host:port pairs inside this machine the gateway may call; never in production"}
     )
+
+    client_documents: str = field(
+        default="on",
+        metadata={"doc": "on or off: whether a client may be named by the https address of its description"},
+    )
+    dynamic_registration: str = field(
+        default="off",
+        metadata={"doc": "off, token (with an initial access token) or open: who may use /oauth/register"},
+    )
+    unused_client_days: int = field(
+        default=90, metadata={"doc": "days after which a registered client nobody used is forgotten"}
+    )
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether clients reach this server on this machine only."""
+        return urlsplit(self.issuer).hostname in LOOPBACK
 
     @property
     def issuer(self) -> str:
@@ -165,7 +183,11 @@ def _refuse_dangerous(settings: Settings) -> None:
     for name in ("port", "health_port"):
         if not 0 <= getattr(settings, name) <= 65_535:
             raise InvalidRequest(f"{name} is not a port")
-    for name in ("standing_max_days", "max_depth", "resource_cache_seconds", "upstream_timeout_seconds"):
+    choices = {"client_documents": ("on", "off"), "dynamic_registration": ("off", "token", "open")}
+    for name, allowed in choices.items():
+        if getattr(settings, name) not in allowed:
+            raise InvalidRequest(f"{name} is one of {', '.join(allowed)}")
+    for name in RANGES:
         least, most = RANGES[name]
         if not least <= getattr(settings, name) <= most:
             raise InvalidRequest(f"{name} must be between {least} and {most}")

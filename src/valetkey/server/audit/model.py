@@ -23,6 +23,7 @@ class Event(StrEnum):
     """Everything that can be recorded: `noun.past-verb`. Names are added, never changed or reused."""
 
     ORGANIZATION_CREATED = "organization.created"
+    UNKNOWN_CLIENT_CEILING_CHANGED = "organization.unknown-client-ceiling-changed"
     BOOTSTRAP_OFFERED = "bootstrap.offered"
     BOOTSTRAP_USED = "bootstrap.used"
 
@@ -44,6 +45,13 @@ class Event(StrEnum):
     SERVICE_ACCOUNT_ROTATED = "service-account.rotated"
     SERVICE_ACCOUNT_SUSPENDED = "service-account.suspended"
     SERVICE_ACCOUNT_RESUMED = "service-account.resumed"
+
+    CLIENT_REGISTERED = "client.registered"
+    CLIENT_CHANGED = "client.changed"
+    CLIENT_REMOVED = "client.removed"
+    INITIAL_ACCESS_TOKEN_ISSUED = "initial-access-token.issued"  # noqa: S105 - the name of an event
+    TRUSTED_ISSUER_ADDED = "trusted-issuer.added"
+    TRUSTED_ISSUER_REMOVED = "trusted-issuer.removed"
 
     INTEGRATION_CONFIGURED = "integration.configured"
     RESOURCE_SERVER_REGISTERED = "resource-server.registered"

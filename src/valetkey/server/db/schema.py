@@ -51,7 +51,10 @@ revoked = Table(
 )
 
 # Principals
-organizations = Table("organizations", metadata, _id(), _text("name"), _text("default_ceiling"), _time("created_at"))
+organizations = Table(
+    "organizations", metadata, _id(), _text("name"), _text("default_ceiling"), _time("created_at"),
+    _text("unknown_client_ceiling", optional=True),
+)  # fmt: skip
 users = Table(
     "users", metadata, _id(), _ref("org"), _text("email"), _text("role"), _text("status"), _time("created_at"),
     UniqueConstraint("org", "email"),

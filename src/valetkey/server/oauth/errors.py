@@ -17,6 +17,9 @@ _BY_REASON: Mapping[str, str] = {
     "authorization_details": "invalid_authorization_details",
     "scope": "invalid_scope",
     "target": "invalid_target",
+    "grant": "invalid_grant",
+    "client_metadata": "invalid_client_metadata",
+    "redirect_uri": "invalid_redirect_uri",
 }
 
 

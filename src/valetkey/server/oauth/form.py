@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus, unquote_to_bytes
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated
+from valetkey.server.principals.assertion import JWT_SPIFFE
 from valetkey.server.principals.authenticate import ASSERTION_TYPE
 from valetkey.server.secret import Secret
 
@@ -51,6 +52,7 @@ class ClientProof:
     secret: Secret | None = None
     assertion: str | None = None
     was_basic: bool = False
+    is_spiffe: bool = False
 
 
 def parse_form(content_type: str, body: bytes, *, repeatable: bool = False) -> Form:
@@ -112,9 +114,10 @@ def client_proof(headers: Headers, form: Form) -> ClientProof:
             raise InvalidRequest("The client_id differs between header and body.")
         return ClientProof(client_id, secret=Secret(secret), was_basic=True)
     if (assertion := form.get("client_assertion")) is not None:
-        if form.get("client_assertion_type") != ASSERTION_TYPE:
+        kind = form.get("client_assertion_type")
+        if kind not in (ASSERTION_TYPE, JWT_SPIFFE):
             raise InvalidRequest("The client_assertion_type is missing or not one this server knows.")
-        return ClientProof(form.get("client_id"), assertion=assertion)
+        return ClientProof(form.get("client_id"), assertion=assertion, is_spiffe=kind == JWT_SPIFFE)
     if (posted := form.get("client_secret")) is not None:
         return ClientProof(form.must("client_id"), secret=Secret(posted))
     if (named := form.get("client_id")) is not None:

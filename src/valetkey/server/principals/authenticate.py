@@ -3,30 +3,22 @@
 One sentence for every failure. Agents seen lately are remembered until anything about them changes.
 """
 
-import base64
 import hashlib
 import secrets
-
-import msgspec
 
 from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import NotAuthenticated
 from valetkey.server.ids import is_handle, is_id
 from valetkey.server.principals import store
+from valetkey.server.principals.assertion import JWT_BEARER, Assertions, Expected, unverified
 from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.vault.mac import Mac
-from valetkey.verify import jws
-from valetkey.verify.errors import InvalidKey, InvalidToken
-from valetkey.verify.json import MalformedJson, parse_object
 from valetkey.verify.keys import parse_jwks
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-LONGEST_ASSERTION_SECONDS = 300
-_ASSERTION_HEADERS = (frozenset({"alg", "kid", "typ"}), frozenset({"alg", "kid"}))
-_ASSERTION_TYPES = frozenset({"", "JWT", "client-authentication+jwt"})
+ASSERTION_TYPE = JWT_BEARER
 _REMEMBERED = 4_096
 
 
@@ -38,6 +30,7 @@ class Authenticate:
         self._mac = mac
         self._clock = clock
         self._issuer = issuer
+        self.assertions = Assertions(database, clock)
         self._agents: dict[bytes, Agent] = {}
         self._seen_key = secrets.token_bytes(32)
         self._changes = 0
@@ -77,26 +70,20 @@ class Authenticate:
 
     async def asserted(self, assertion: str, client_id: str | None) -> Agent:
         """The agent that signed a client assertion (RFC 7523): our issuer its only audience, its jti used once."""
-        claims_of = _unverified_subject(assertion)
-        if not is_id(claims_of, "agt") or client_id not in (None, claims_of):
+        named = unverified(assertion).sub
+        if not is_id(named, "agt") or client_id not in (None, named):
             raise NotAuthenticated(detail="assertion names another client")
         async with self._database.read() as db:
-            agent = await store.agent(db, claims_of)
-            stored = await store.agent_jwks(db, claims_of)
+            agent = await store.agent(db, named)
+            stored = await store.agent_jwks(db, named)
             ended = agent is None or await revocation.among(db, {agent.id, agent.owner, agent.org})
         if agent is None or stored is None or ended:
             raise NotAuthenticated(detail="no such client, or it has no key")
         _check_active(agent.status)
-        claims = self._verified(assertion, stored)
-        if claims.get("iss") != agent.id or claims.get("sub") != agent.id:
+        expected = Expected(issuer=agent.id, audience=self._issuer)
+        claims = await self.assertions.proven(assertion, parse_jwks(stored.encode()), expected, client=agent.id)
+        if claims.get("sub") != agent.id:
             raise NotAuthenticated(detail="iss and sub must be the client")
-        jti, expires_at = claims.get("jti"), claims["exp"]
-        if not isinstance(jti, str) or not 8 <= len(jti) <= 40 or not isinstance(expires_at, int):
-            raise NotAuthenticated(detail="jti is missing or too long")
-        async with self._database.write() as tx:
-            now = int(self._clock.now())
-            if not await store.use_assertion(tx, agent.id, jti, now=now, expires_at=expires_at + 60):
-                raise NotAuthenticated(detail="assertion used before")
         return agent
 
     async def _agent(self, client_id: str, secret: Secret, *, remembered: bool) -> Agent:
@@ -132,51 +119,6 @@ class Authenticate:
             raise NotAuthenticated(detail="the secret is another client's")
         _check_active(account.status)
         return account
-
-    def _verified(self, assertion: str, stored: str) -> dict[str, object]:
-        try:
-            keys = parse_jwks(stored.encode())
-            for members in _ASSERTION_HEADERS:
-                try:
-                    header, payload = jws.verified_payload(assertion, keys=keys, typ=None, members=members)
-                    break
-                except InvalidToken as error:
-                    failure = error
-            else:
-                raise failure
-            if header.typ not in _ASSERTION_TYPES:
-                raise ValueError("the typ is another kind of token's")
-            claims = parse_object(payload)
-            jws.check_claims(
-                _with_expiry(claims),
-                issuer=str(claims.get("iss")),
-                audience=self._issuer,
-                now=self._clock.now(),
-                leeway=10,
-                max_lifetime=LONGEST_ASSERTION_SECONDS,
-            )
-        except (InvalidToken, InvalidKey, MalformedJson, ValueError) as error:
-            raise NotAuthenticated(detail=f"assertion: {error}") from error
-        return claims
-
-
-def _with_expiry(claims: dict[str, object]) -> dict[str, object]:
-    if type(claims.get("exp")) is not int:
-        raise ValueError("exp is missing or not an integer")
-    return claims
-
-
-def _unverified_subject(assertion: str) -> str:
-    """Which client an assertion claims to be from; only to find the key that proves it."""
-    try:
-        payload = assertion.split(".")[1]
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        subject = claims["sub"]
-    except Exception as error:
-        raise NotAuthenticated(detail="assertion cannot be read") from error
-    if not isinstance(subject, str):
-        raise NotAuthenticated(detail="assertion has no subject")
-    return subject
 
 
 def _check_active(status: Status) -> None:

@@ -38,6 +38,8 @@ class Organization:
     id: str
     name: str
     default_ceiling: tuple[str, ...]
+    unknown_client_ceiling: tuple[str, ...] = ()
+    """The most a client nobody registered can ever be given; empty until an administrator sets it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,18 @@ async def add_organization(tx: AsyncConnection, org: Organization, *, now: int) 
 
 async def organization(connection: AsyncConnection, org: str) -> Organization:
     row = (await connection.execute(select(organizations).where(organizations.c.id == org))).one()
-    return Organization(id=row.id, name=row.name, default_ceiling=tuple(msgspec.json.decode(row.default_ceiling)))
+    return Organization(
+        id=row.id,
+        name=row.name,
+        default_ceiling=tuple(msgspec.json.decode(row.default_ceiling)),
+        unknown_client_ceiling=tuple(msgspec.json.decode(row.unknown_client_ceiling or "[]")),
+    )
+
+
+async def set_unknown_client_ceiling(tx: AsyncConnection, org: str, ceiling: tuple[str, ...]) -> None:
+    await tx.execute(
+        update(organizations).where(organizations.c.id == org).values(unknown_client_ceiling=_json(ceiling))
+    )
 
 
 async def add_user(tx: AsyncConnection, user: User, *, now: int) -> None:

@@ -7,9 +7,12 @@ from valetkey.server.errors import NotAuthenticated, NotFound
 from valetkey.server.ids import is_id
 from valetkey.server.oauth.clients import store
 from valetkey.server.oauth.clients.model import Client, ClientKind, ClientMetadata
+from valetkey.server.oauth.clients.outside import Outside, is_outside
 from valetkey.server.oauth.form import ClientProof
 from valetkey.server.principals import store as principals
+from valetkey.server.principals.assertion import unverified
 from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.issuers.trust import Trusting
 from valetkey.server.principals.model import Agent, ServiceAccount, Status
 from valetkey.server.revocation import store as revocation
 
@@ -19,9 +22,11 @@ _REMEMBERED = 4_096
 class Clients:
     """One per process."""
 
-    def __init__(self, database: Database, authenticate: Authenticate) -> None:
+    def __init__(self, database: Database, authenticate: Authenticate, outside: Outside, trusting: Trusting) -> None:
         self._database = database
         self._authenticate = authenticate
+        self._outside = outside
+        self._trusting = trusting
         self._bound: dict[str, bool] = {}
         self._changes = 0
 
@@ -49,6 +54,8 @@ class Clients:
 
     async def known(self, client_id: str) -> Client:
         """The client of that id, which has proven nothing yet. Raises `NotFound` for what is unknown or has ended."""
+        if is_outside(client_id):
+            return await self._outside.known(client_id)
         if not is_id(client_id, "agt"):
             raise NotFound("This client is not known here.")
         async with self._database.read() as db:
@@ -70,13 +77,28 @@ class Clients:
         for who asks again under the revocation fence; all others are looked up.
         """
         if proof.assertion is not None:
-            return _agents_own(await self._authenticate.asserted(proof.assertion, proof.client_id), ClientMetadata())
+            return await self._asserted(proof.assertion, proof)
         if proof.secret is None:
             return await self._public(proof.client_id or "")
+        if is_outside(proof.client_id or ""):
+            return await self._outside.with_secret(proof.client_id or "", proof.secret)
         principal = await self._authenticate.client(proof.client_id or "", proof.secret, remembered=remembered)
         if isinstance(principal, Agent):
             return _agents_own(principal, ClientMetadata())
         return _service(principal)
+
+    async def _asserted(self, assertion: str, proof: ClientProof) -> Client:
+        """Who signed: an agent with its own key, an outside client with its published one, or a platform."""
+        said = unverified(assertion)
+        if proof.is_spiffe or (said.iss is not None and said.iss != said.sub):
+            return _agents_own(
+                await self._trusting.workload(assertion, said, proof.client_id, spiffe=proof.is_spiffe),
+                ClientMetadata(auth_method="private_key_jwt"),
+            )
+        if is_outside(said.sub):
+            return await self._outside.asserted(assertion, said, proof.client_id)
+        agent = await self._authenticate.asserted(assertion, proof.client_id)
+        return _agents_own(agent, ClientMetadata(auth_method="private_key_jwt"))
 
     async def _public(self, client_id: str) -> Client:
         try:

@@ -1,7 +1,7 @@
 """Tokens for this server's own API: to a client by itself, and to a person's command line."""
 
 from valetkey.server.clock import Clock
-from valetkey.server.errors import Denied, NotAuthenticated
+from valetkey.server.errors import Denied
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.grants.asked import Answer, Asked
 from valetkey.server.principals.authenticate import Authenticate
@@ -32,7 +32,7 @@ class ApiTokens:
         """A client by itself: an agent reads itself and opens tasks, a service account does what it was given."""
         principal = asked.client.principal if asked.client is not None else None
         if principal is None:
-            raise NotAuthenticated(detail="a client without a principal of its own")
+            raise Denied("This client can do nothing by itself.", reason="unauthorized_client")
         held = AGENT_SCOPES if isinstance(principal, Agent) else principal.scopes
         wanted = frozenset((asked.form.get("scope") or " ".join(held)).split())
         if not wanted or not wanted <= held:

@@ -8,6 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    op.add_column("organizations", sa.Column("unknown_client_ceiling", sa.Text(), nullable=True))
     op.create_table(
         "agent_clients",
         sa.Column("agent", sa.String(length=40), nullable=False),
