@@ -29,6 +29,7 @@ class ServeProcess:
     database_url: str | None = None
     port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
+    public_url: str = ""  # of a further node: the first one's
     announced: dict[str, str] = field(default_factory=dict)
     _process: asyncio.subprocess.Process | None = None
 
@@ -55,6 +56,8 @@ class ServeProcess:
         }
         if self.database_url is not None:
             environ["VALETKEY_DATABASE_URL"] = self.database_url
+        if self.public_url:
+            environ["VALETKEY_PUBLIC_URL"] = self.public_url
         began = time.monotonic()
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -31,6 +31,7 @@ from valetkey.server.credentials.standing import Standing
 from valetkey.server.db import fence
 from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
+from valetkey.server.db.feed import Feed
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
@@ -85,6 +86,7 @@ class App:
         self.clock: Clock = clock or SystemClock()
         self.catalogue = LiveCatalogue(_catalogue(settings))
         self.bootstrap: Secret | None = None
+        self.catch_up_seconds = CATCH_UP_SECONDS
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -145,15 +147,17 @@ class App:
             on_loopback=settings.is_on_loopback,
         )
         clients = Clients(database, authenticate, outside, trusting)
+        self.streams = streams = Streams(clock)
         self.authorities = authorities = Authorities(
             database,
             also_forget=(authenticate.forget, borrow.forget, clients.forget),
             also_learn=(catalogue.learn,),
+            outrun=streams.outrun,
         )
         await authorities.refresh()
+        self.feed = Feed(database)
         verifying = Verifying(keys, clock, settings.issuer)
         proofs = Proofs(database, mac, clock)
-        self.streams = streams = Streams(clock)
         self.last_used = LastUsed(database, clock)
         issue = Issue(
             journal=journal,
@@ -240,7 +244,15 @@ class App:
             ],
         )
         self.health = Health(database, self.witness, self._numbers)
-        for watch in (journal.watch, self.witness.watch, streams.watch, self.last_used.watch, self._catch_up):
+        watches = (
+            journal.watch,
+            self.witness.watch,
+            streams.watch,
+            self.feed.watch,
+            self.last_used.watch,
+            self._catch_up,
+        )
+        for watch in watches:
             self._background.append(asyncio.create_task(_kept_up(watch)))
 
     @property
@@ -267,11 +279,9 @@ class App:
     async def _catch_up(self) -> None:
         """Learn of changes made by other nodes, and cut what they ended; correctness never waits for this."""
         while True:
-            await asyncio.sleep(CATCH_UP_SECONDS)
+            await self.feed.news(at_most=self.catch_up_seconds)
             try:
-                changed = await self.authorities.refresh()
-                if changed:
-                    await self.streams.stop(changed)
+                await self.authorities.refresh()
             except Exception as error:  # the next round tries again; the fence keeps decisions right meanwhile
                 log.warning("catching up failed: %s", type(error).__name__)
 
@@ -279,6 +289,7 @@ class App:
         return {
             "valetkey_open_calls": len(self.streams),
             "valetkey_change_seq": self.authorities.seq,
+            "valetkey_change_feed_is_heard": int(self.feed.heard.is_set()),
             "valetkey_records_since_checkpoint": self.journal.since_checkpoint,
             "valetkey_calls_ended_unknown_at_start": self.unknown,
         }

@@ -35,6 +35,17 @@ class Database:
         self._single_writer = asyncio.Lock() if lock is not None else None
         self._kept: AsyncConnection | None = None
         self.is_sqlite = lock is not None
+        self.own_sessions: set[int] = set()  # PostgreSQL's numbers of the connections of this process
+        if lock is None:
+            event.listen(writer.sync_engine, "connect", self._session_began)
+            event.listen(writer.sync_engine, "close", self._session_ended)
+
+    def _session_began(self, connection: Any, record: Any) -> None:
+        record.info["session"] = connection.driver_connection.get_server_pid()
+        self.own_sessions.add(record.info["session"])
+
+    def _session_ended(self, connection: object, record: Any) -> None:
+        self.own_sessions.discard(record.info.get("session", 0))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

@@ -15,6 +15,8 @@ from valetkey.server.db.sqlite_writer import writer_of
 
 _LOCK = 0x76616C6574  # an application-wide advisory lock number
 _NEWEST = "SELECT seq FROM fence"  # by hand, for it runs in every transaction of the journal
+CHANNEL = "valetkey_changes"
+"""Where a change is announced on PostgreSQL. Who listens hears sooner; nobody relies on it."""
 
 
 async def hold_shared(tx: AsyncConnection) -> int:
@@ -35,7 +37,7 @@ async def raise_fence(tx: AsyncConnection, nodes: Iterable[str]) -> int:
     seq = (await tx.execute(update(fence).values(seq=fence.c.seq + 1).returning(fence.c.seq))).scalar_one()
     await tx.execute(insert(changes), [{"seq": seq, "node": node} for node in set(nodes)])
     if tx.dialect.name == "postgresql":
-        await tx.execute(text("SELECT pg_notify('valetkey_changes', :seq)"), {"seq": str(seq)})
+        await tx.execute(text("SELECT pg_notify(:channel, :seq)"), {"channel": CHANNEL, "seq": str(seq)})
     return int(seq)
 
 

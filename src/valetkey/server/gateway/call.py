@@ -125,6 +125,7 @@ class Calls:
         decision_id, authority, connection_id = await self._decided(token, target, match, door, stream, proof)
         status = 0
         try:
+            stream.decided()
             facts = authority.connections[connection_id]
             borrowed = await self._borrow.borrow(facts)
             headers = [
@@ -192,7 +193,7 @@ class Calls:
                 raise NotAuthenticated(detail=error.detail) from error
             if authority.agent.id != token.agent or authority.user.org != token.org:
                 raise NotAuthenticated(detail="the token does not belong to its task")
-            stream.nodes = authority.nodes | {token.jti}
+            stream.nodes, stream.known_under = authority.nodes | {token.jti}, seq
             stream.ends_at = authority.expires_at
             failed: ValetkeyError | None = None
             decision: Decision

@@ -21,9 +21,18 @@ class Stream:
 
     task: "asyncio.Task[object]"
     nodes: frozenset[str] = frozenset()
+    known_under: int = 0  # the change number it is decided under
+    is_decided: bool = False
+    outrun_by: int = -1  # a newer change that came while it was being decided
     ends_at: float = float("inf")  # seconds since the epoch
     was_cut: bool = False
     was_left: bool = False  # by its client
+
+    def decided(self) -> None:
+        """Its decision is recorded: a newer change ends it from here on, also one that has just come in."""
+        self.is_decided = True
+        self.was_cut = self.was_cut or self.outrun_by > self.known_under
+        self.go_on()
 
     def go_on(self) -> None:
         """Raise `CancelledError` if the call has been ended."""
@@ -60,6 +69,13 @@ class Streams:
         """Cut every call under one of these nodes; the hop of a revocation."""
         cut = self._cut(lambda s: bool(s.nodes & nodes))
         return HopReport(hop="open calls", outcome=Outcome.DONE, detail=f"{cut} cut on this node.")
+
+    def outrun(self, nodes: frozenset[str], seq: int) -> None:
+        """Cut every call decided on older knowledge of these nodes; one that is being decided is told by the fence."""
+        self._cut(lambda s: s.is_decided and s.known_under < seq and bool(s.nodes & nodes))
+        for stream in self._open:
+            if not stream.is_decided and stream.nodes & nodes:
+                stream.outrun_by = seq
 
     def sweep(self) -> int:
         """Cut what has reached its end; return how many."""
