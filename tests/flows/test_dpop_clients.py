@@ -61,6 +61,13 @@ def test_a_client_with_a_key_works_and_its_token_is_nobody_elses(server: Served)
         thief.who_am_i()
 
 
+def test_a_long_answer_is_proven_for_as_well(server: Served) -> None:
+    profile = json.loads((server.home / ".config/valetkey/profile.json").read_text())["servers"][server.url]
+    with Client(server.url, credential=profile["credential"], key=ProofKey()) as client:
+        assert b"".join(client.audit.export()).count(b"\n") > 3
+        assert client.who_am_i()["kind"] == "user"
+
+
 def test_a_clock_that_is_minutes_off_is_made_up_for_by_a_nonce(server: Served) -> None:
     import time
 

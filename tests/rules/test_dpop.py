@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk as joserfc_jwk
 from joserfc import jwt as joserfc_jwt
+from tools.dpop_vectors import build
 
 from tests.rules.test_verifier import Clock, verifier
 from tests.support.delegated import agent_claims, mint
 from tests.support.holder import ABSENT, Holder, b64
 from valetkey.client.proving import ProofKey
+from valetkey.verify import Verifier, parse_jwks
 from valetkey.verify.dpop import (
     ALGORITHMS,
     MAX_BYTES,
@@ -122,7 +125,6 @@ PRIVATE = [{"d": "AQ"}, {"p": "AQ"}, {"k": "AQ"}, {"oth": []}, {"priv": "AQ"}]
         {"x": ABSENT}, {"y": ABSENT}, {"crv": "P-384"}, {"crv": ABSENT}, {"kty": "RSA"}, {"x": b64(bytes(32))},
         {"x": b64(bytes(31))}, {"alg": "RS256"}, {"use": "enc"}, {"key_ops": ["sign"]}, *PRIVATE,
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_key_that_is_not_exactly_a_public_one_for_the_algorithm_is_refused(jwk: Any) -> None:
     holder = Holder()
@@ -294,3 +296,32 @@ def test_several_processes_can_share_what_was_used() -> None:
     assert doors[0].verify(bound, dpop=proof, method="GET", url=URL).cnf == holder.jkt
     with pytest.raises(InvalidProof):
         doors[1].verify(bound, dpop=proof, method="GET", url=URL)
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "dpop.json").read_text())
+ISSUED = json.loads((Path(__file__).parents[1] / "vectors" / "delegation_jwt.json").read_text())
+
+
+def kit() -> Verifier:
+    clock = Clock()
+    clock.at = float(VECTORS["now"])
+    keys = parse_jwks(ISSUED["jwks"])
+    return Verifier(ISSUED["issuer"], ISSUED["audience"], keys=keys, layout="agent", leeway=0, clock=clock)
+
+
+@pytest.mark.parametrize("vector", VECTORS["accepted"], ids=lambda vector: str(vector["name"]))
+def test_an_accepted_vector_is_accepted_once(vector: dict[str, Any]) -> None:
+    door, asked = kit(), {"dpop": vector["proof"], "method": VECTORS["method"], "url": VECTORS["url"]}
+    assert door.verify(vector["token"], **asked).cnf == vector["jkt"]
+    with pytest.raises(InvalidProof):
+        door.verify(vector["token"], **asked)
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: str(vector["name"]))
+def test_a_refused_vector_is_refused(vector: dict[str, Any]) -> None:
+    with pytest.raises(InvalidToken):
+        kit().verify(vector["token"], dpop=vector["proof"], method=VECTORS["method"], url=VECTORS["url"])
+
+
+def test_the_vectors_are_fresh() -> None:
+    assert build() == VECTORS
