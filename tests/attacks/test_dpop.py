@@ -4,7 +4,9 @@ The list is the one a conformance suite walks at a resource: each part of a proo
 and the spellings that have to pass.
 """
 
+import asyncio
 import base64
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -214,9 +216,52 @@ async def test_dp_5_a_proof_counts_once_over_all_nodes(house: House, tmp_path: P
         async with second_node(house, tmp_path / "b") as other:
             refused_as(await shown(other, token, proof), "invalid_dpop_proof")
             refused_as(await other.call("GET", "/v1/whoami", headers=headers), "invalid_dpop_proof")
-    assert len(house.github.requests) == before
+    # A node that sees the repository for the first time looks it up; the call itself goes nowhere.
+    assert not [r for r in house.github.requests[before:] if "issues" in r.target]
     denied = await house.events("call.denied")
     assert {record["reason"] for record in denied} == {"proof_used"}
+
+
+async def test_dp_5_of_many_at_once_one_passes(house: House, tmp_path: Path) -> None:
+    """DP-5: the same proof at the same moment, spread over the nodes there are; one call reaches the API."""
+    prover = Prover(house)
+    _, _, token = await bound(house, prover)
+    assert (await prover.calls(token, "GET", ISSUES)).status == 200
+    before = len(house.github.requests)
+    proof = prover.proof("GET", ISSUES, token=token)
+    async with contextlib.AsyncExitStack() as opened:
+        nodes = [house]
+        if house.settings.database_url is not None:
+            nodes.append(await opened.enter_async_context(second_node(house, tmp_path / "b")))
+        replies = await asyncio.gather(*(shown(node, token, proof) for node in nodes for _ in range(6)))
+    assert sorted(reply.status for reply in replies) == [200, *[401] * (6 * len(nodes) - 1)]
+    assert len([r for r in house.github.requests[before:] if "issues" in r.target]) == 1
+
+
+async def test_dp_5_a_replay_spends_no_call_of_what_was_delegated(house: House) -> None:
+    """A thief who repeats a proof uses up neither the call counter nor, after it is used up, anything else."""
+    prover = Prover(house)
+    agent = await house.agent("pr-reviewer-v2")
+    await house.connect()
+    task = await house.task(await house.delegate(agent, max_calls=2))
+    token = (await prover.asks(agent.basic, exchange(task["task_token"]))).json()["access_token"]
+    first = prover.proof("GET", ISSUES, token=token)
+    assert (await shown(house, token, first)).status == 200
+    for _ in range(3):
+        refused_as(await shown(house, token, first), "invalid_dpop_proof")
+    assert (await prover.calls(token, "GET", ISSUES)).status == 200
+    assert (await prover.calls(token, "GET", ISSUES)).status == 429
+
+
+async def test_no_proof_travels_on_with_an_unbound_credential_either(house: House) -> None:
+    """Proofs are ours: one, two or nonsense, none of it reaches the API."""
+    prover = Prover(house)
+    agent, task, _ = await bound(house, prover)
+    unbound = await agent.token(task["task_token"])
+    proofs = [("dpop", prover.proof("GET", ISSUES, token=unbound)), ("DPoP", "nonsense")]
+    reply = await house.gateway(unbound, "GET", "/repos/acme-corp/backend/issues", headers=proofs)
+    assert reply.status == 200
+    assert house.github.requests[-1].header("dpop") is None
 
 
 async def test_dp_5_a_proof_counts_once_at_the_token_endpoint(house: House) -> None:

@@ -1,5 +1,6 @@
 """The forwarder between a child and the gateway, over real sockets: what it lets in, changes, and streams."""
 
+import base64
 import http.client
 import json
 import socket
@@ -12,6 +13,8 @@ import pytest
 from valetkey.client.errors import Expired
 from valetkey.client.fresh import Fresh
 from valetkey.client.loopback import Forwarder
+from valetkey.client.proving import ProofKey
+from valetkey.verify.dpop import verify_proof
 
 Answering = Callable[[list[bytes], BinaryIO, BinaryIO], None]
 
@@ -283,3 +286,58 @@ def test_a_gateway_that_is_not_there_is_a_typed_refusal() -> None:
     assert (answer.status, json.loads(answer.read())["code"]) == (503, "unreachable")
     child.connection.close()
     alone.close()
+
+
+def bound_token(key: ProofKey) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"cnf": {"jkt": key.jkt}}).encode()).rstrip(b"=").decode()
+    return f"e30.{claims}.c2ln"
+
+
+@pytest.fixture
+def proving(gateway: Gateway) -> Iterator[tuple[Forwarder, str]]:
+    key = ProofKey()
+    token = bound_token(key)
+    forwarder = Forwarder(gateway.url, frozenset({"github"}), Fresh(lambda api: (token, 300.0)), key)
+    forwarder.start()
+    yield forwarder, token
+    forwarder.close()
+
+
+def test_a_bound_credential_goes_out_with_a_fresh_proof_wherever_the_child_put_the_placeholder(
+    gateway: Gateway, proving: tuple[Forwarder, str]
+) -> None:
+    forwarder, token = proving
+    basic = base64.b64encode(f"me:{forwarder.placeholder}".encode()).decode()
+    for value in (f"Bearer {forwarder.placeholder}", f"token {forwarder.placeholder}", f"Basic {basic}"):
+        child = Child(forwarder)
+        headers = {"Authorization": value, "DPoP": "a proof of the child's own"}
+        assert child.ask("/p/github/repos/a%2Fb?q=1", headers=headers).status == 200
+        child.connection.close()
+        assert gateway.header(b"authorization") == [b"DPoP " + token.encode()]
+        (shown,) = gateway.header(b"dpop")
+        url = f"{gateway.url}/p/github/repos/a%2Fb"
+        proof = verify_proof(shown.decode(), method="GET", url=url, token=token)
+        assert proof.jkt == forwarder.key.jkt  # type: ignore[union-attr]
+        assert forwarder.placeholder.encode() not in b"".join(gateway.heads[-1])
+
+
+def test_a_nonce_the_gateway_wants_is_put_into_the_proof_and_the_call_is_sent_again(
+    gateway: Gateway, proving: tuple[Forwarder, str]
+) -> None:
+    forwarder, token = proving
+    challenge = b'WWW-Authenticate: DPoP error="use_dpop_nonce"'
+
+    def wants_a_nonce(head: list[bytes], reading: BinaryIO, writing: BinaryIO) -> None:
+        (shown,) = gateway.header(b"dpop")
+        url = gateway.url + head[0].split(b" ")[1].decode()
+        method = head[0].split(b" ")[0].decode()
+        nonce = verify_proof(shown.decode(), method=method, url=url, token=token).nonce
+        refusal = plain(b"{}", challenge, b"DPoP-Nonce: fresh", b"Connection: close", status=b"401 Unauthorized")
+        (plain(b"[]") if nonce == "fresh" else refusal)(head, reading, writing)
+
+    gateway.answer = wants_a_nonce
+    child = Child(forwarder)
+    answer = child.ask(headers={"Authorization": f"Bearer {forwarder.placeholder}"})
+    assert (answer.status, answer.read()) == (200, b"[]")
+    assert len(gateway.heads) == 2
+    child.connection.close()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.flows.test_bootstrap import Fresh
+from tests.flows.test_dpop import bound
+from tests.support.holder import Prover
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
 from tests.support.http import Reply, call
 from tests.support.nodes import second_node
@@ -85,6 +87,42 @@ async def test_a_delegated_credential_works_at_one_gateway_address_for_minutes(h
     house.clock.advance(300)
     assert (await house.gateway(other, "GET", PATH)).code == "expired"
     assert delegation["id"] == claims["delegation"]
+
+
+@row("bound credential")
+async def test_a_bound_credential_works_nowhere_without_its_key(house: House) -> None:
+    prover = Prover(house)
+    agent, _, token = await bound(house, prover)
+    api = (await prover.asks(agent.basic, {"grant_type": "client_credentials"})).json()["access_token"]
+    for stolen in (token, api):
+        assert await opens(house, stolen) == set()
+    thief = Prover(house)
+    assert (await thief.calls(token, "GET", f"/p/github{PATH}")).status == 401
+    assert (await thief.calls(api, "GET", "/v1/whoami")).status == 401
+    assert (await prover.calls(token, "GET", f"/p/github{PATH}")).status == 200
+    assert (await prover.calls(api, "GET", "/v1/whoami")).status == 200
+
+
+@row("proof of a key")
+async def test_a_proof_is_good_for_its_one_request_once(house: House) -> None:
+    prover = Prover(house)
+    _, _, token = await bound(house, prover)
+    path = f"/p/github{PATH}"
+    proof = prover.proof("GET", path, token=token)
+    assert await opens(house, proof) == set()
+
+    async def shown(method: str, target: str) -> int:
+        headers = {"authorization": f"DPoP {token}", "dpop": proof}
+        return (await house.call(method, target, headers=headers)).status
+
+    assert await shown("DELETE", path) == 401
+    assert await shown("GET", f"{path}/issues") == 401
+    assert await shown("GET", path) == 200
+    assert await shown("GET", path) == 401
+    late = prover.proof("GET", path, token=token)
+    house.clock.advance(61)
+    headers = {"authorization": f"DPoP {token}", "dpop": late}
+    assert (await house.call("GET", path, headers=headers)).status == 401
 
 
 @row("task token")

@@ -1,7 +1,8 @@
 """`valetkey run --agent NAME --grant … -- CMD`: a command that calls APIs as an agent and holds no credential.
 
 1. Record the delegation and open a task, as the person who is signed in (or take a task token from standard input).
-2. Start the forwarder on loopback; it signs in as the agent and mints a credential when the first call comes.
+2. Start the forwarder on loopback; it signs in as the agent and mints a credential when the first call comes, bound
+   to a key that is made for this run and never leaves this process.
 3. Run the command with addresses and a placeholder in its environment, and nothing of ours.
 4. End the task, whatever happened; return the command's exit code.
 """
@@ -24,6 +25,7 @@ from valetkey.cli.token import duration, holder, target_address
 from valetkey.client.errors import InvalidRequest, ValetkeyError
 from valetkey.client.fresh import Fresh
 from valetkey.client.loopback import Forwarder
+from valetkey.client.proving import ProofKey
 from valetkey.client.sync import Client
 from valetkey.client.unverified import unverified_claims
 
@@ -89,18 +91,19 @@ def _asked(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(asked: argparse.Namespace, passing: Signals) -> int:
+    key = ProofKey()  # of this run: what is minted here is worth nothing outside this process
     agent_name = asked.agent or os.environ.get("VALETKEY_AGENT")
     if asked.task_token_stdin:
         task_token = _line_of_stdin()
-        with as_agent(agent_name or holder(task_token)) as agent:
+        with as_agent(agent_name or holder(task_token), key=key) as agent:
             task = OpenTask(
                 str(unverified_claims(task_token).get("task", "")),
                 task_token,
                 frozenset(asked.apis or [integration["name"] for integration in agent.integrations.list()]),
             )
             with _ending(agent, task.id, passing):
-                return _with_forwarder(agent, task, asked.command, passing)
-    with as_agent(agent_name) as agent, signed_in() as person:
+                return _with_forwarder(agent, task, asked.command, passing, key)
+    with as_agent(agent_name, key=key) as agent, signed_in() as person:
         agent.who_am_i()  # a secret that is refused is found now, and nothing has been recorded for it
         delegation = person.delegations.create(
             agent=str(agent_name),
@@ -113,10 +116,10 @@ def _run(asked: argparse.Namespace, passing: Signals) -> int:
         with _ending(person, opened["id"], passing):
             apis = frozenset(grant.partition(":")[0].partition("/")[0] for grant in asked.grant)
             task = OpenTask(opened["id"], opened.get("task_token", ""), apis)
-            return _with_forwarder(agent, task, asked.command, passing)
+            return _with_forwarder(agent, task, asked.command, passing, key)
 
 
-def _with_forwarder(agent: Client, task: OpenTask, command: Sequence[str], passing: Signals) -> int:
+def _with_forwarder(agent: Client, task: OpenTask, command: Sequence[str], passing: Signals, key: ProofKey) -> int:
     addresses = {api: target_address(api, agent) for api in task.apis}
     gateway = next(iter(addresses.values())).rpartition("/p/")[0]
 
@@ -124,7 +127,7 @@ def _with_forwarder(agent: Client, task: OpenTask, command: Sequence[str], passi
         minted = agent.tokens.create(task.task_token, target=addresses[api])
         return minted["token"], minted["expires_in"]
 
-    forwarder = Forwarder(gateway, task.apis, Fresh(mint))
+    forwarder = Forwarder(gateway, task.apis, Fresh(mint), key)
     forwarder.start()
     try:
         return passing.run(command, child_environment(os.environ, forwarder))

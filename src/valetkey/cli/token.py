@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from valetkey.cli.durations import EXAMPLES, seconds
 from valetkey.cli.output import facts, moment, notice, show
@@ -15,6 +16,7 @@ from valetkey.cli.problems import Parser, Usage
 from valetkey.cli.signed_in import as_agent, signed_in
 from valetkey.client.errors import NotAuthenticated
 from valetkey.client.profile import Profile
+from valetkey.client.proving import ProofKey
 from valetkey.client.sync import Client
 from valetkey.client.unverified import unverified_claims
 
@@ -32,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scope", action="append", metavar="SCOPE", help="only this scope; may be repeated")
     made.add_argument("--grant", action="append", default=[], metavar="GRANT", help="only this; may be repeated")
     made.add_argument("--agent", metavar="NAME", help="the agent; the one the task belongs to otherwise")
+    made.add_argument("--dpop-key", type=Path, metavar="FILE", help="bind it to this P-256 private key (PEM)")
     made.add_argument("--json", action="store_true", help="answer with JSON on stdout, errors too")
     return made
 
@@ -49,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         return _explain(explain_parser().parse_args(arguments[1:]))
     asked = parser().parse_args(arguments)
     task_token = given_task_token(asked.task_token, from_stdin=asked.task_token_stdin)
-    with as_agent(asked.agent or holder(task_token)) as client:
+    key = ProofKey.from_file(asked.dpop_key) if asked.dpop_key else None
+    with as_agent(asked.agent or holder(task_token), key=key) as client:
         minted = client.tokens.create(
             task_token,
             target=target_address(asked.target, client),

@@ -118,6 +118,7 @@ class Task(TypedDict):
 
 class Token(TypedDict):
     token: str
+    token_type: NotRequired[str]
     id: str
     audience: str
     expires_in: int

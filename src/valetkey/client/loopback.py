@@ -18,8 +18,10 @@ from typing import Any, Final
 from valetkey.client.errors import InvalidRequest, NotAuthenticated, NotFound, Unreachable, ValetkeyError
 from valetkey.client.fresh import Fresh
 from valetkey.client.http import base_of, dial, is_stale
-from valetkey.client.placeholder import NotHeld, new_placeholder, put
+from valetkey.client.placeholder import NotHeld, new_placeholder, put, without
+from valetkey.client.proving import ProofKey
 from valetkey.client.rebase import Rebase
+from valetkey.client.unverified import unverified_claims
 
 _CHUNK: Final = 64 * 1024  # bytes
 _LONGEST_LINE: Final = 64 * 1024
@@ -35,9 +37,13 @@ Headers = list[tuple[str, str]]
 
 
 class Forwarder:
-    """Serves from `start` to `close`. `apis` are the integrations it leads to; `fresh` has the credentials."""
+    """Serves from `start` to `close`. `apis` are the integrations it leads to; `fresh` has the credentials.
 
-    def __init__(self, gateway: str, apis: frozenset[str], fresh: Fresh) -> None:
+    `key` is what they are bound to: then every call goes on with a fresh proof of it.
+    """
+
+    def __init__(self, gateway: str, apis: frozenset[str], fresh: Fresh, key: ProofKey | None = None) -> None:
+        self.key = key
         self.gateway = base_of(gateway)
         self.apis = apis
         self.fresh = fresh
@@ -64,7 +70,7 @@ class Forwarder:
         """Where a child reaches one API."""
         return f"{self.own}{api}"
 
-    def admitted(self, target: str, headers: Headers) -> Headers:
+    def admitted(self, method: str, target: str, headers: Headers) -> Headers:
         """The headers to send on, with a fresh credential. Raises the refusal of a request that may not pass."""
         # SECURITY: a page in a browser on this machine can reach any port, but not under our name and not with the
         # placeholder. Guarded by tests/flows/test_forwarder.py::test_a_request_under_another_host_name_is_refused
@@ -84,7 +90,18 @@ class Forwarder:
         named = {n.strip().lower() for name, value in headers if name.lower() == "connection" for n in value.split(",")}
         dropped = _HOP_BY_HOP | _OURS | named - {"authorization"}
         kept = [(name, value) for name, value in headers if name.lower() not in dropped]
-        return put(kept, placeholder=self.placeholder, credential=self.fresh.credential(api))
+        credential = self.fresh.credential(api)
+        if self.key is None or "cnf" not in unverified_claims(credential):
+            return put(kept, placeholder=self.placeholder, credential=credential)
+        proof = self.key.proof(method, self.gateway.geturl() + target, token=credential)
+        rest = [(n, v) for n, v in without(kept, placeholder=self.placeholder) if n.lower() != "dpop"]
+        return [*rest, ("Authorization", f"DPoP {credential}"), ("DPoP", proof)]
+
+    def learn(self, answer: HTTPResponse) -> bool:
+        """Take the nonce the gateway offers for the next proof; whether this very call was refused for want of it."""
+        if self.key is None or not self.key.learn(self.gateway.geturl(), answer.getheader("DPoP-Nonce")):
+            return False
+        return answer.status == 401 and "use_dpop_nonce" in answer.getheader("WWW-Authenticate", "")
 
     def led_back(self, value: str) -> str:
         """A header value with the gateway's addresses as the forwarder's."""
@@ -140,11 +157,16 @@ class _Connection(BaseHTTPRequestHandler):
     def _forward(self, headers: Headers) -> None:
         forwarder = self.server.forwarder
         length, is_chunked = self._framing()
-        onward = forwarder.admitted(self.path, headers)
+        onward = forwarder.admitted(self.command, self.path, headers)
         upstream = self._opened()
         try:
             self._send(upstream, onward, length, is_chunked)
             answer = upstream.getresponse()
+            # Once more with the nonce it wants; a body that went by cannot be sent again, and its client is told.
+            if forwarder.learn(answer) and not length and not is_chunked:
+                answer.read()
+                self._send(upstream, forwarder.admitted(self.command, self.path, headers), 0, is_chunked=False)
+                answer = upstream.getresponse()
         except (OSError, HTTPException) as error:
             raise Unreachable(f"No answer from the gateway at {forwarder.gateway.geturl()}: {error}") from error
         self._answer(answer)

@@ -39,6 +39,11 @@ def put(headers: Iterable[tuple[str, str]], *, placeholder: str, credential: str
     return led
 
 
+def without(headers: Iterable[tuple[str, str]], *, placeholder: str) -> list[tuple[str, str]]:
+    """The headers but the one that holds the placeholder."""
+    return [(name, value) for name, value in headers if _replaced(value, placeholder, "") is None]
+
+
 def _replaced(value: str, placeholder: str, credential: str) -> str | None:
     value = value.strip()
     if _same(value, placeholder):

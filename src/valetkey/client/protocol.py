@@ -40,6 +40,11 @@ class Request(NamedTuple):
         """The same request with an API token."""
         return self._replace(headers={**self.headers, "Authorization": f"Bearer {token}"})
 
+    def proving(self, proof: str, token: str | None = None) -> "Request":
+        """The same request with a proof of the sender's key, and the token that is bound to it."""
+        shown = {} if token is None else {"Authorization": f"DPoP {token}"}
+        return self._replace(headers={**self.headers, **shown, "DPoP": proof})
+
 
 class Response(NamedTuple):
     """One answer; header names are in lower case."""

@@ -10,7 +10,8 @@ from valetkey.client import answers, resources
 from valetkey.client.credentials import Proof, from_text
 from valetkey.client.errors import NotAuthenticated
 from valetkey.client.http import TIMEOUT_SECONDS, Transport
-from valetkey.client.protocol import Request, get, post, read
+from valetkey.client.protocol import Request, Response, get, post, read
+from valetkey.client.proving import ProofKey
 from valetkey.client.unverified import unverified_claims
 
 
@@ -18,10 +19,20 @@ class Client:
     """One principal at one server.
 
     `credential` is a `Proof`, or text: `vkcl_…`, `NAME:vkag_…`, `NAME:vksa_…`, or an API token.
+    With a `key` every token it gets is bound to that key, and every request proves it.
     Every method raises the classes of `valetkey.client.errors`.
     """
 
-    def __init__(self, url: str, *, credential: Proof | str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        credential: Proof | str | None = None,
+        key: ProofKey | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._key = key
+        self._issuer = ""
         self._transport = Transport(url, timeout=timeout)
         self._proof = from_text(credential) if isinstance(credential, str) else credential
         self._token: str | None = None
@@ -75,16 +86,19 @@ class Client:
         """Send a request of `protocol` as this principal; return its JSON value."""
         token = self._api_token()
         try:
-            return read(self._transport.send(request.bearing(token)))
+            return read(self._sent(request, token))
         except NotAuthenticated:
             # A token can die early: the keys rotated, or this machine slept. The server did nothing; ask once more.
             if not self._forget(token):
                 raise
-        return read(self._transport.send(request.bearing(self._api_token())))
+        return read(self._sent(request, self._api_token()))
 
     def stream(self, request: Request) -> Iterator[bytes]:
         """Send a request as this principal; yield the body as it comes."""
-        return self._transport.stream(request.bearing(self._api_token()))
+        token = self._api_token()
+        if not self._is_bound(token):
+            return self._transport.stream(request.bearing(token))
+        return self._transport.stream(self._proving(request, token))
 
     def close(self) -> None:
         """Let the connection go."""
@@ -100,10 +114,34 @@ class Client:
             if isinstance(wanted, str):
                 self._token, self._renew_at = wanted, float("inf")
                 return wanted
-            answer = read(self._transport.send(wanted))
+            answer = read(self._sent(wanted))
             token, lifetime = str(answer["access_token"]), float(answer["expires_in"])
             self._token, self._renew_at = token, time.monotonic() + lifetime * 0.8
             return token
+
+    def _sent(self, request: Request, token: str | None = None) -> Response:
+        """The answer to a request that shows its token as it must be shown; asked once more with a nonce just given."""
+        if self._key is None or not (token is None or self._is_bound(token)):
+            return self._transport.send(request if token is None else request.bearing(token))
+        for _ in range(2):
+            response = self._transport.send(self._proving(request, token))
+            nonce = response.headers.get("dpop-nonce")
+            if not self._key.learn(self._address(request), nonce) or response.status not in (400, 401):
+                break
+        return response
+
+    def _is_bound(self, token: str) -> bool:
+        return self._key is not None and "cnf" in unverified_claims(token)
+
+    def _proving(self, request: Request, token: str | None) -> Request:
+        assert self._key is not None
+        return request.proving(self._key.proof(request.method, self._address(request), token=token), token)
+
+    def _address(self, request: Request) -> str:
+        """Where the request goes by the server's own name for itself, which is what it compares a proof with."""
+        if not self._issuer:
+            self._issuer = str(read(self._transport.send(get("/.well-known/oauth-authorization-server")))["issuer"])
+        return self._issuer + request.path
 
     def _forget(self, token: str) -> bool:
         """Drop a token that was refused; whether another can be had."""
