@@ -45,6 +45,7 @@ from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register
 from valetkey.server.mount import Mount
+from valetkey.server.oauth import introspect
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
@@ -183,6 +184,7 @@ class App:
                 "/oauth/introspect": Introspection(clients, standing, catalogue, keys, clock, settings),
                 "/oauth/revoke": Revocation(clients, verifying, database, journal, mac, clock, (streams.stop,)),
             },
+            metadata=[{"grant_types_supported": list(offered)}, introspect.METADATA],
             services=services,
             routes=[
                 *people.routes(services),
