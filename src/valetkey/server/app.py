@@ -47,6 +47,7 @@ from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register
 from valetkey.server.mount import Mount
+from valetkey.server.oauth import introspect
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.document import Descriptions
 from valetkey.server.oauth.clients.outside import Outside
@@ -72,6 +73,7 @@ from valetkey.server.vault.store import load_ring
 from valetkey.server.web import agents as agent_pages
 from valetkey.server.web import delegations as delegation_pages
 from valetkey.server.web import sign_in
+from valetkey.verify.dpop import ALGORITHMS
 
 CATCH_UP_SECONDS = 0.5
 
@@ -226,6 +228,11 @@ class App:
                 "/oauth/introspect": Introspection(clients, standing, catalogue, keys, clock, settings),
                 "/oauth/revoke": Revocation(clients, verifying, database, journal, mac, clock, (streams.stop,)),
             },
+            metadata=[
+                {"grant_types_supported": list(offered)},
+                {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
+                introspect.METADATA,
+            ],
             services=services,
             routes=[
                 *people.routes(services),

@@ -1,6 +1,6 @@
 """One ASGI application on the public port: the gateway by its prefix, the rest by Starlette's routes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,15 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from valetkey.server.api import discovery
 from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.door import Endpoint, FormDoor
-from valetkey.server.oauth.metadata import metadata
 from valetkey.server.oauth.token import TokenEndpoint
 from valetkey.server.problems import headers_of, log_bug, problem, status_of
 from valetkey.server.services import Services
-from valetkey.server.tokens.keys import JWKS_MAX_AGE_SECONDS
 
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "content-type": "application/json"}
 
@@ -31,17 +30,17 @@ class Mount:
         gateway: GatewayDoor,
         token: TokenEndpoint,
         forms: Mapping[str, Endpoint],
+        metadata: Sequence[Mapping[str, Any]],
         services: Services,
         routes: list[Route],
     ) -> None:
         self._gateway = gateway
-        self._token = token
         self._forms = FormDoor({"/oauth/token": token, **forms}, nonce=services.proofs.nonce)
         self._services = services
+        served = ["/oauth/token", *forms, *(route.path for route in routes)]
         self._pages = Starlette(
             routes=[
-                Route("/.well-known/jwks.json", self._jwks, methods=["GET"]),
-                Route("/.well-known/oauth-authorization-server", self._metadata, methods=["GET"]),
+                *discovery.routes(services, served=served, contributed=metadata),
                 *routes,
             ],
             exception_handlers={404: _not_found, 405: _not_found, Exception: _bug},
@@ -62,21 +61,6 @@ class Mount:
             await self._forms(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
-
-    async def _jwks(self, request: Request) -> Response:
-        await self._services.keys.reload_if_due()
-        return Response(
-            msgspec.json.encode(self._services.keys.jwks()),
-            headers={"cache-control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"},
-            media_type="application/jwk-set+json",
-        )
-
-    async def _metadata(self, request: Request) -> Response:
-        return Response(
-            msgspec.json.encode(metadata(self._services.settings.issuer, grant_types=self._token.offered)),
-            headers={"cache-control": "public, max-age=300"},
-            media_type="application/json",
-        )
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

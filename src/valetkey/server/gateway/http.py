@@ -9,6 +9,7 @@ import msgspec
 
 from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
 from valetkey.server.gateway.call import Attempt, Calls
+from valetkey.server.gateway.challenge import challenge
 from valetkey.server.gateway.errors import refusal
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream, Streams
@@ -31,11 +32,12 @@ class GatewayDoor:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         started = False
+        asked: tuple[Prepared, Attempt] | None = None
         with self._streams.enter() as stream:
             try:
                 async with AsyncExitStack() as opened:
                     incoming = _Incoming(scope, receive)
-                    door, attempt = self._attempt(scope, incoming)
+                    asked = door, attempt = self._attempt(scope, incoming)
                     answer = await self._calls.handle(attempt, door, stream, opened)
                     body = answer.body
                     opened.push_async_callback(body.aclose)  # type: ignore[attr-defined] # it is a generator
@@ -63,7 +65,7 @@ class GatewayDoor:
                     if not isinstance(error, ValetkeyError | ConnectionError):
                         log_bug(error, new_id("aud"))
                     raise CutStream from error
-                await _refuse(scope, send, error)
+                await _refuse(scope, send, error, asked)
 
     def _attempt(self, scope: Any, incoming: "_Incoming") -> tuple[Prepared, Attempt]:
         # SECURITY: raw_path is the bytes as they came; `path` was decoded and judges nothing (GW-03).
@@ -131,9 +133,15 @@ def _watched(incoming: _Incoming, stream: Stream) -> Iterator[None]:
             watch.cancel()
 
 
-async def _refuse(scope: Any, send: Any, error: Exception) -> None:
+async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared, Attempt] | None = None) -> None:
     request_id = new_id("aud")
     status, headers, document = refusal(error, request_id=request_id, asked=scope["headers"])
+    if asked is not None:
+        door, attempt = asked
+        told = challenge(error, door, attempt.method, attempt.raw_path, attempt.query)
+        if told is not None:
+            headers = [(name, value) for name, value in headers if name != b"www-authenticate"]
+            headers.append((b"www-authenticate", told.encode()))
     if status == 500 and not isinstance(error, ConnectionError):  # a client that went away is nobody's bug
         log_bug(error, request_id)
     elif isinstance(error, Unavailable):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from urllib.parse import urlsplit
 
 from valetkey.server.tokens.model import Kind
 
@@ -34,6 +35,16 @@ MAX_LIFETIME: Mapping[Kind, int] = {
 def api_audience(issuer: str) -> str:
     """The audience of tokens for /v1."""
     return f"{issuer}/v1"
+
+
+def well_known(address: str, document: str) -> str:
+    """Where the document about an address is: the well-known part stands before its path. RFC 8414 section 3.1.
+
+    >>> well_known("https://keys.acme.com/p/github", "oauth-protected-resource")
+    'https://keys.acme.com/.well-known/oauth-protected-resource/p/github'
+    """
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}/.well-known/{document}{parts.path.rstrip('/')}"
 
 
 def gateway_address(gateway: str, integration: str) -> str:
