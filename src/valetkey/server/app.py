@@ -6,7 +6,19 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
+from valetkey.server.api import (
+    agents,
+    connections,
+    delegations,
+    initial_access_tokens,
+    organization,
+    people,
+    revocations,
+    service_accounts,
+    tasks,
+    tokens,
+    trusted_issuers,
+)
 from valetkey.server.api import audit as audit_routes
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
@@ -31,11 +43,14 @@ from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
+from valetkey.server.oauth import register as registering
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.document import Descriptions
 from valetkey.server.oauth.clients.outside import Outside
+from valetkey.server.oauth.clients.register import Register
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
+from valetkey.server.oauth.grants.id_jag import JWT_BEARER_GRANT, IdJag
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
@@ -149,6 +164,7 @@ class App:
             on_loopback=settings.is_on_loopback,
         )
         clients = Clients(database, authenticate, outside, trusting)
+        register = Register(database, journal, mac, clock, settings)
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
         self.bootstrap = await enroll.bootstrap_code()
         self.services = services = Services(
@@ -170,14 +186,26 @@ class App:
             clients=clients,
             outside=outside,
             trusting=trusting,
+            register=register,
             hops=(streams.stop,),
             checkpoints=checkpoints,
+        )
+        id_jag = IdJag(
+            database=database,
+            trusting=trusting,
+            outside=outside,
+            confirm=services.confirm,
+            issue=issue,
+            clock=clock,
+            settings=settings,
+            catalogue=catalogue,
         )
         own = ApiTokens(authenticate, keys, clock, settings)
         offered = {
             CLIENT_CREDENTIALS: Offered(own.client_credentials),
             EXCHANGE: Offered(Exchange(issue)),
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
+            JWT_BEARER_GRANT: Offered(id_jag),
         }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
@@ -195,6 +223,10 @@ class App:
                 *revocations.routes(services),
                 *audit_routes.routes(services),
                 *sign_in.routes(services),
+                *organization.routes(services),
+                *trusted_issuers.routes(services),
+                *initial_access_tokens.routes(services),
+                *(registering.routes(register) if settings.dynamic_registration != "off" else []),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)

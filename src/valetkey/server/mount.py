@@ -12,7 +12,7 @@ from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.door import FormDoor
-from valetkey.server.oauth.metadata import metadata
+from valetkey.server.oauth.metadata import metadata, of_outside_clients
 from valetkey.server.oauth.token import TokenEndpoint
 from valetkey.server.problems import headers_of, log_bug, problem, status_of
 from valetkey.server.services import Services
@@ -64,7 +64,10 @@ class Mount:
 
     async def _metadata(self, request: Request) -> Response:
         return Response(
-            msgspec.json.encode(metadata(self._services.settings.issuer, grant_types=self._token.offered)),
+            msgspec.json.encode(
+                metadata(self._services.settings.issuer, grant_types=self._token.offered)
+                | of_outside_clients(self._services.settings)
+            ),
             headers={"cache-control": "public, max-age=300"},
             media_type="application/json",
         )

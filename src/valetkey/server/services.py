@@ -14,6 +14,7 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.integrations.model import Integration
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
+from valetkey.server.oauth.clients.register import Register
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
@@ -45,5 +46,6 @@ class Services:
     clients: Clients
     outside: Outside
     trusting: Trusting
+    register: Register
     hops: tuple[Stop, ...]
     checkpoints: Path
