@@ -95,6 +95,7 @@ def commands(*, all_imported: bool = False) -> "App":
 _COMMANDS = (
     ("agent:app", "agent"),
     ("audit:app", "audit"),
+    ("client_registration:app", "client-registration"),
     ("connect:connect", "connect"),
     ("connect:app", "connections"),
     ("connect:integrations", "integrations"),
@@ -106,10 +107,12 @@ _COMMANDS = (
     ("keys:app", "keys"),
     ("login:login", "login"),
     ("login:logout", "logout"),
+    ("organization:app", "organization"),
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),
     ("service_account:app", "service-account"),
     ("task:app", "task"),
+    ("trusted_issuer:app", "trusted-issuer"),
     ("user:app", "user"),
 )
 """Where each command is, and its name."""

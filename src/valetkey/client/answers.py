@@ -22,6 +22,28 @@ class Organization(TypedDict):
     name: str
 
 
+class OrganizationLimits(Organization):
+    default_ceiling: list[str]
+    unknown_client_ceiling: list[str]
+
+
+class TrustedIssuer(TypedDict):
+    id: str
+    issuer: str
+    kind: str
+    keys: str
+    audience: str
+    token_endpoint_audience: bool
+    tenant: dict[str, str]
+    rules: list[dict[str, Any]]
+
+
+class InitialAccessToken(TypedDict):
+    initial_access_token: str
+    uses: int
+    expires_in: int
+
+
 class WhoAmI(TypedDict):
     kind: str
     id: str

@@ -239,3 +239,57 @@ class Keys(Group):
     def rotate(self, *, algorithm: str = "ES256") -> answers.SigningKey:
         key: answers.SigningKey = self._call(post("/v1/keys/rotate", algorithm=algorithm))
         return key
+
+
+class OrganizationGroup(Group):
+    def get(self) -> answers.OrganizationLimits:
+        found: answers.OrganizationLimits = self._call(get("/v1/organization"))
+        return found
+
+    def set_unknown_client_ceiling(self, ceiling: Sequence[str]) -> answers.OrganizationLimits:
+        """The most a client nobody registered can ever be given."""
+        request = send("PUT", "/v1/organization", unknown_client_ceiling=list(ceiling))
+        changed: answers.OrganizationLimits = self._call(request)
+        return changed
+
+
+class TrustedIssuers(Group):
+    def create(
+        self,
+        issuer: str,
+        *,
+        kind: str,
+        jwks_uri: str | None = None,
+        jwks: dict[str, Any] | None = None,
+        audience: str | None = None,
+        rules: Sequence[dict[str, Any]] = (),
+        tenant: dict[str, str] | None = None,
+        token_endpoint_audience: bool = False,
+    ) -> answers.TrustedIssuer:
+        request = post(
+            "/v1/trusted-issuers",
+            issuer=issuer,
+            kind=kind,
+            jwks_uri=jwks_uri,
+            jwks=jwks,
+            audience=audience,
+            rules=list(rules) or None,
+            tenant=tenant or None,
+            token_endpoint_audience=token_endpoint_audience or None,
+        )
+        added: answers.TrustedIssuer = self._call(request)
+        return added
+
+    def list(self) -> list[answers.TrustedIssuer]:
+        return self._listed("/v1/trusted-issuers")
+
+    def remove(self, issuer: str) -> answers.TrustedIssuer:
+        removed: answers.TrustedIssuer = self._call(send("DELETE", at("trusted-issuers", issuer)))
+        return removed
+
+
+class InitialAccessTokens(Group):
+    def create(self, *, uses: int, seconds: int) -> answers.InitialAccessToken:
+        """A token for `/oauth/register`, shown this once."""
+        made: answers.InitialAccessToken = self._call(post("/v1/initial-access-tokens", uses=uses, seconds=seconds))
+        return made

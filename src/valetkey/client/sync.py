@@ -49,6 +49,9 @@ class Client:
         self.revocations = resources.Revocations(self)
         self.audit = resources.Audit(self)
         self.keys = resources.Keys(self)
+        self.organization = resources.OrganizationGroup(self)
+        self.trusted_issuers = resources.TrustedIssuers(self)
+        self.initial_access_tokens = resources.InitialAccessTokens(self)
 
     def __repr__(self) -> str:
         return f"Client({self.url!r}, credential={self._proof!r})"

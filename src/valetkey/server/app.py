@@ -10,12 +10,15 @@ from valetkey.server.api import (
     agents,
     connections,
     delegations,
+    initial_access_tokens,
+    organization,
     people,
     resource_servers,
     revocations,
     service_accounts,
     tasks,
     tokens,
+    trusted_issuers,
 )
 from valetkey.server.api import audit as audit_routes
 from valetkey.server.audit.store import Journal
@@ -45,15 +48,19 @@ from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
-from valetkey.server.integrations.register import Register
+from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
 from valetkey.server.oauth import introspect
+from valetkey.server.oauth import register as registering
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.document import Descriptions
 from valetkey.server.oauth.clients.outside import Outside
+from valetkey.server.oauth.clients.register import Register
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
+from valetkey.server.oauth.grants.id_jag import JWT_BEARER_GRANT, IdJag
 from valetkey.server.oauth.introspect import Introspection
+from valetkey.server.oauth.metadata import of_outside_clients
 from valetkey.server.oauth.revocation.endpoint import Revocation
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
@@ -149,6 +156,7 @@ class App:
             on_loopback=settings.is_on_loopback,
         )
         clients = Clients(database, authenticate, outside, trusting)
+        register = Register(database, journal, mac, clock, settings)
         self.streams = streams = Streams(clock)
         self.authorities = authorities = Authorities(
             database,
@@ -206,19 +214,31 @@ class App:
             lookups=lookups,
             link=Link(journal, lookups, ring, clock, catalogue),
             catalogue=catalogue,
-            register=Register(journal, clock, catalogue, (settings.issuer, settings.gateway)),
+            resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
             clients=clients,
             outside=outside,
             trusting=trusting,
+            register=register,
             hops=(streams.stop,),
             checkpoints=checkpoints,
+        )
+        id_jag = IdJag(
+            database=database,
+            trusting=trusting,
+            outside=outside,
+            confirm=services.confirm,
+            issue=issue,
+            clock=clock,
+            settings=settings,
+            catalogue=catalogue,
         )
         own = ApiTokens(authenticate, keys, clock, settings)
         offered = {
             CLIENT_CREDENTIALS: Offered(own.client_credentials),
             EXCHANGE: Offered(Exchange(issue, verifying, standing, pass_on, database, catalogue, clock)),
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
+            JWT_BEARER_GRANT: Offered(id_jag),
         }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.asgi = Mount(
@@ -232,6 +252,7 @@ class App:
                 {"grant_types_supported": list(offered)},
                 {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
                 introspect.METADATA,
+                of_outside_clients(settings),
             ],
             services=services,
             routes=[
@@ -248,6 +269,10 @@ class App:
                 *sign_in.routes(services),
                 *delegation_pages.routes(services),
                 *agent_pages.routes(services),
+                *organization.routes(services),
+                *trusted_issuers.routes(services),
+                *initial_access_tokens.routes(services),
+                *(registering.routes(register) if settings.dynamic_registration != "off" else []),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)

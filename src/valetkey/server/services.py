@@ -13,9 +13,10 @@ from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.integrations.live import LiveCatalogue
-from valetkey.server.integrations.register import Register
+from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
+from valetkey.server.oauth.clients.register import Register
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
@@ -47,10 +48,11 @@ class Services:
     link: Link
     pass_on: PassOn
     catalogue: LiveCatalogue
-    register: Register
+    resource_servers: ResourceServers
     caught_up: Callable[[], Awaitable[object]]
     clients: Clients
     outside: Outside
     trusting: Trusting
+    register: Register
     hops: tuple[Stop, ...]
     checkpoints: Path

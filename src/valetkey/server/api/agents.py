@@ -42,7 +42,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     async with services.database.read() as db:
         usual = (await store.organization(db, caller.org)).default_ceiling
     ceiling = usual if body.ceiling is None else tuple(body.ceiling)
-    _check_ceiling(services, ceiling, org=caller.org, within=None if user.is_administrator else usual)
+    check_ceiling(services, ceiling, org=caller.org, within=None if user.is_administrator else usual)
     jwks = None if body.jwks is None else msgspec.json.encode(body.jwks).decode()
     agent, secret = await services.enroll.agent(body.name, by=user, ceiling=ceiling, jwks=jwks)
     return shown(agent) | ({"secret": secret.reveal()} if secret is not None else {})
@@ -89,7 +89,7 @@ async def set_ceiling(services: Services, caller: Caller, request: Request) -> d
     found = await named(services, caller, request.path_params["id"])
     _owned(caller, found)
     within = None if user.is_administrator else found.ceiling
-    _check_ceiling(services, tuple(body.ceiling), org=caller.org, within=within)
+    check_ceiling(services, tuple(body.ceiling), org=caller.org, within=within)
     await services.enroll.set_agent_ceiling(found, tuple(body.ceiling), by=user)
     return shown(found) | {"ceiling": body.ceiling}
 
@@ -108,7 +108,8 @@ def _owned(caller: Caller, agent: Agent) -> None:
         raise NotFound("There is no such agent, or it is not yours.")
 
 
-def _check_ceiling(services: Services, ceiling: tuple[str, ...], *, org: str, within: tuple[str, ...] | None) -> None:
+def check_ceiling(services: Services, ceiling: tuple[str, ...], *, org: str, within: tuple[str, ...] | None) -> None:
+    """Whether these lines can be a ceiling, and no wider than `within`. Raises `InvalidRequest`, `Denied`."""
     grants = parse_grants(ceiling)
     for grant in grants:
         if grant.connection:

@@ -68,7 +68,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         created_by=by.id,
         created_at=0,
     )
-    server = await services.register.resource_server(wish)
+    server = await services.resource_servers.resource_server(wish)
     await services.keys.ensure(TOKENS, algorithm)
     await services.caught_up()
     return shown(server)

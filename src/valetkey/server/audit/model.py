@@ -64,6 +64,7 @@ class Event(StrEnum):
     DELEGATION_NARROWED = "delegation.narrowed"
     DELEGATION_EXTENDED = "delegation.extended"
     EVIDENCE_ISSUED = "evidence.issued"
+    ID_JAG_ACCEPTED = "id-jag.accepted"
     TASK_OPENED = "task.opened"
     TASK_ENDED = "task.ended"
     TOKEN_ISSUED = "token.issued"  # noqa: S105 - the name of an event

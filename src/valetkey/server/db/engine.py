@@ -44,7 +44,7 @@ class Database:
         record.info["session"] = connection.driver_connection.get_server_pid()
         self.own_sessions.add(record.info["session"])
 
-    def _session_ended(self, connection: object, record: Any) -> None:
+    def _session_ended(self, _connection: object, record: Any) -> None:
         self.own_sessions.discard(record.info.get("session", 0))
 
     @asynccontextmanager

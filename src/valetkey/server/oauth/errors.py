@@ -20,6 +20,7 @@ _BY_REASON: Mapping[str, str] = {
     "grant": "invalid_grant",
     "client_metadata": "invalid_client_metadata",
     "redirect_uri": "invalid_redirect_uri",
+    "software_statement": "invalid_software_statement",
 }
 
 

@@ -8,6 +8,10 @@ RFC 9728.
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from valetkey.server.settings import Settings
+
+ID_JAG_PROFILE: Final = "urn:ietf:params:oauth:grant-profile:id-jag"
+
 ENDPOINTS: Final[Mapping[str, str]] = {
     "/oauth/authorize": "authorization_endpoint",
     "/oauth/token": "token_endpoint",
@@ -72,4 +76,13 @@ def protected_resource(
         "bearer_methods_supported": ["header"],
         **({"scopes_supported": listed} if listed else {}),
         **more,
+    }
+
+
+def of_outside_clients(settings: Settings) -> dict[str, Any]:
+    """What is offered to clients nobody registered by hand, and to identity providers: members of the document."""
+    return {
+        "client_id_metadata_document_supported": settings.client_documents == "on",
+        "authorization_grant_profiles_supported": [ID_JAG_PROFILE],
+        "token_endpoint_auth_methods_supported": ["spiffe_jwt"],
     }

@@ -8,7 +8,7 @@ audience and times; (4) its `jti`, once. Knows no principal: who the claims spea
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from valetkey.server.clock import Clock
@@ -60,6 +60,7 @@ class Expected:
     tolerates_thumbprint: bool = False
     needs_iat: bool = False
     once: bool = True
+    says: Mapping[str, str] = field(default_factory=dict)  # claims that have to be there, exactly
 
 
 def unverified(assertion: str) -> Unverified:
@@ -124,6 +125,8 @@ def _verified(assertion: str, keys: Mapping[str, PublicKey], expected: Expected,
             seen["aud"] = audience[0]
         if type(seen.get("exp")) is not int or (expected.needs_iat and type(seen.get("iat")) is not int):
             raise ValueError("exp or iat is missing or not an integer")
+        if any(claims.get(name) != value for name, value in expected.says.items()):
+            raise ValueError("a claim is not what it has to be")
         # SECURITY: an audience that is not configured is a ValueError there, and so refuses.
         # Guarded by tests/flows/test_workloads.py::test_oa_15_an_issuer_without_an_audience_proves_nothing
         jws.check_claims(

@@ -108,11 +108,6 @@ def trust_domain(spiffe_id: str) -> str | None:
     return f"spiffe://{found[1]}"
 
 
-def is_tenants(trust: Trust, claims: Mapping[str, object]) -> bool:
-    """Whether the claims carry every member that makes the issuer's customer ours."""
-    return all(claims.get(name) == value for name, value in trust.tenant.items())
-
-
 def is_meant(issuer: TrustedIssuer, agent: str, claims: Mapping[str, object]) -> bool:
     """Whether some rule makes this workload that agent."""
     facts = facts_of(issuer.kind, claims)

@@ -20,7 +20,6 @@ from valetkey.server.principals.issuers.model import (
     TrustedIssuer,
     checked,
     is_meant,
-    is_tenants,
     trust_domain,
 )
 from valetkey.server.principals.keysets import Keys, KeySets, Reader, place_of
@@ -116,12 +115,14 @@ class Trusting:
         if issuer.kind is IssuerKind.IDP or (issuer.kind is IssuerKind.SPIFFE) is not spiffe:
             raise NotAuthenticated(detail="another kind of issuer")
         claims = await self._verified(assertion, said, issuer)
-        if not is_tenants(issuer.trust, claims) or not is_meant(issuer, agent.id, claims):
+        if not is_meant(issuer, agent.id, claims):
             raise NotAuthenticated(detail="no rule makes this workload that agent")
         return agent
 
-    async def person(self, assertion: str, said: Unverified, org: str | None) -> tuple[User, Mapping[str, object]]:
-        """The user an identity provider's ID-JAG speaks of, by issuer and subject alone, and its claims."""
+    async def person(
+        self, assertion: str, said: Unverified, *, client: str, org: str | None
+    ) -> tuple[User, TrustedIssuer, Mapping[str, object]]:
+        """Whom an identity provider's ID-JAG for this client speaks of, by issuer and subject alone; and its claims."""
         if said.iss is None or said.typ != ID_JAG_TYP:
             raise NotAuthenticated(detail="not an ID-JAG")
         async with self._database.read() as db:
@@ -141,11 +142,9 @@ class Trusting:
             typs=frozenset({ID_JAG_TYP}),
             longest_seconds=ID_JAG_SECONDS,
             needs_iat=True,
+            says={**issuer.trust.tenant, "sub": said.sub, "client_id": client},
         )
-        claims = await self._assertions.proven(assertion, keys, expected, client=issuer.id)
-        if claims.get("sub") != said.sub or not is_tenants(issuer.trust, claims):
-            raise NotAuthenticated(detail="another tenant's")
-        return user, claims
+        return user, issuer, await self._assertions.proven(assertion, keys, expected, client=issuer.id)
 
     async def _verified(self, assertion: str, said: Unverified, issuer: TrustedIssuer) -> Mapping[str, object]:
         keys = await self._keys(issuer, said.kid)
@@ -158,6 +157,7 @@ class Trusting:
             issuer_is_optional=issuer.kind is IssuerKind.SPIFFE,
             tolerates_thumbprint=issuer.kind is IssuerKind.GITHUB,
             once=not issuer.kind.renews_a_file,
+            says=issuer.trust.tenant,
         )
         try:
             return await self._assertions.proven(assertion, keys, usual, client=issuer.id)
