@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from valetkey.server.api import (
+    agent_clients,
     agents,
     connections,
     delegations,
@@ -50,18 +51,27 @@ from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
+from valetkey.server.oauth import authorize as authorizing
 from valetkey.server.oauth import introspect
 from valetkey.server.oauth import register as registering
+from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.document import Descriptions
 from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
+from valetkey.server.oauth.grants.code import AUTHORIZATION_CODE, AuthorizationCode
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.grants.id_jag import JWT_BEARER_GRANT, IdJag
+from valetkey.server.oauth.grants.refresh import Refresh
 from valetkey.server.oauth.introspect import Introspection
 from valetkey.server.oauth.metadata import of_outside_clients
+from valetkey.server.oauth.outside import AgentsOfClients
+from valetkey.server.oauth.pushed import Pushed
+from valetkey.server.oauth.redeem import REFRESH, Redeem
+from valetkey.server.oauth.request import Rules
 from valetkey.server.oauth.revocation.endpoint import Revocation
+from valetkey.server.oauth.signed import RequestObjects
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
@@ -78,8 +88,10 @@ from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
 from valetkey.server.web import agents as agent_pages
+from valetkey.server.web import authorize as authorize_pages
+from valetkey.server.web import connections as connection_pages
+from valetkey.server.web import consent, sign_in
 from valetkey.server.web import delegations as delegation_pages
-from valetkey.server.web import sign_in
 from valetkey.verify.dpop import ALGORITHMS
 
 CATCH_UP_SECONDS = 0.5
@@ -192,8 +204,38 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
         )
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue.built_in))
-        self.bootstrap = await enroll.bootstrap_code()
         confirm = Confirm(journal, mac, clock, settings, catalogue)
+        authorize = Authorize(
+            journal=journal,
+            database=database,
+            clients=clients,
+            agent_for=AgentsOfClients(outside),
+            objects=RequestObjects(clock, settings.issuer),
+            rules=Rules(catalogue=catalogue, target=issue.target),
+            mac=mac,
+            clock=clock,
+            settings=settings,
+        )
+        redeem = Redeem(
+            database=database,
+            confirm=confirm,
+            issue=issue,
+            clients=clients,
+            catalogue=catalogue,
+            mac=mac,
+            clock=clock,
+            settings=settings,
+        )
+        refresh = Refresh(
+            journal=journal,
+            database=database,
+            confirm=confirm,
+            redeem=redeem,
+            mac=mac,
+            ring=ring,
+            clock=clock,
+        )
+        self.bootstrap = await enroll.bootstrap_code()
         pass_on = PassOn(database, confirm, clock)
         standing = Standing(verifying, authorities, issue, catalogue, clock)
         self.services = services = Services(
@@ -213,6 +255,7 @@ class App:
             issue=issue,
             lookups=lookups,
             link=Link(journal, lookups, ring, clock, catalogue),
+            authorize=authorize,
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -239,12 +282,15 @@ class App:
             EXCHANGE: Offered(Exchange(issue, verifying, standing, pass_on, database, catalogue, clock)),
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
             JWT_BEARER_GRANT: Offered(id_jag),
+            AUTHORIZATION_CODE: Offered(AuthorizationCode(journal, database, redeem, mac, clock), to_public=True),
+            REFRESH: Offered(refresh, to_public=True),
         }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
             token=TokenEndpoint(clients, offered, proofs=proofs, issuer=settings.issuer),
             forms={
+                "/oauth/par": Pushed(clients, authorize),
                 "/oauth/introspect": Introspection(clients, standing, catalogue, keys, clock, settings),
                 "/oauth/revoke": Revocation(clients, verifying, database, journal, mac, clock, (streams.stop,)),
             },
@@ -252,6 +298,7 @@ class App:
                 {"grant_types_supported": list(offered)},
                 {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
                 introspect.METADATA,
+                authorizing.metadata(),
                 of_outside_clients(settings),
             ],
             services=services,
@@ -273,6 +320,10 @@ class App:
                 *trusted_issuers.routes(services),
                 *initial_access_tokens.routes(services),
                 *(registering.routes(register) if settings.dynamic_registration != "off" else []),
+                *authorize_pages.routes(services),
+                *consent.routes(services),
+                *connection_pages.routes(services),
+                *agent_clients.routes(services),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)

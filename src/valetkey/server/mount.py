@@ -35,7 +35,7 @@ class Mount:
         routes: list[Route],
     ) -> None:
         self._gateway = gateway
-        self._forms = FormDoor({"/oauth/token": token, **forms}, nonce=services.proofs.nonce)
+        self._forms = FormDoor({"/oauth/token": token, **forms}, nonce=services.proofs.nonce, creating=["/oauth/par"])
         self._services = services
         served = ["/oauth/token", *forms, *(route.path for route in routes)]
         self._pages = Starlette(

@@ -14,6 +14,7 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
+from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
@@ -54,5 +55,6 @@ class Services:
     outside: Outside
     trusting: Trusting
     register: Register
+    authorize: Authorize
     hops: tuple[Stop, ...]
     checkpoints: Path

@@ -21,6 +21,16 @@ _BY_REASON: Mapping[str, str] = {
     "client_metadata": "invalid_client_metadata",
     "redirect_uri": "invalid_redirect_uri",
     "software_statement": "invalid_software_statement",
+    "unsupported_response_type": "unsupported_response_type",
+    "access_denied": "access_denied",
+    "unknown_clients": "access_denied",
+    "login_required": "login_required",
+    "consent_required": "consent_required",
+    "interaction_required": "interaction_required",
+    "unmet_authentication_requirements": "unmet_authentication_requirements",
+    "request_object": "invalid_request_object",
+    "request_uri": "invalid_request_uri",
+    "request_uri_not_supported": "request_uri_not_supported",
 }
 
 

@@ -124,6 +124,24 @@ class Outside:
             return None
         return agent if standing.digest == client.metadata.digest else None
 
+    async def prospect(self, user: User, client: Client) -> Agent:
+        """The agent this client is for that user, or would become by her consent: shown to her, not stored.
+
+        Raises `Denied` when the organization lets unknown clients do nothing, or the agent was stopped.
+        """
+        if client.org not in (None, user.org):
+            raise NotFound(UNKNOWN, detail="registered for another organization")
+        async with self._database.read() as db:
+            standing = await store.agent_of(db, user.id, client.id)
+            known = None if standing is None else await principals.agent(db, standing.agent)
+            ended = known is not None and await revocation.among(db, {known.id})
+            ceiling = (await principals.organization(db, user.org)).unknown_client_ceiling
+        if known is not None:
+            if ended or known.status is not Status.ACTIVE:
+                raise Denied("This agent was stopped.", reason="access_denied")
+            return known
+        return self._new(user, client, ceiling)
+
     async def agent_for(self, user: User, client: Client) -> Agent:
         """The one agent this client is for that user: the one she has, or a new one. Called when she consents.
 
@@ -140,12 +158,7 @@ class Outside:
             async with self._journal.change() as change:
                 return await self._agent_for(change, user, client)
 
-    async def _agent_for(self, change: Change, user: User, client: Client) -> Agent:
-        now = int(self._clock.now())
-        standing = await store.agent_of(change.tx, user.id, client.id)
-        if standing is not None:
-            return await self._same(change, user, client, standing)
-        ceiling = (await principals.organization(change.tx, user.org)).unknown_client_ceiling
+    def _new(self, user: User, client: Client, ceiling: tuple[str, ...]) -> Agent:
         if not ceiling:
             raise Denied(
                 "This organization does not let unknown clients do anything.",
@@ -153,7 +166,7 @@ class Outside:
                 reason="unknown_clients",
             )
         agent_id = new_id("agt")
-        agent = Agent(
+        return Agent(
             id=agent_id,
             org=user.org,
             name=_name(client, agent_id),
@@ -161,6 +174,14 @@ class Outside:
             status=Status.ACTIVE,
             ceiling=ceiling,
         )
+
+    async def _agent_for(self, change: Change, user: User, client: Client) -> Agent:
+        now = int(self._clock.now())
+        standing = await store.agent_of(change.tx, user.id, client.id)
+        if standing is not None:
+            return await self._same(change, user, client, standing)
+        ceiling = (await principals.organization(change.tx, user.org)).unknown_client_ceiling
+        agent = self._new(user, client, ceiling)
         await principals.add_agent(change.tx, agent, now=now)
         await store.add_agent_of(change.tx, user.id, client, agent.id, now=now)
         change.record(
