@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 
-from tests.support import node
+from tests.support import conformance, mcp_programs, node
 from tests.support.postgres_keeper import programs
 
 
 def main() -> int:
     """Prepare; a thing that cannot be had is said and is not a failure."""
-    for line in (*_postgresql(), *_node()):
+    for line in (*_postgresql(), *_node(), *_mcp()):
         print(f"prepare: {line}", flush=True)
     return 0
 
@@ -41,6 +41,13 @@ def _node() -> list[str]:
         return node.prepare()
     except (RuntimeError, OSError) as failed:
         return [f"Node could not be prepared, the stock-client tests will be skipped: {failed}"]
+
+
+def _mcp() -> list[str]:
+    try:
+        return [*mcp_programs.prepare(), *conformance.prepare()]
+    except (RuntimeError, OSError) as failed:
+        return [f"The MCP programs could not be prepared, their tests will be skipped: {failed}"]
 
 
 if __name__ == "__main__":
