@@ -5,6 +5,7 @@ Two people of one organization, and two organizations in one deployment. OA-08, 
 
 from typing import Any
 
+from tests.support.billing import register
 from tests.support.house import GITHUB, House, Person, Reply, Robot
 from tests.support.strangers import other_organization
 from tests.support.tokens import unverified_claims
@@ -43,6 +44,7 @@ async def objects(house: House) -> dict[str, str]:
         "tasks": task["id"],
         "connections": link["id"],
         "service-accounts": keeper["id"],
+        "resource-servers": (await register(house))["id"],
         "users": house.alice.id,
         "token": unverified_claims(token)["jti"],
         "login": unverified_claims(house.alice.bearer)["credential"],

@@ -1,15 +1,18 @@
 """Signing keys: the next one is published before it signs, the old one stays until its tokens are over (KR-01)."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.billing import AUDIENCE, GRANT, billed, register
 from tests.support.house import GITHUB, House, open_house
 from tests.support.tokens import unverified_header
 from valetkey.server.tokens.keys import PUBLISH_AFTER_RETIRING_SECONDS, PUBLISH_BEFORE_SIGNING_SECONDS
 from valetkey.verify import jws
 from valetkey.verify.keys import parse_jwks
+from valetkey.verify.verifier import Verifier
 
 PATH = "/repos/acme-corp/backend"
 
@@ -114,3 +117,30 @@ async def test_an_audience_that_asks_for_it_gets_its_own_algorithm(
         rotated = await agent.token(task["task_token"])
         assert unverified_header(rotated)["kid"] == made["kid"]
         assert (await house.gateway(rotated, "GET", PATH)).status == 200
+
+
+async def test_kr_01_under_load_no_verifier_that_caches_ever_refuses_a_token_across_rotations(house: House) -> None:
+    """20 rotations, 600 tokens, two resource servers that keep the published keys as long as they may: 0 failures."""
+    await register(house)
+    agent, _, _ = await billed(house)
+    task = await house.task(await house.delegate(agent, GRANT, seconds=86_400), seconds=8 * 3600)
+    where = f"{house.settings.issuer}/.well-known/jwks.json"
+    servers = [Verifier(house.settings.issuer, AUDIENCE, jwks_uri=where, clock=house.clock) for _ in range(2)]
+    signers: set[str] = set()
+    alive: list[str] = []
+    for _ in range(20):
+        await house.alice.sign_in()
+        await house.alice.does("POST", "/v1/keys/rotate", algorithm="ES256")
+        for _ in range(6):
+            house.clock.advance(PUBLISH_BEFORE_SIGNING_SECONDS / 6)
+            replies = await asyncio.gather(
+                *(agent.exchange(task["task_token"], resource=AUDIENCE, requested_expires_in=120) for _ in range(5))
+            )
+            fresh = [str(reply.json()["access_token"]) for reply in replies]
+            for server in servers:
+                for token in (*fresh, *alive):
+                    said = await asyncio.to_thread(server.verify, token)
+                    assert said.agent.uid == agent.id
+            alive = fresh  # they outlive the next step, and perhaps the key that signed them
+            signers |= {unverified_header(token)["kid"] for token in fresh}
+    assert len(signers) == 21

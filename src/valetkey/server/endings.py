@@ -7,6 +7,7 @@ from valetkey.server.connections import store as connections
 from valetkey.server.delegations import store as delegations
 from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
+from valetkey.server.integrations import store as integrations
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation.revoke import Report, revoke
@@ -66,6 +67,9 @@ async def _owners(db: AsyncConnection, node: str) -> tuple[str, frozenset[str]] 
         case "svc_":
             account = await principals.service_account(db, node)
             return None if account is None else (account.org, frozenset())
+        case "rsv_":
+            server = await integrations.resource_server(db, node)
+            return None if server is None else (server.org, frozenset())
         case "con_":
             found = await connections.connection(db, node)
             if found is None:

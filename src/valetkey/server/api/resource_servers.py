@@ -9,9 +9,9 @@ from starlette.routing import Route
 from valetkey.server.api.agents import named as agent_named
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
 from valetkey.server.api.service_accounts import named as account_named
+from valetkey.server.endings import end
 from valetkey.server.integrations import store
 from valetkey.server.integrations.registered import OwnScope, ResourceServer
-from valetkey.server.revocation.revoke import revoke
 from valetkey.server.services import Services
 from valetkey.server.tokens.keys import TOKENS, algorithm_named
 
@@ -49,8 +49,8 @@ def shown(server: ResourceServer) -> dict[str, Any]:
 
 
 async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewResourceServer)
     by = caller.administrator()
+    body = await body_of(request, NewResourceServer)
     algorithm = algorithm_named(body.algorithm)
     account = await account_named(services, caller, body.service_account) if body.service_account else None
     agent = await agent_named(services, caller, body.agent) if body.agent else None
@@ -86,15 +86,7 @@ async def remove(services: Services, caller: Caller, request: Request) -> dict[s
     async with services.database.read() as db:
         found = next((s for s in await store.resource_servers(db) if text in (s.id, s.name) and s.org == by.org), None)
     server = same_org(found, caller, "resource server")
-    report = await revoke(
-        server.id,
-        org=by.org,
-        by=by.id,
-        reason="removed",
-        journal=services.journal,
-        clock=services.clock,
-        hops=services.hops,
-    )
+    report = await end(services, server.id, by=by, reason="removed")
     await services.caught_up()
     return shown(server) | {"seq": report.seq}
 

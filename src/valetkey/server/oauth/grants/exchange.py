@@ -84,7 +84,7 @@ class Exchange:
         """A child task for the agent under the token it was handed, as a task token, and what to ask of it."""
         good = await self._standing.good(subject)
         if good is None or good.token.kind not in kinds or not self._may_exchange(agent, good):
-            raise _refused("forged, expired, revoked, of another kind, or not for this client")
+            raise _refused(kinds, "forged, expired, revoked, of another kind, or not for this client")
         integration = self._issue.target(ask.target, agent.org)
         if integration is None:
             raise Denied(f"{ask.target[:200]} is not an API known here.", reason="unknown_target")
@@ -101,7 +101,7 @@ class Exchange:
                 received=good.token.jti,
             )
         except (NotFound, Revoked) as error:
-            raise _refused(error.public) from error
+            raise _refused(kinds, error.public) from error
         return self._issue.task_token(passed.task, agent), replace(ask, grants=(), scopes=frozenset())
 
     def _may_exchange(self, agent: Agent, good: Good) -> bool:
@@ -140,12 +140,10 @@ class Exchange:
             ) from error
 
 
-def _refused(detail: str) -> InvalidRequest:
-    return InvalidRequest(
-        "The subject_token is missing, expired, not valid, or not one this client may exchange.",
-        detail=detail,
-        reason="subject_token",
-    )
+def _refused(kinds: tuple[Kind, ...], detail: str) -> InvalidRequest:
+    """One sentence for every cause, and for a task token the one that issue has: nobody learns what is there."""
+    what = "task token" if kinds == (Kind.TASK,) else "delegated credential"
+    return InvalidRequest(f"The {what} is missing, expired or not valid.", detail=detail, reason="subject_token")
 
 
 def answer_of(issued: Issued) -> Mapping[str, Any]:

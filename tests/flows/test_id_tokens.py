@@ -1,0 +1,85 @@
+"""ID tokens: who signed in, for one client, by an id that is never given to anyone else; and they open no door."""
+
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.attacks.test_introspection import INACTIVE, ask, give_back
+from tests.support.house import House, Robot
+from tests.support.tokens import unverified_claims, unverified_header
+from valetkey.server.oauth.id_token import IdTokens
+from valetkey.server.principals.model import Role, Status, User
+from valetkey.server.tokens.mint import SignedIn
+
+PATH = "/repos/acme-corp/backend"
+TYPE = "urn:ietf:params:oauth:token-type:"
+
+
+def minted(house: House, client: str, *scopes: str, **more: Any) -> str:
+    services = house.app.services
+    org = "org_" + "0" * 26
+    alice = User(id=house.alice.id, org=org, email="alice@acme.com", role=Role.MEMBER, status=Status.ACTIVE)
+    signed_in = SignedIn(auth_time=int(house.clock.now()) - 30, acr="urn:valetkey:acr:passkey", amr=("hwk", "user"))
+    given = IdTokens(services.keys, services.clock, services.settings)
+    return given.id_token(alice, client, scopes=frozenset(scopes or ("openid",)), signed_in=signed_in, **more)
+
+
+async def test_oc_3_a_client_learns_who_signed_in_and_how(house: House) -> None:
+    agent = await house.agent("reader")
+    token = minted(house, agent.id, "openid", "email", nonce="n-0S6_WzA2Mj", access_token="abc")
+    assert unverified_header(token)["typ"] == "JWT"
+    keys = jwt.PyJWKSet.from_json((await house.call("GET", "/.well-known/jwks.json")).body.decode())
+    key = keys[unverified_header(token)["kid"]].key
+    options = {"verify_exp": False, "verify_iat": False}
+    said = jwt.decode(
+        token, key, algorithms=["ES256"], audience=agent.id, issuer=house.settings.issuer, options=options
+    )
+    now = int(house.clock.now())
+    assert said == {
+        "iss": house.settings.issuer,
+        "sub": house.alice.id,
+        "aud": agent.id,
+        "iat": now,
+        "exp": now + 300,
+        "auth_time": now - 30,
+        "acr": "urn:valetkey:acr:passkey",
+        "amr": ["hwk", "user"],
+        "nonce": "n-0S6_WzA2Mj",
+        "at_hash": "ungWv48Bz-pBQUDeXa4iIw",
+        "email": "alice@acme.com",
+    }
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(token, key, algorithms=["ES256"], audience="another", options=options)
+
+
+async def test_an_address_is_told_only_when_it_was_asked_for(house: House) -> None:
+    assert "email" not in unverified_claims(minted(house, "agt_1"))
+    with pytest.raises(ValueError, match="openid"):
+        minted(house, "agt_1", "email")
+
+
+async def test_oa_16_an_id_token_is_never_accepted_as_anything_else(house: House) -> None:
+    """At every door, also where it names that very door as its audience."""
+    agent, _, task, token = await house.ready()
+    issuer = house.settings.issuer
+    for audience in (agent.id, issuer, f"{issuer}/v1", "https://api.github.com", unverified_claims(token)["aud"]):
+        stolen = minted(house, audience, "openid", "email")
+        assert (await house.gateway(stolen, "GET", PATH)).status == 401
+        assert (await house.call("GET", "/v1/whoami", headers={"authorization": f"Bearer {stolen}"})).status == 401
+        for kind in ("jwt", "access_token", "id_token"):
+            reply = await agent.exchange(stolen, subject_token_type=TYPE + kind)
+            assert (reply.status, reply.json()["error"]) == (400, "invalid_request"), kind
+            actor = await agent.exchange(task["task_token"], actor_token=stolen, actor_token_type=TYPE + kind)
+            assert (actor.status, actor.json()["error"]) == (400, "invalid_request"), kind
+        assert (await ask(house, agent, stolen)).json() == INACTIVE
+        assert (await give_back(house, agent, stolen)).status == 200
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion": stolen,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        }
+        assert (await house.call("POST", "/oauth/token", form=form)).status == 401
+        impostor = Robot(house, agent.id, agent.name, stolen)
+        assert (await impostor.exchange(task["task_token"])).status == 401
+    assert (await house.gateway(token, "GET", PATH)).status == 200
