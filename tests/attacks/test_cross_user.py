@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.billing import register
 from tests.support.house import GITHUB, House, Person, Reply, Robot
 from tests.support.strangers import other_organization
-from tests.support.tokens import unverified_claims
+from tests.support.tokens import OwnKey, unverified_claims
 
 READ = "github:repo:read@acme-corp/backend"
 BOBS = "ghp_bobsCredential0123456789abcdefghijkl"
@@ -38,7 +38,16 @@ async def objects(house: House) -> dict[str, str]:
     agent, delegation, task, token = await house.ready()
     (link,) = (await house.alice.does("GET", "/v1/connections"))["data"]
     keeper = await house.alice.does("POST", "/v1/service-accounts", name="keeper", scopes=["audit:read"])
+    issuer = await house.alice.does(
+        "POST",
+        "/v1/trusted-issuers",
+        issuer="https://platform.example",
+        kind="generic",
+        jwks=OwnKey().jwks,
+        rules=[{"agent": agent.id, "claims": {"sub": "job-7"}}],
+    )
     return {
+        "trusted-issuers": issuer["id"],
         "agents": agent.id,
         "delegations": delegation["id"],
         "tasks": task["id"],

@@ -10,10 +10,15 @@ import pytest
 
 from tests.flows.test_bootstrap import Fresh
 from tests.flows.test_dpop import bound
+from tests.flows.test_id_jag import Provider
+from tests.flows.test_id_jag import presents as presents_word
+from tests.flows.test_registration import by_secret, initial, manages, registers
+from tests.flows.test_workloads import Platform
 from tests.support.holder import Prover
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
 from tests.support.http import Reply, call
 from tests.support.nodes import second_node
+from tests.support.outside import open_outside
 from tests.support.postgres import Postgres
 from tests.support.tokens import ASSERTION_TYPE, OwnKey, unverified_claims
 from valetkey.server.app import build
@@ -368,6 +373,57 @@ async def test_the_database_without_the_root_key_opens_nothing(tmp_path: Path) -
         form = {"grant_type": "client_credentials", "client_id": "pr-reviewer-v2"}
         (secret,) = [s for s in secrets if s.startswith("vkag_")]
         assert (await house.call("POST", "/oauth/token", form=form | {"client_secret": secret})).status == 200
+
+
+@row("platform token")
+async def test_a_platform_token_is_its_agent_and_needs_its_name(tmp_path: Path) -> None:
+    async with open_outside(tmp_path / "data") as (house, publisher):
+        agent = await house.agent("reviewer")
+        platform = Platform(house, publisher, "generic")
+        issuer = await platform.trusted(agent)
+        token = platform.token()
+        assert await opens(house, token) == set()
+        assert not await platform.is_agent(None, token)
+        assert await platform.is_agent(agent.id, token)
+        assert not await platform.is_agent(agent.id, token)
+        other = platform.token()
+        await house.alice.does("DELETE", f"/v1/trusted-issuers/{issuer['id']}")
+        assert not await platform.is_agent(agent.id, other)
+
+
+@row("word of an identity provider")
+async def test_the_word_of_an_identity_provider_needs_the_client_it_is_for(tmp_path: Path) -> None:
+    async with open_outside(tmp_path / "data") as (house, publisher):
+        provider = Provider(house, publisher)
+        await provider.trusted()
+        await provider.knows(house.alice)
+        agent, thief = await house.agent("reviewer"), await house.agent("thief")
+        await house.connect()
+        await house.delegate(agent)
+        word = provider.word(agent.id)
+        assert await opens(house, word) == set()
+        assert (await presents_word(thief, word)).status == 400
+        assert (await presents_word(agent, word)).status == 200
+        assert (await presents_word(agent, word)).status == 400
+
+
+@row("client secret", "initial access token", "registration access token")
+async def test_what_a_client_registers_with_registers_and_opens_nothing(tmp_path: Path) -> None:
+    async with open_house(tmp_path / "data", dynamic_registration="token") as house:
+        token = await initial(house, uses=1)
+        assert await opens(house, token) == set()
+        client = (await registers(house, token)).json()
+        assert (await registers(house, token)).status == 401
+        for stolen in (client["client_secret"], client["registration_access_token"]):
+            assert await opens(house, stolen) == set()
+            assert (await registers(house, stolen)).status == 401
+        proven = await by_secret(house, client["client_id"], client["client_secret"])
+        assert (proven.status, proven.json()["error"]) == (400, "unauthorized_client")
+        assert (await manages(house, "GET", client, client["client_secret"])).status == 401
+        fresh = (await manages(house, "GET", client)).json()
+        assert (await manages(house, "GET", client)).status == 401
+        assert (await manages(house, "DELETE", fresh)).status == 204
+        assert (await by_secret(house, client["client_id"], client["client_secret"])).status == 401
 
 
 @row("audit export")

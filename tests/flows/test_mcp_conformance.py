@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
 from tests.support import conformance, node
 from tests.support.house import House, free_port, open_house
 from tests.support.http import call

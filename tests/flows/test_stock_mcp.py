@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from tests.support import mcp_programs
 from tests.support.house import House, free_port, open_house
 from tests.support.tab import Tab

@@ -55,14 +55,14 @@ class Publisher:
         form = {"grant_type": "client_credentials", "client_id": client_id or self.client_id}
         return await house.call("POST", "/oauth/token", form=form)
 
-    async def asserts(self, house: House, assertion: str | None = None, **more: Any) -> Reply:
+    async def asserts(self, house: House, signed: str | None = None, **more: Any) -> Reply:
         """A token request with a client assertion; a proven client is told that it can do nothing by itself."""
-        if assertion is None:
-            assertion = self.key.assertion(self.client_id, house.settings.issuer, house.clock.now())
+        if signed is None:
+            signed = self.key.assertion(self.client_id, house.settings.issuer, house.clock.now())
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": assertion,
+            "client_assertion": signed,
             **more,
         }
         return await house.call("POST", "/oauth/token", form=form)

@@ -17,8 +17,8 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewToken)
     by = caller.administrator()
+    body = await body_of(request, NewToken)
     if services.settings.dynamic_registration == "off":
         raise Conflict("Clients do not register themselves here.", hint="Set dynamic_registration to token or open.")
     token = await services.register.initial_token(by=by, uses=body.uses, seconds=body.seconds)

@@ -35,8 +35,8 @@ async def organization(services: Services, caller: Caller, request: Request) -> 
 
 
 async def change(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, Changed)
     by = caller.administrator()
+    body = await body_of(request, Changed)
     ceiling = tuple(body.unknown_client_ceiling)
     check_ceiling(services, ceiling, org=caller.org, within=None)
     async with services.journal.change() as change:

@@ -46,8 +46,8 @@ def shown(issuer: TrustedIssuer) -> dict[str, Any]:
 
 
 async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewIssuer)
     by = caller.administrator()
+    body = await body_of(request, NewIssuer)
     try:
         kind = IssuerKind(body.kind)
     except ValueError as error:

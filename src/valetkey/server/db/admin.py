@@ -28,7 +28,9 @@ from valetkey.server.db.schema import (
     audit_writers,
     delegations,
     evidence,
+    initial_access_tokens,
     invitations,
+    outside_clients,
     revoked,
     service_account_secrets,
     signing_keys,
@@ -120,8 +122,8 @@ async def void(tx: AsyncConnection, *, seq: int, now: int) -> list[tuple[str, st
     """Void whatever was issued up to now; return the revoked nodes with their organizations.
 
     A restored database may be older than revocations, rotations and suspensions. So: live delegations (and with them
-    their tasks) and people's credentials are revoked, codes and evidence spent, secrets of agents and service accounts
-    dropped, and the keys that signed tokens withdrawn.
+    their tasks) and people's credentials are revoked, codes and evidence spent, secrets of agents, service accounts and
+    clients dropped with the tokens that register them, and the keys that signed tokens withdrawn.
     """
     known = select(revoked.c.node)
     rows: list[Any] = []
@@ -136,6 +138,8 @@ async def void(tx: AsyncConnection, *, seq: int, now: int) -> list[tuple[str, st
     await tx.execute(update(invitations).where(invitations.c.used_at.is_(None)).values(used_at=now))
     await tx.execute(delete(agent_secrets))
     await tx.execute(delete(service_account_secrets))
+    await tx.execute(delete(initial_access_tokens))
+    await tx.execute(update(outside_clients).values(secret_mac=None, management_mac=None))
     await tx.execute(update(signing_keys).where(signing_keys.c.purpose == "tokens").values(retired_at=1))
     return [(row.id, row.org) for row in rows]
 
