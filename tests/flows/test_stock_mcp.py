@@ -1,4 +1,4 @@
-"""An MCP server and clients nobody here wrote: discovery, registration, consent in a browser, and a call that is allowed.
+"""An MCP server and clients nobody here wrote: discovery, registration, consent in a browser, an allowed call.
 
 The server is a resource server of the user's own: it verifies our access token itself, by PyJWT and our key set.
 """

@@ -67,10 +67,13 @@ async def main() -> None:
         callback_handler=landed,
         client_metadata_url=sys.argv[2] if len(sys.argv) > 2 else None,
     )
-    async with create_mcp_http_client(auth=auth) as http, streamable_http_client(server, http_client=http) as streams:
-        async with ClientSession(streams[0], streams[1]) as session:
-            await session.initialize()
-            answer = await session.call_tool("whoami", {})
+    async with (
+        create_mcp_http_client(auth=auth) as http,
+        streamable_http_client(server, http_client=http) as streams,
+        ClientSession(streams[0], streams[1]) as session,
+    ):
+        await session.initialize()
+        answer = await session.call_tool("whoami", {})
     said = answer.structured_content or json.loads(answer.content[0].text)
     print(json.dumps({"said": said, "client_id": kept.client.client_id, "refresh": bool(kept.tokens.refresh_token)}))
 

@@ -62,16 +62,12 @@ def main() -> None:
         claims = token.claims or {}
         return {"user": claims.get("sub"), "agent": (claims.get("act") or {}).get("sub"), "scopes": token.scopes}
 
-    async def run() -> None:
-        config = uvicorn.Config(server.streamable_http_app(), host="127.0.0.1", port=port, log_level="error")
-        running = uvicorn.Server(config)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(running.serve)
-            while not running.started:
-                await anyio.sleep(0.02)
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
             print("ready", flush=True)
 
-    anyio.run(run)
+    Announced(uvicorn.Config(server.streamable_http_app(), host="127.0.0.1", port=port, log_level="error")).run()
 
 
 if __name__ == "__main__":
