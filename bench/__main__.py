@@ -8,14 +8,14 @@ import sys
 
 from tests.support.postgres import Postgres, missing
 
-from bench import footprint, gateway, issuing, revoking, verifying
+from bench import footprint, gateway, issuing, refreshing, revoking, verifying
 from bench.cores import stay_away
 from bench.deployment import deployment
 from bench.prepare import prepare
 from bench.processes import ROOT, program
 from bench.rows import Row, table, write
 
-GROUPS = ("issue", "gateway", "verify", "footprint", "revoke")
+GROUPS = ("issue", "refresh", "gateway", "verify", "footprint", "revoke")
 
 
 def main(asked: list[str]) -> int:
@@ -38,19 +38,20 @@ def _measured(groups: list[str]) -> list[Row]:
     with contextlib.ExitStack() as opened:
         _, upstream = opened.enter_context(program("bench.upstream"))
         house = opened.enter_context(deployment("sqlite", upstream))
-        if "issue" in groups:
-            houses = {"issue": house}
+        if {"issue", "refresh"} & set(groups):
+            houses = {"sqlite": house}
             with contextlib.ExitStack() as short:
                 if (why := missing()) is None:
                     server = Postgres.start()
                     short.callback(server.stop)
                     url = server.database()
-                    houses["issue-postgresql"] = short.enter_context(
-                        deployment("postgresql", upstream, database_url=url)
-                    )
-                rows += _said(issuing.rows(houses))
+                    houses["postgresql"] = short.enter_context(deployment("postgresql", upstream, database_url=url))
+                if "issue" in groups:
+                    rows += _said(issuing.rows({_named("issue", name): one for name, one in houses.items()}))
+                if "refresh" in groups:
+                    rows += _said(refreshing.rows({_named("refresh", name): one for name, one in houses.items()}))
             if why is not None:
-                rows += _said([Row(id="issue-postgresql", ours=0, goal=2.0, met=False, note=f"not measured: {why}")])
+                rows += _said([Row(id="postgresql", ours=0, met=False, note=f"not measured: {why}")])
         if "gateway" in groups:
             rows += _said(gateway.rows(house, upstream))
         if "verify" in groups:
@@ -60,6 +61,10 @@ def _measured(groups: list[str]) -> list[Row]:
         if "footprint" in groups:
             rows += _said(footprint.rows(upstream))
     return rows
+
+
+def _named(row: str, database: str) -> str:
+    return row if database == "sqlite" else f"{row}-{database}"
 
 
 def _said(rows: list[Row]) -> list[Row]:

@@ -38,6 +38,7 @@ class Deployment:
     data: Path
     alice: Client
     agent: str
+    agent_id: str
     basic: str
     delegation: str
     task: dict[str, Any]
@@ -122,6 +123,7 @@ def deployment(
             data=data,
             alice=alice,
             agent=f"{agent['name']}:{agent['secret']}",
+            agent_id=agent["id"],
             basic="Basic " + b64encode(f"{agent['id']}:{agent['secret']}".encode()).decode(),
             delegation=delegation,
             task=alice.call(post("/v1/tasks", delegation=delegation, seconds=3600)),

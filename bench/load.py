@@ -5,9 +5,10 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from bench.peers import POST
+from bench.peers import POST, REFRESH
 
 SECONDS: Final = 2
 _RATE: Final = re.compile(r"Requests/sec:\s+([0-9.]+)")
@@ -33,6 +34,12 @@ def post_form(url: str, *, basic: str, body: str, connections: int, seconds: flo
     """POST one form over and over, as one client."""
     environment = {"BENCH_BODY": body, "BENCH_AUTHORIZATION": basic}
     return _run(["-s", str(POST), url], {}, environment, connections, seconds)
+
+
+def refresh(url: str, *, basic: str, tokens: Path, connections: int, seconds: float = SECONDS) -> Load:
+    """Refresh over and over, each time with the token the answer before brought."""
+    environment = {"BENCH_TOKENS": str(tokens), "BENCH_AUTHORIZATION": basic}
+    return _run(["-s", str(REFRESH), url], {}, environment, connections, seconds)
 
 
 def _run(

@@ -26,6 +26,7 @@ _VENV: Final = _FOLDER / "mitmproxy"
 _MITMPROXY: Final = "mitmproxy==11.0.2"  # the newest for Python 3.11
 _START_SECONDS: Final = 30
 POST: Final = _HERE / "post.lua"
+REFRESH: Final = _HERE / "refresh.lua"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
