@@ -6,7 +6,7 @@ Refuses to know who calls and why: credentials, policy and audit are the caller'
 """
 
 from valetkey.server.egress.response import Response
-from valetkey.server.egress.send import Egress
+from valetkey.server.egress.send import Egress, Sending
 from valetkey.server.egress.url import Url
 
-__all__ = ["Egress", "Response", "Url"]
+__all__ = ["Egress", "Response", "Sending", "Url"]
