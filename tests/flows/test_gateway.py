@@ -72,6 +72,16 @@ async def test_addresses_in_json_lead_to_the_gateway_and_other_text_is_left_alon
     assert (await behind.call()).json() == document
 
 
+async def test_a_short_answer_in_one_piece_is_handed_on_in_one_piece_with_its_new_length(behind: Behind) -> None:
+    body = json.dumps({"url": f"{behind.up.url}/a", "echo": REAL}).encode()
+    behind.up.answers("GET", ALLOWED, script=reply(200, {"Content-Type": "application/json"}, body))
+    answer = await behind.call()
+    assert answer.json() == {"url": f"{behind.house.settings.gateway}/p/github/a", "echo": "[valetkey:redacted]"}
+    assert answer.header("content-length") == str(len(answer.body))
+    outcome = await behind.outcome(answer.header("x-decision-id") or "")
+    assert (outcome["ended"], outcome["bytes"]) == ("complete", len(answer.body))
+
+
 async def test_head_has_no_body_and_the_headers_of_get(behind: Behind) -> None:
     behind.up.answers("HEAD", ALLOWED, script=reply(200, {"ETag": '"1"', "Content-Length": "5"}, framed=False))
     async with behind.opened() as (reader, writer):

@@ -17,7 +17,9 @@ ENTERPRISE = Addresses("https://ghe.acme.com:8443/api/v3", GATEWAY)
 def rewritten(body, *, size=0, addresses=GITHUB):
     stream = addresses.stream()
     chunks = [body[at : at + size] for at in range(0, len(body), size)] if size else [body]
-    return b"".join([stream.feed(chunk) for chunk in chunks]) + stream.finish()
+    clean = b"".join([stream.feed(chunk) for chunk in chunks]) + stream.finish()
+    assert clean == addresses.rewritten(body)  # a body that is there as a whole is no other case
+    return clean
 
 
 def by_parsing(value, name=""):

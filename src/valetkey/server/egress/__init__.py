@@ -8,7 +8,7 @@ Refuses to know who calls and why: credentials, policy and audit are the caller'
 
 from valetkey.server.egress.document import Document, Documents
 from valetkey.server.egress.response import Response
-from valetkey.server.egress.send import Egress
+from valetkey.server.egress.send import Egress, Sending
 from valetkey.server.egress.url import Url, parsed
 
-__all__ = ["Document", "Documents", "Egress", "Response", "Url", "parsed"]
+__all__ = ["Document", "Documents", "Egress", "Response", "Sending", "Url", "parsed"]

@@ -15,7 +15,7 @@ class Response:
     def __init__(self, answer: Answer, headers: Headers, *, place: str, max_bytes: int, broken: "Broken") -> None:
         self.status = answer.status
         self.headers = headers  # lower-case names, in the order received
-        self.body: AsyncIterator[bytes] = self._chunks()
+        self.body: AsyncIterator[bytes] = self._chunks()  # all that `next_chunk` returns
         self._reader = answer.body_reader
         self._place = place
         self._left = max_bytes
@@ -26,21 +26,24 @@ class Response:
         """Want no more: the next chunk raises `UpstreamFailed`. Leaving `send`'s block drops what is unread."""
         self._is_closed = True
 
+    async def next_chunk(self) -> bytes | None:
+        """The next piece of the body, None at its end. Raises `UpstreamFailed`."""
+        try:
+            chunk = None if self._is_closed else await self._reader.read_chunk()  # `pool.new_client` bounds the silence
+        except PyreqwestError as error:
+            raise self._broken(error) from None
+        if self._is_closed:
+            raise UpstreamFailed(detail=f"{self._place}: closed while being read")
+        if chunk is None:
+            return None
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise UpstreamFailed(detail=f"{self._place}: the answer is larger than agreed")
+        return bytes(chunk)
+
     async def _chunks(self) -> AsyncIterator[bytes]:
-        while not self._is_closed:
-            try:
-                chunk = await self._reader.read_chunk()  # the client bounds the silence: `pool.new_client`
-            except PyreqwestError as error:
-                raise self._broken(error) from None
-            if self._is_closed:
-                break
-            if chunk is None:
-                return
-            self._left -= len(chunk)
-            if self._left < 0:
-                raise UpstreamFailed(detail=f"{self._place}: the answer is larger than agreed")
-            yield bytes(chunk)
-        raise UpstreamFailed(detail=f"{self._place}: closed while being read")
+        while (chunk := await self.next_chunk()) is not None:
+            yield chunk
 
 
 Broken = Callable[[Exception], UpstreamFailed]

@@ -8,8 +8,8 @@ place and never the target, a header or a body.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pyreqwest.exceptions import ConnectError, PyreqwestError, TransportError
@@ -66,8 +66,7 @@ class Egress:
         for pool in pools:
             await pool.client.close()
 
-    @asynccontextmanager
-    async def send(
+    def send(
         self,
         method: str,
         url: Url,
@@ -76,42 +75,14 @@ class Egress:
         *,
         timeout: float,
         max_bytes: int = MAX_BODY_BYTES,
-    ) -> AsyncGenerator[Response, None]:
-        """Send one request and yield its answer.
+    ) -> "Sending":
+        """One request, to be sent when it is opened: an `async with` block yields its answer.
 
         `timeout`: seconds until the answer's head is there, connecting and uploading included. A streamed body must
         have the length its `content-length` declares; without one it is chunked. Nothing is sent twice: only when no
         connection came about is another proven address of the host tried.
-
-        Raises `InvalidRequest` for what must not be sent, `UpstreamFailed` for all that goes wrong afterwards.
         """
-        ready = outgoing(headers)
-        try:
-            async with asyncio.timeout(timeout):
-                pool, request, answer = await self._answer(method, url, ready, body)
-        except (PyreqwestError, TimeoutError) as error:
-            raise _failed(url, error) from None
-        try:
-            received = head_of(answer)
-            if wrong := wrong_with(answer.status, received):
-                # SECURITY: what follows on this connection, or on its siblings, may be somebody's forged answer.
-                # Guarded by test_egress_answers.py::test_a_connection_with_bad_framing_is_never_lent_again
-                self._retire(url, pool)
-                raise UpstreamFailed(detail=f"{url.place}: bad framing, {wrong}")
-
-            def broken(error: Exception) -> UpstreamFailed:
-                self._retire(url, pool)
-                return _failed(url, error)
-
-            yield Response(
-                answer,
-                received,
-                place=url.place,
-                max_bytes=max_bytes,
-                broken=broken,
-            )
-        finally:
-            await request.__aexit__(None, None, None)
+        return Sending(self, method, url, headers, body, timeout, max_bytes)
 
     async def fetch(
         self, method: str, url: Url, headers: Headers, *, max_bytes: int, timeout: float, body: bytes | None = None
@@ -126,7 +97,7 @@ class Egress:
         except TimeoutError as error:
             raise _failed(url, error) from None
 
-    async def _answer(
+    async def answer(
         self, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
     ) -> tuple[Pool, StreamRequest, Answer]:
         """Return the first head that comes back, and whose it is."""
@@ -143,7 +114,7 @@ class Egress:
         except TransportError:
             raise
         except PyreqwestError:
-            self._retire(url, pool)
+            self.retire(url, pool)
             raise
 
     async def _pool(self, url: Url) -> Pool:
@@ -178,13 +149,70 @@ class Egress:
     def _turned_to_spare(self, url: Url, pool: Pool) -> Pool | None:
         if self._pools.get((url.scheme, url.place)) is not pool:
             return None
-        self._retire(url, pool)
+        self.retire(url, pool)
         return self._dial(url, (*pool.spares, pool.address), pool.good_until) if pool.spares else None
 
-    def _retire(self, url: Url, pool: Pool) -> None:
+    def retire(self, url: Url, pool: Pool) -> None:
+        """Start no new call on this pool."""
         key = (url.scheme, url.place)
         if self._pools.get(key) is pool:
             del self._pools[key]
+
+
+@dataclass(eq=False, repr=False, slots=True)  # no repr: the headers hold a credential
+class Sending:
+    """One request and its answer. `open` sends it, `close` drops what is unread; `async with` does both."""
+
+    egress: Egress
+    method: str
+    url: Url
+    headers: Headers
+    body: AsyncIterator[bytes] | bytes | None
+    timeout: float
+    max_bytes: int
+    _pool: Pool | None = None
+    _request: StreamRequest | None = None
+
+    async def open(self) -> Response:
+        """Send the request and return its answer, whose head is well framed.
+
+        Raises `InvalidRequest` for what must not be sent, `UpstreamFailed` for all that goes wrong afterwards.
+        """
+        url = self.url
+        ready = outgoing(self.headers)
+        try:
+            async with asyncio.timeout(self.timeout):
+                self._pool, self._request, answer = await self.egress.answer(self.method, url, ready, self.body)
+        except (PyreqwestError, TimeoutError) as error:
+            raise _failed(url, error) from None
+        try:
+            received = head_of(answer)
+            if wrong := wrong_with(answer.status, received):
+                # SECURITY: what follows on this connection, or on its siblings, may be somebody's forged answer.
+                # Guarded by test_egress_answers.py::test_a_connection_with_bad_framing_is_never_lent_again
+                self.egress.retire(url, self._pool)
+                raise UpstreamFailed(detail=f"{url.place}: bad framing, {wrong}")
+            return Response(answer, received, place=url.place, max_bytes=self.max_bytes, broken=self._broken)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the connection; what is unread of the answer is dropped."""
+        request, self._request = self._request, None
+        if request is not None:
+            await request.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Response:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _broken(self, error: Exception) -> UpstreamFailed:
+        if self._pool is not None:
+            self.egress.retire(self.url, self._pool)
+        return _failed(self.url, error)
 
 
 def _built(

@@ -1,20 +1,22 @@
 """The upstream's answer on its way to the client: headers kept apart from our pages, addresses led back to the gateway,
 the injected credential scrubbed, all of it streaming. Nothing is followed.
+
+A short answer that arrives in one piece is handed on in one piece; any other as it comes.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from valetkey.server.connections.borrow import Borrowed
-from valetkey.server.egress import Response
+from valetkey.server.egress import Response, Sending
 from valetkey.server.errors import UpstreamFailed
 from valetkey.server.gateway.headers import incoming, is_encoded
 from valetkey.server.gateway.inject import Prepared
-from valetkey.server.gateway.rewrite import Addresses, AddressStream
-from valetkey.server.gateway.scrub import ScrubbedStream, Scrubber
+from valetkey.server.gateway.rewrite import Addresses
+from valetkey.server.gateway.scrub import Scrubber
 
 Headers = list[tuple[bytes, bytes]]
+
+_LARGEST_WHOLE: Final = 64 * 1024
 
 
 class Finished(Protocol):
@@ -23,17 +25,82 @@ class Finished(Protocol):
     def __call__(self, *, status: int, size: int, ended: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a door sends. `body` must be run to its end or closed: it reports the outcome."""
+    """What a door sends: `whole` where there is one, else chunk after chunk. To be closed: that reports the outcome."""
 
-    status: int
-    headers: Headers
-    body: AsyncIterator[bytes]
+    def __init__(
+        self,
+        response: Response,
+        sending: Sending,
+        headers: Headers,
+        *,
+        scrubber: Scrubber,
+        addresses: Addresses | None,
+        finished: Finished,
+    ) -> None:
+        self.status = response.status
+        self.headers = headers
+        self.whole: bytes | None = None
+        self._response = response
+        self._sending = sending
+        self._scrubber = scrubber
+        self._addresses = addresses  # None where nothing is rewritten
+        self._finished = finished
+        self._size = 0
+        self._ended = "interrupted"
+
+    async def begin(self) -> None:
+        """Take the body at once where it is short and there as a whole; prepare for chunks otherwise."""
+        declared = next((int(value) for name, value in self._response.headers if name == b"content-length"), 0)
+        is_short = 0 < declared <= _LARGEST_WHOLE
+        first = await self._response.next_chunk() if is_short else b""
+        if first and len(first) == declared:
+            clean = self._scrubber.scrub(first)
+            self.whole = clean if self._addresses is None else self._addresses.rewritten(clean)
+            self._size = len(self.whole)
+            self.headers.append((b"content-length", b"%d" % self._size))
+            return
+        self._is_over = False
+        self._scrubbing = self._scrubber.stream()
+        self._rewriting = None if self._addresses is None else self._addresses.stream()
+        self._ready = self._cleaned(first)
+
+    async def next_chunk(self) -> bytes | None:
+        """The next piece of the body, clean; None at its end. Raises `UpstreamFailed` when it breaks off."""
+        clean, self._ready = self._ready, b""
+        while not clean:
+            if self._is_over:
+                return None
+            try:
+                chunk = await self._response.next_chunk()
+            except UpstreamFailed:
+                self._ended = "truncated"
+                raise
+            clean = self._cleaned(chunk)
+        self._size += len(clean)
+        return clean
+
+    def was_taken(self) -> None:
+        """All of it is on its way to the client."""
+        self._ended = "complete"
+
+    async def close(self) -> None:
+        """Report how the call ended and let go of the upstream."""
+        self._finished(status=self.status, size=self._size, ended=self._ended)
+        await self._sending.close()
+
+    def _cleaned(self, chunk: bytes | None) -> bytes:
+        """What can be sent on, now that `chunk` has arrived; None is the end."""
+        self._is_over = chunk is None
+        clean = self._scrubbing.finish() if chunk is None else self._scrubbing.feed(chunk)
+        if self._rewriting is None:
+            return clean
+        return self._rewriting.feed(clean) + (self._rewriting.finish() if chunk is None else b"")
 
 
-def answer(
+async def answer(
     response: Response,
+    sending: Sending,
     door: Prepared,
     borrowed: Borrowed,
     *,
@@ -42,7 +109,7 @@ def answer(
     decision_id: str,
     finished: Finished,
 ) -> Answer:
-    """Prepare the answer. Raises `UpstreamFailed` for what cannot be read, so cannot be scrubbed."""
+    """Begin the answer. Raises `UpstreamFailed` for what cannot be read, so cannot be scrubbed."""
     if is_encoded(response.headers):
         raise UpstreamFailed(detail="the upstream compressed what was asked for plain")
     addresses = door.addresses(base_url)
@@ -51,37 +118,16 @@ def answer(
         *_led_back(incoming(response.headers), addresses, scrubber, status=response.status, path=path),
         (b"x-decision-id", decision_id.encode()),
     ]
-    rewriting = addresses.stream() if _is_json(response.headers) else None
-    return Answer(
-        status=response.status,
-        headers=headers,
-        body=_body(response, scrubber.stream(), rewriting, finished),
+    begun = Answer(
+        response,
+        sending,
+        headers,
+        scrubber=scrubber,
+        addresses=addresses if _is_json(response.headers) else None,
+        finished=finished,
     )
-
-
-async def _body(
-    response: Response, scrubbing: ScrubbedStream, rewriting: AddressStream | None, finished: Finished
-) -> AsyncIterator[bytes]:
-    size = 0
-    ended = "interrupted"
-    try:
-        async for chunk in response.body:
-            clean = scrubbing.feed(chunk)
-            out = rewriting.feed(clean) if rewriting is not None else clean
-            if out:
-                size += len(out)
-                yield out
-        clean = scrubbing.finish()
-        out = rewriting.feed(clean) + rewriting.finish() if rewriting is not None else clean
-        if out:
-            size += len(out)
-            yield out
-        ended = "complete"
-    except UpstreamFailed:
-        ended = "truncated"
-        raise
-    finally:
-        finished(status=response.status, size=size, ended=ended)
+    await begun.begin()
+    return begun
 
 
 def _led_back(headers: Headers, addresses: Addresses, scrubber: Scrubber, *, status: int, path: str) -> Headers:

@@ -8,7 +8,6 @@ judged, 9. hand back the answer scrubbed, 10. record the outcome.
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -105,8 +104,8 @@ class Calls:
         self._timeout = timeout
         self._bound: dict[str, tuple[Authority, tuple[Grant, ...]]] = {}
 
-    async def handle(self, attempt: Attempt, door: Prepared, stream: Stream, opened: AsyncExitStack) -> Answer:
-        """Judge one call and carry it out. `opened` closes the upstream's answer; `stream` lets it be cut."""
+    async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
+        """Judge one call and carry it out. The caller closes the answer; `stream` lets it be cut."""
         refuse_navigation(attempt.headers)
         presented = presented_token(attempt.headers, door.positions)
         token = await self._verifying.at_gateway(presented.token, door.integration.audience)
@@ -123,7 +122,8 @@ class Calls:
         target = canonical(attempt.method, attempt.raw_path, attempt.query, door.profile)
         match = door.integration.operations.match(target.method, target.segments)
         decision_id, authority, connection_id = await self._decided(token, target, match, door, stream, proof)
-        status = 0
+        finished = partial(self._finished, decision_id, authority, stream)
+        status, sending = 0, None
         try:
             stream.decided()
             facts = authority.connections[connection_id]
@@ -137,35 +137,37 @@ class Calls:
                 ),
                 (borrowed.header, borrowed.value.reveal().encode()),
             ]
-            response = await opened.enter_async_context(
-                self._egress.send(
-                    target.method, borrowed.at(target.target_bytes), headers, attempt.body, timeout=self._timeout
-                )
+            sending = self._egress.send(
+                target.method, borrowed.at(target.target_bytes), headers, attempt.body, timeout=self._timeout
             )
+            response = await sending.open()
             status = response.status
             if status == 401:
                 raise ConnectionRequired(
                     f"{door.integration.title} no longer accepts the connected credential of {facts.account}.",
                     hint="Connect the account again.",
                 )
-            answered = answer(
+            answered = await answer(
                 response,
+                sending,
                 door,
                 borrowed,
                 base_url=facts.base_url,
                 path=target.path_bytes.decode(),
                 decision_id=decision_id,
-                finished=partial(self._finished, decision_id, authority, stream),
+                finished=finished,
             )
             if proof is not None and (nonce := self._proofs.offer(proof)) is not None:
-                return replace(answered, headers=[*answered.headers, (b"dpop-nonce", nonce.encode())])
+                answered.headers.append((b"dpop-nonce", nonce.encode()))
             return answered
         except BaseException as error:
             why = "interrupted"
             if isinstance(error, ValetkeyError):
                 why = error.code
                 error.members.setdefault("decision", decision_id)
-            self._finished(decision_id, authority, stream, status=status, size=0, ended=why)
+            finished(status=status, size=0, ended=why)
+            if sending is not None:
+                await sending.close()
             raise
 
     async def settle(self) -> None:

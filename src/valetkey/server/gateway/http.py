@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -33,39 +33,43 @@ class GatewayDoor:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         started = False
         asked: tuple[Prepared, Attempt] | None = None
-        with self._streams.enter() as stream:
+        stream = self._streams.enter()
+        try:
+            incoming = _Incoming(scope, receive)
+            asked = door, attempt = self._attempt(scope, incoming)
+            answer = await self._calls.handle(attempt, door, stream)
             try:
-                async with AsyncExitStack() as opened:
-                    incoming = _Incoming(scope, receive)
-                    asked = door, attempt = self._attempt(scope, incoming)
-                    answer = await self._calls.handle(attempt, door, stream, opened)
-                    body = answer.body
-                    opened.push_async_callback(body.aclose)  # type: ignore[attr-defined] # it is a generator
-                    stream.go_on()
-                    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-                    started = True
+                stream.go_on()
+                await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+                started = True
+                if answer.whole is not None:
+                    await send({"type": "http.response.body", "body": answer.whole})
+                else:
                     with _watched(incoming, stream):
-                        async for chunk in body:
+                        while (chunk := await answer.next_chunk()) is not None:
                             stream.go_on()
                             await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except asyncio.CancelledError:
-                if not (stream.was_cut or stream.was_left):
-                    raise
-                stream.task.uncancel()
-                if started:
-                    raise CutStream from None
-                await _refuse(
-                    scope,
-                    send,
-                    Revoked("This was revoked or has ended while the call was under way.", reason="revoked"),
-                )
-            except Exception as error:
-                if started:
-                    if not isinstance(error, ValetkeyError | ConnectionError):
-                        log_bug(error, new_id("aud"))
-                    raise CutStream from error
-                await _refuse(scope, send, error, asked)
+                answer.was_taken()
+            finally:
+                await answer.close()
+        except asyncio.CancelledError:
+            if not (stream.was_cut or stream.was_left):
+                raise
+            stream.task.uncancel()
+            if started:
+                raise CutStream from None
+            await _refuse(
+                scope, send, Revoked("This was revoked or has ended while the call was under way.", reason="revoked")
+            )
+        except Exception as error:
+            if started:
+                if not isinstance(error, ValetkeyError | ConnectionError):
+                    log_bug(error, new_id("aud"))
+                raise CutStream from error
+            await _refuse(scope, send, error, asked)
+        finally:
+            self._streams.leave(stream)
 
     def _attempt(self, scope: Any, incoming: "_Incoming") -> tuple[Prepared, Attempt]:
         # SECURITY: raw_path is the bytes as they came; `path` was decoded and judges nothing (GW-03).

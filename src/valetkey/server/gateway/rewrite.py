@@ -97,6 +97,12 @@ class Addresses:
             return Landing("listed", location)
         return Landing("foreign", None)
 
+    def rewritten(self, body: bytes) -> bytes:
+        """Rewrite a JSON body that is there as a whole."""
+        if not _begins_like_json(body):
+            return body
+        return self._member.sub(lambda member: b'url"' + member[1] + self._gateway_bytes, body)
+
     def stream(self) -> "AddressStream":
         """Return the rewriter of one JSON body."""
         return AddressStream(self._member, self._gateway_bytes, self._atoms)

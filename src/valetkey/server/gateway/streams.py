@@ -5,8 +5,7 @@ task, delegation and connection as if revoked. Knows ids and a clock only.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from valetkey.server.clock import Clock
@@ -53,17 +52,17 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    @contextmanager
-    def enter(self) -> Iterator[Stream]:
-        """Enter the current asyncio task; the caller fills in nodes and end once they are known."""
+    def enter(self) -> Stream:
+        """Enter the current asyncio task; the caller fills in nodes and end once they are known, and leaves."""
         task = asyncio.current_task()
         assert task is not None
         stream = Stream(task=task)
         self._open.add(stream)
-        try:
-            yield stream
-        finally:
-            self._open.discard(stream)
+        return stream
+
+    def leave(self, stream: Stream) -> None:
+        """The call is over."""
+        self._open.discard(stream)
 
     async def stop(self, nodes: frozenset[str]) -> HopReport:
         """Cut every call under one of these nodes; the hop of a revocation."""
