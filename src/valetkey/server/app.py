@@ -6,7 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
+from valetkey.server.api import (
+    agents,
+    connections,
+    delegations,
+    identity_providers,
+    people,
+    revocations,
+    service_accounts,
+    tasks,
+    tokens,
+)
 from valetkey.server.api import audit as audit_routes
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
@@ -37,6 +47,7 @@ from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CR
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.login.login import build_login
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -46,7 +57,8 @@ from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
-from valetkey.server.web import sign_in
+from valetkey.server.web import account, passkeys, sign_in, sso
+from valetkey.server.web import sessions as session_pages
 
 CATCH_UP_SECONDS = 0.5
 
@@ -135,6 +147,7 @@ class App:
             authenticate=authenticate,
             enroll=enroll,
             sessions=Sessions(journal, database, mac, clock),
+            login=build_login(database, journal, mac, ring, egress, clock, settings),
             mac=mac,
             confirm=Confirm(journal, mac, clock, settings, catalogue),
             issue=issue,
@@ -165,7 +178,12 @@ class App:
                 *tokens.routes(services),
                 *revocations.routes(services),
                 *audit_routes.routes(services),
+                *identity_providers.routes(services),
                 *sign_in.routes(services),
+                *passkeys.routes(services),
+                *account.routes(services),
+                *session_pages.routes(services),
+                *sso.routes(services),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)
@@ -208,6 +226,7 @@ class App:
             "valetkey_change_seq": self.authorities.seq,
             "valetkey_records_since_checkpoint": self.journal.since_checkpoint,
             "valetkey_calls_ended_unknown_at_start": self.unknown,
+            "valetkey_sign_ins_failed": self.services.login.attempts.failed,
         }
 
     def _checkpoint_signer(self) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.integrations.model import Integration
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.login.login import Login
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.revocation.hops import Stop
 from valetkey.server.settings import Settings
@@ -33,6 +34,7 @@ class Services:
     authenticate: Authenticate
     enroll: Enroll
     sessions: Sessions
+    login: Login
     mac: Mac
     confirm: Confirm
     issue: Issue
