@@ -197,9 +197,13 @@ async def open_house(
     clock: DrivenClock | None = None,
     upstream: str | None = None,
     sign_in: bool = True,
+    also_local: tuple[str, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[House]:
-    """Start a deployment with Alice as its first administrator. `upstream` replaces the practice GitHub's address."""
+    """Start a deployment with Alice as its first administrator. `upstream` replaces the practice GitHub's address.
+
+    `also_local` are further places inside this machine that the server may call.
+    """
     clock = clock or DrivenClock()
     github = practice()
     async with Listener(github, host="127.0.0.1", port=0) as behind:
@@ -211,7 +215,7 @@ async def open_house(
             data=folder,
             database_url=None if database_url is None else Secret(database_url),
             upstreams={"github": base_url},
-            unsafe_loopback_upstreams=(base_url.removeprefix("http://"),),
+            unsafe_loopback_upstreams=(base_url.removeprefix("http://"), *also_local),
             **settings,
         )
         app = build(chosen, clock)
