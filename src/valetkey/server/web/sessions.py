@@ -45,13 +45,33 @@ async def end_others(services: Services, visitor: Visitor, request: Request, for
 def _row(session: Session, *, is_this: bool = False, email: str = "") -> dict[str, Any]:
     return {
         "id": session.id,
-        "browser": session.browser or "An unknown browser",
+        "browser": spoken_browser(session.browser),
         "address": session.address,
         "since": _spoken(session.created_at),
         "last": _spoken(session.last_used_at),
         "is_this": is_this,
         "email": email,
     }
+
+
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Mac OS X", "Mac"),
+            ("Linux", "Linux"))  # fmt: skip
+
+
+def spoken_browser(user_agent: str) -> str:
+    """A browser as its owner would call it; what is not recognised is shown as it named itself.
+
+    >>> spoken_browser("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36")
+    'Chrome on Linux'
+    >>> spoken_browser("curl/8"), spoken_browser("")
+    ('curl/8', 'An unknown browser')
+    """
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), None)
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
+    if browser is None:
+        return user_agent[:80] or "An unknown browser"
+    return f"{browser} on {system}" if system else browser
 
 
 def _spoken(seconds: int) -> str:
