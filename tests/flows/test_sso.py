@@ -235,6 +235,14 @@ async def test_a_key_that_does_not_name_its_algorithm_has_the_usual_one(story: A
     assert not is_in(await sso(house.tab(), provider, made))
 
 
+async def test_one_key_need_not_be_named(story: Any) -> None:
+    house, provider, made = story
+    provider.lies = {"header": {"kid": None}}
+    assert is_in(await sso(house.tab(), provider, made))
+    provider.lies = {"header": {"kid": None}, "key": generate_private_key(SECP256R1())}
+    assert not is_in(await sso(house.tab(), provider, made))
+
+
 async def test_an_address_alone_opens_nobodys_account(story: Any) -> None:
     house, provider, made = story
     provider.person = dict(ALICE)

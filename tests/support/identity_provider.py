@@ -90,6 +90,7 @@ class IdentityProvider:
         } | self.lies.get("claims", {})
         claims = {name: value for name, value in claims.items() if value is not None}
         header = {"alg": "ES256", "kid": "k1", "typ": "JWT"} | self.lies.get("header", {})
+        header = {name: value for name, value in header.items() if value is not None}
         signing_input = b".".join(base64url.encode(json.dumps(part).encode()) for part in (header, claims))
         signature = sign_es256(self.lies.get("key", self.key), signing_input)
         token = (signing_input + b"." + base64url.encode(signature)).decode()

@@ -1,7 +1,8 @@
 """Believing an ID token: signed by the provider, for us, about this very sign-in. Pure.
 
 In order: the strict JWS; typ; issuer; audience and authorized party; times; nonce; subject (OpenID Connect Core
-sections 2 and 3.1.3.7). Tolerant only where OpenID Connect asks for it: `aud` may be an array.
+sections 2 and 3.1.3.7). Tolerant only where OpenID Connect asks for it: `aud` may be an array, and a provider with one
+key need not name it (section 10.1).
 """
 
 import hmac
@@ -21,6 +22,7 @@ _HEADERS: Final = (
     frozenset({"alg", "kid"}),
     frozenset({"alg", "kid", "typ", "x5t"}),
 )
+_HEADERS_OF_ONE_KEY: Final = (frozenset({"alg", "typ"}), frozenset({"alg"}))
 _TYPES: Final = frozenset({"", "JWT", "jwt"})
 
 
@@ -55,16 +57,18 @@ def proven_at(claims: Mapping[str, object], now: float) -> int | None:
 
 
 def _signed(token: str, keys: Mapping[str, PublicKey]) -> dict[str, object]:
-    failure: Exception = InvalidToken("header")  # type: ignore[arg-type]
-    for members in _HEADERS:
+    failure: Exception | None = None
+    only = {"": next(iter(keys.values()))} if len(keys) == 1 else {}
+    shapes = [(members, keys) for members in _HEADERS] + [(members, only) for members in _HEADERS_OF_ONE_KEY]
+    for members, known in shapes:
         try:
-            header, payload = jws.verified_payload(token, keys=keys, typ=None, members=members)
+            header, payload = jws.verified_payload(token, keys=known, typ=None, members=members)
             if header.typ not in _TYPES:
                 raise _not("typ")
             return parse_object(payload)
         except (InvalidToken, MalformedJson) as error:
             failure = error
-    raise _not(str(failure)) from failure
+    raise _not(f"signature or header: {failure}") from failure
 
 
 def _check_audience(claims: Mapping[str, object], client_id: str) -> None:
