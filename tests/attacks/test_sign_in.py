@@ -157,7 +157,7 @@ async def test_failures_grow_a_counter_and_not_the_audit(house: House) -> None:
         keys = (await db.execute(text("SELECT key FROM attempts"))).scalars().all()
     assert total is not None
     assert total > 30
-    assert not any("acme" in key or "203" in key for key in keys)
+    assert not any("acme" in key or "203.0" in key for key in keys)
     house.clock.advance(3601)
     for address in range(30):
         await _fail(house, EMAIL, f"203.0.113.{address}", 1)
