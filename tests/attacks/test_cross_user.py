@@ -9,6 +9,11 @@ from tests.support.billing import register
 from tests.support.house import GITHUB, House, Person, Reply, Robot
 from tests.support.strangers import other_organization
 from tests.support.tokens import OwnKey, unverified_claims
+from valetkey.server.ids import new_id
+from valetkey.server.principals.login.providers import store as providers
+from valetkey.server.principals.login.providers.model import Provider
+from valetkey.server.vault.kms.open_root import open_root
+from valetkey.server.vault.store import load_ring
 
 READ = "github:repo:read@acme-corp/backend"
 BOBS = "ghp_bobsCredential0123456789abcdefghijkl"
@@ -58,7 +63,21 @@ async def objects(house: House) -> dict[str, str]:
         "token": unverified_claims(token)["jti"],
         "login": unverified_claims(house.alice.bearer)["credential"],
         "organization": unverified_claims(token)["org"],
+        "identity-providers": await provider(house),
     }
+
+
+async def provider(house: House) -> str:
+    """An identity provider of Alice's organization, written where registering would write it."""
+    user = (await house.alice.does("GET", "/v1/whoami"))["organization"]["id"]
+    made = Provider(
+        id=new_id("idp"), org=user, name="SSO", issuer="https://i.example", client_id="c", origin="x", roles={}
+    )
+    app = house.app
+    async with app.database.write() as tx:
+        ring = await load_ring(tx, root=open_root(house.settings), deployment=app.deployment, now=house.clock.now())
+        await providers.add(tx, made, None, ring=ring, now=1)
+    return made.id
 
 
 BODIES: dict[str, dict[str, Any]] = {

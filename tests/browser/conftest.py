@@ -55,6 +55,8 @@ async def signed_in(house: House, context: BrowserContext, email: str = "alice@a
     """Put somebody's session into a browser, as if they had used a passkey."""
     tab = await house.signed_in(email)
     handle = tab.cookies["__Host-valetkey"]
+    # NOTE: a secure cookie can be planted for https only; the engine then sends it to http://localhost just as well.
+    url = house.settings.origin.replace("http://", "https://")
     await context.add_cookies(
-        [{"name": "__Host-valetkey", "value": handle, "url": house.settings.origin, "secure": True, "httpOnly": True}]
+        [{"name": "__Host-valetkey", "value": handle, "url": url, "secure": True, "httpOnly": True, "sameSite": "Lax"}]
     )

@@ -13,6 +13,7 @@ from tests.flows.test_dpop import bound
 from tests.flows.test_id_jag import Provider
 from tests.flows.test_id_jag import presents as presents_word
 from tests.flows.test_registration import by_secret, initial, manages, registers
+from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_workloads import Platform
 from tests.support.holder import Prover
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
@@ -20,6 +21,7 @@ from tests.support.http import Reply, call
 from tests.support.nodes import second_node
 from tests.support.oauth import Client, a_client
 from tests.support.outside import open_outside
+from tests.support.people import PASSWORD, is_in, try_password, with_app, with_password
 from tests.support.postgres import Postgres
 from tests.support.tokens import ASSERTION_TYPE, OwnKey, unverified_claims
 from valetkey.server.app import build
@@ -457,6 +459,75 @@ async def test_the_audit_export_holds_no_secret(house: House) -> None:
         assert secret not in exported
     assert re.search(HANDLE_PATTERN, exported) is None
     assert "eyJ" not in exported
+
+
+@row("session cookie")
+async def test_a_session_cookie_is_its_user_on_the_pages_until_it_is_ended(house: House) -> None:
+    tab = await with_password(house)
+    stolen = tab.cookies["__Host-valetkey"]
+    assert await opens(house, stolen) == set()
+    thief = house.tab()
+    thief.cookies = {"__Host-valetkey": stolen}
+    assert (await thief.get("/", follow=False)).status == 200
+    house.clock.advance(601)
+    await thief.get("/account")
+    assert not [form for form in thief.forms() if form.action.startswith("/account")]
+    await tab.get("/")
+    await tab.submit("/logout")
+    assert (await thief.get("/", follow=False)).status == 303
+
+
+@row("guest cookie", "step of signing in")
+async def test_what_a_browser_holds_before_it_signed_in_opens_nothing(house: House) -> None:
+    app, _ = await with_app(house, await with_password(house))
+    tab, thief = house.tab(), house.tab()
+    await try_password(tab)
+    step, guest = dict(tab.forms()[0].fields)["step"], tab.cookies["__Host-valetkey-guest"]
+    assert await opens(house, step) == await opens(house, guest) == set()
+    for handle in (step, guest):
+        thief.cookies = {"__Host-valetkey": handle}
+        assert (await thief.get("/", follow=False)).status == 303
+    house.clock.advance(30)
+    thief.cookies = {}
+    await thief.get("/login")
+    assert (await thief.post("/login/second", {"csrf": thief.csrf, "step": step, "code": app.code()})).status == 403
+    csrf = tab.csrf
+    assert is_in(await tab.submit("/login/second", {"code": app.code()}, follow=False))
+    house.clock.advance(30)
+    thief.cookies = {"__Host-valetkey-guest": guest}
+    assert (await thief.post("/login/second", {"csrf": csrf, "step": step, "code": app.code()})).status == 403
+
+
+@row("recovery code", "password", "authenticator app's key")
+async def test_one_of_two_proofs_is_no_sign_in(house: House) -> None:
+    tab = await with_password(house)
+    assert await opens(house, PASSWORD) == set()
+    assert is_in(await try_password(house.tab()))
+    app, codes = await with_app(house, tab)
+    assert await opens(house, codes[0]) == await opens(house, app.secret.reveal().hex()) == set()
+    house.clock.advance(60)
+    for alone in (PASSWORD, codes[0], app.code()):
+        stolen = house.tab()
+        assert not is_in(await try_password(stolen, password=alone))
+    await tab.get("/account")
+    await tab.submit("/account/one-time/remove", {})
+    house.clock.advance(60)
+    assert is_in(await try_password(house.tab()))
+
+
+@row("client secret at an identity provider")
+async def test_our_secret_at_an_identity_provider_redeems_nothing_alone(tmp_path: Path) -> None:
+    async with with_provider(tmp_path / "data", None) as (house, provider, made):
+        secret = "the client's secret"
+        assert await opens(house, secret) == set()
+        for path in ("/v1/identity-providers", "/v1/audit/export"):
+            assert secret.encode() not in (await house.alice.call("GET", path)).body
+        tab = house.tab()
+        await tab.get(provider.authorize(await to_provider(tab, made)))
+        ((form, _),) = provider.redeemed
+        assert len(form["code_verifier"]) >= 43  # without it a stolen code is worth nothing (RFC 7636)
+    for file in (tmp_path / "data").rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes()
 
 
 def test_every_row_has_its_test_and_every_test_its_row() -> None:

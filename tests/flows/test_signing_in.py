@@ -13,7 +13,9 @@ async def test_the_first_administrator_signs_in_with_the_printed_code(tmp_path: 
         assert tab.at == "/login?next=%2F%3Fx%3D1"
         fields = {"code": house.app.bootstrap.reveal(), "email": "alice@acme.com"}
         reply = await tab.submit("/login/code", fields, follow=False)
-        assert (reply.status, reply.header("location")) == (303, "/?x=1")
+        assert (reply.status, reply.header("location")) == (303, "/account?next=%2F%3Fx%3D1")
+        await tab.get("/account?next=%2F%3Fx%3D1")
+        assert "You have no way to sign in again yet" in tab.text
         await tab.get("/")
         assert "Hello, alice@acme.com" in tab.text
         again = house.tab()
@@ -57,12 +59,17 @@ async def test_ui_01_a_form_from_elsewhere_or_without_its_token_changes_nothing(
 
 async def test_ui_02_every_page_forbids_framing_script_caching_and_referrers(house: House) -> None:
     tab = await house.signed_in()
-    for reply in (await tab.get("/"), await house.tab().get("/login")):
+    with_script = {"/login", "/account"}  # passkeys need one: ours, by its address, and nothing inline
+    for path in ("/", "/sessions", "/account", "/admin/sign-in", "/login"):
+        reply = await (house.tab() if path == "/login" else tab).get(path)
+        assert reply.status == 200, path
         policy = reply.header("content-security-policy") or ""
+        assert ("script-src 'self';" in policy) == (path in with_script)
+        assert reply.body.count(b"<script") == (1 if path in with_script else 0)
+        assert b"style=" not in reply.body
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe-inline" not in policy
-        assert "script-src" not in policy
         assert reply.header("referrer-policy") == "no-referrer"
         assert reply.header("cache-control") == "no-store"
         assert reply.header("cross-origin-opener-policy") == "same-origin"

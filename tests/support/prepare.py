@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 
-from tests.support import conformance, mcp_programs, node
+from tests.support import chromium, conformance, mcp_programs, node
 from tests.support.postgres_keeper import programs
 
 
 def main() -> int:
     """Prepare; a thing that cannot be had is said and is not a failure."""
-    for line in (*_postgresql(), *_node(), *_mcp()):
+    for line in (*_postgresql(), *_chromium(), *_node(), *_mcp()):
         print(f"prepare: {line}", flush=True)
     return 0
 
@@ -34,6 +34,21 @@ def _postgresql() -> list[str]:
     if done.returncode or not programs():
         return [f"PostgreSQL could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
     return ["installed the Debian package postgresql"]
+
+
+def _chromium() -> list[str]:
+    if chromium.program():
+        return []
+    install = list(chromium.INSTALL)
+    if os.getuid() != 0 or shutil.which("apt-get") is None:
+        return [f"Chromium is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], install):
+        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+    chromium.program.cache_clear()
+    if done.returncode or not chromium.program():
+        return [f"Chromium could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
+    return ["installed the Debian package chromium"]
 
 
 def _node() -> list[str]:

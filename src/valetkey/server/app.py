@@ -11,6 +11,7 @@ from valetkey.server.api import (
     agents,
     connections,
     delegations,
+    identity_providers,
     initial_access_tokens,
     organization,
     people,
@@ -77,6 +78,7 @@ from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
 from valetkey.server.principals.keysets import KeySets
+from valetkey.server.principals.login.login import build_login
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -87,11 +89,12 @@ from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
+from valetkey.server.web import account, consent, passkeys, sign_in, sso
 from valetkey.server.web import agents as agent_pages
 from valetkey.server.web import authorize as authorize_pages
 from valetkey.server.web import connections as connection_pages
-from valetkey.server.web import consent, sign_in
 from valetkey.server.web import delegations as delegation_pages
+from valetkey.server.web import sessions as session_pages
 from valetkey.verify.dpop import ALGORITHMS
 
 CATCH_UP_SECONDS = 0.5
@@ -249,6 +252,7 @@ class App:
             authenticate=authenticate,
             enroll=enroll,
             sessions=Sessions(journal, database, mac, clock),
+            login=build_login(database, journal, mac, ring, egress, clock, settings),
             mac=mac,
             confirm=confirm,
             pass_on=pass_on,
@@ -313,6 +317,7 @@ class App:
                 *tokens.routes(services),
                 *revocations.routes(services),
                 *audit_routes.routes(services),
+                *identity_providers.routes(services),
                 *sign_in.routes(services),
                 *delegation_pages.routes(services),
                 *agent_pages.routes(services),
@@ -324,6 +329,10 @@ class App:
                 *consent.routes(services),
                 *connection_pages.routes(services),
                 *agent_clients.routes(services),
+                *passkeys.routes(services),
+                *account.routes(services),
+                *session_pages.routes(services),
+                *sso.routes(services),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)
@@ -375,6 +384,7 @@ class App:
             "valetkey_change_feed_is_heard": int(self.feed.heard.is_set()),
             "valetkey_records_since_checkpoint": self.journal.since_checkpoint,
             "valetkey_calls_ended_unknown_at_start": self.unknown,
+            "valetkey_sign_ins_failed": self.services.login.attempts.failed,
         }
 
     def _checkpoint_signer(self) -> tuple[str, Any]:

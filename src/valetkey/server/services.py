@@ -21,6 +21,7 @@ from valetkey.server.oauth.clients.register import Register
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
+from valetkey.server.principals.login.login import Login
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.revocation.hops import Stop
 from valetkey.server.settings import Settings
@@ -42,6 +43,7 @@ class Services:
     authenticate: Authenticate
     enroll: Enroll
     sessions: Sessions
+    login: Login
     mac: Mac
     confirm: Confirm
     issue: Issue

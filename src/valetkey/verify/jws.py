@@ -127,7 +127,7 @@ def _unverified_header(part: bytes, members: frozenset[str]) -> Header:
         raise InvalidToken(Reason.ENCODING, f"header: {error}") from None
     if header.keys() != members:
         raise InvalidToken(Reason.HEADER, f"the header must hold exactly {sorted(members)}")
-    alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", "")
+    alg, kid, typ = header.get("alg"), header.get("kid", ""), header.get("typ", "")
     if not isinstance(alg, str) or not isinstance(kid, str) or not isinstance(typ, str):
         raise InvalidToken(Reason.HEADER, "a header member is not text")
     return Header(alg, kid, typ)

@@ -31,8 +31,11 @@ from valetkey.server.db.schema import (
     initial_access_tokens,
     invitations,
     outside_clients,
+    recovery_codes,
     revoked,
     service_account_secrets,
+    sessions,
+    sign_in_steps,
     signing_keys,
     user_credentials,
 )
@@ -122,8 +125,8 @@ async def void(tx: AsyncConnection, *, seq: int, now: int) -> list[tuple[str, st
     """Void whatever was issued up to now; return the revoked nodes with their organizations.
 
     A restored database may be older than revocations, rotations and suspensions. So: live delegations (and with them
-    their tasks) and people's credentials are revoked, codes and evidence spent, secrets of agents, service accounts and
-    clients dropped with the tokens that register them, and the keys that signed tokens withdrawn.
+    their tasks) and people's credentials are revoked, browsers signed out, codes and evidence spent, secrets of agents,
+    service accounts and clients dropped with the tokens that register them, and the keys that signed tokens withdrawn.
     """
     known = select(revoked.c.node)
     rows: list[Any] = []
@@ -136,6 +139,8 @@ async def void(tx: AsyncConnection, *, seq: int, now: int) -> list[tuple[str, st
         await tx.execute(insert(revoked), marks)
     await tx.execute(update(evidence).where(evidence.c.used_at.is_(None)).values(used_at=now))
     await tx.execute(update(invitations).where(invitations.c.used_at.is_(None)).values(used_at=now))
+    for table in (sessions, sign_in_steps, recovery_codes):  # what was used or ended since must not come back
+        await tx.execute(delete(table))
     await tx.execute(delete(agent_secrets))
     await tx.execute(delete(service_account_secrets))
     await tx.execute(delete(initial_access_tokens))

@@ -61,6 +61,7 @@ class Enroll:
 
     async def log_in(self, code: Secret, *, email: str, organization: str) -> tuple[User, Secret]:
         """Spend a bootstrap code or an invitation; return the user and a CLI credential, shown once."""
+        _check_shape(code)
         credential = new_handle("cl")
         async with self._journal.change() as change:
             user = await self._spent(change, code, email=email, organization=organization)
@@ -79,6 +80,7 @@ class Enroll:
 
     async def welcome(self, code: Secret, *, email: str, organization: str) -> User:
         """Spend a bootstrap code or an invitation in a browser; the session is begun by who asked."""
+        _check_shape(code)
         async with self._journal.change() as change:
             return await self._spent(change, code, email=email, organization=organization)
 
@@ -87,8 +89,6 @@ class Enroll:
         now = int(self._clock.now())
         if is_handle(code.reveal(), "bs"):
             return await self._first_administrator(change, code, email=email, organization=organization)
-        if not is_handle(code.reveal(), "in"):
-            raise NotAuthenticated(_NO_CODE)
         mac = self._mac.mac("invitation", "in", code)
         used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
         found = await store.user(change.tx, invited) if used and invited is not None else None
@@ -232,6 +232,13 @@ class Enroll:
             suspended = status is Status.SUSPENDED
             event = Event.SERVICE_ACCOUNT_SUSPENDED if suspended else Event.SERVICE_ACCOUNT_RESUMED
             change.record(event, account.org, service_account=account.id, by=by.id)
+
+
+def _check_shape(code: Secret) -> None:
+    # SECURITY: what is not even a code never reaches the store.
+    # Guarded by tests/attacks/test_sign_in.py::test_do_07_what_is_no_code_never_reaches_the_store
+    if not is_handle(code.reveal(), "bs") and not is_handle(code.reveal(), "in"):
+        raise NotAuthenticated(_NO_CODE)
 
 
 def _only_administrators(user: User) -> None:

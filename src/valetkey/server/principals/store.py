@@ -13,6 +13,7 @@ from valetkey.server.db.schema import (
     assertions,
     invitations,
     organizations,
+    revoked,
     service_account_secrets,
     service_accounts,
     user_credentials,
@@ -107,6 +108,11 @@ async def user_by_email(connection: AsyncConnection, org: str, email: str) -> Us
     return None if row is None else _user(row)
 
 
+async def users_named(connection: AsyncConnection, email: str) -> list[User]:
+    """Everybody with this address, in any organization."""
+    return [_user(row) for row in await connection.execute(select(users).where(users.c.email == email).limit(2))]
+
+
 async def users_of(connection: AsyncConnection, org: str) -> list[User]:
     return [
         _user(row) for row in await connection.execute(select(users).where(users.c.org == org).order_by(users.c.id))
@@ -120,6 +126,23 @@ async def everyone(connection: AsyncConnection) -> list[User]:
 
 async def set_user_status(tx: AsyncConnection, user_id: str, status: Status) -> None:
     await tx.execute(update(users).where(users.c.id == user_id).values(status=status.value))
+
+
+async def set_user_role(tx: AsyncConnection, user_id: str, role: Role) -> None:
+    await tx.execute(update(users).where(users.c.id == user_id).values(role=role.value))
+
+
+async def active_administrators(connection: AsyncConnection, org: str) -> set[str]:
+    """Who could still administer the organization: active and not revoked."""
+    rows = await connection.execute(
+        select(users.c.id).where(
+            users.c.org == org,
+            users.c.role == Role.ADMINISTRATOR.value,
+            users.c.status == Status.ACTIVE.value,
+            users.c.id.not_in(select(revoked.c.node)),
+        )
+    )
+    return {row.id for row in rows}
 
 
 async def add_invitation(tx: AsyncConnection, mac: bytes, *, kind: str, user: str | None, expires_at: int) -> None:

@@ -7,17 +7,17 @@ holds a handle of its own, so that signing in is protected by the same rule.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from valetkey.server.errors import Denied, InvalidRequest, NotAuthenticated, ValetkeyError
+from valetkey.server.errors import Denied, InvalidRequest, NotAuthenticated, TooMany, ValetkeyError
 from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.oauth.form import LARGEST_FORM, Form, parse_form
 from valetkey.server.principals.model import User
-from valetkey.server.principals.sessions.model import Session
+from valetkey.server.principals.sessions.model import Session, meets
 from valetkey.server.problems import log, log_bug, problem, status_of
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -29,12 +29,17 @@ GUEST_COOKIE = "__Host-valetkey-guest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """Who looks at a page. `csrf` goes into every form of it; `guest` names a browser that is not signed in."""
+    """Who looks at a page, and when. `csrf` goes into every form of it; `guest` names a browser not signed in.
+
+    `browser` stands for this very browser in what is remembered for it; it is never sent anywhere.
+    """
 
     session: Session | None
     user: User | None
     guest: Secret
     csrf: str
+    browser: str
+    now: float
 
     def signed_in(self) -> tuple[User, Session]:
         """The user and the session of a page that needs them."""
@@ -87,6 +92,31 @@ def to_sign_in(request: Request) -> Response:
     return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
 
 
+def fresh(
+    visitor: Visitor,
+    request: Request,
+    *,
+    max_age: int | None = None,
+    acr_values: tuple[str, ...] = (),
+    back: str | None = None,
+) -> Response | None:
+    """None when the person proved themselves recently and well enough; else the way to do so, and back (RFC 9470).
+
+    `back` is where to come back to; a page that is looked at comes back to itself.
+    """
+    _, session = visitor.signed_in()
+    if (max_age is None or session.is_fresh(visitor.now, max_age)) and meets(session.acr, acr_values):
+        return None
+    wanted = back or request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    asked = {"next": wanted, "again": "1"} | ({"acr": " ".join(acr_values)} if acr_values else {})
+    return RedirectResponse(f"/login?{urlencode(asked)}", 303)
+
+
+def address_of(request: Request) -> str:
+    """Where the browser is, as far as this server can see."""
+    return request.client.host if request.client is not None else ""
+
+
 def local_path(text: str | None) -> str:
     """Where to go after signing in: a path of ours, never another site.
 
@@ -119,12 +149,14 @@ async def visitor_of(services: Services, request: Request) -> Visitor:
     if not is_handle(guest.reveal(), "gu"):
         guest = new_handle("gu")
     holder = cookie if found is not None else guest
-    csrf = services.mac.mac("form", "se" if found is not None else "gu", holder).hex()
+    kind = "se" if found is not None else "gu"
     return Visitor(
         session=found.session if found is not None else None,
         user=found.user if found is not None else None,
         guest=guest,
-        csrf=csrf,
+        csrf=services.mac.mac("form", kind, holder).hex(),
+        browser=services.mac.mac("browser", kind, holder).hex(),
+        now=services.clock.now(),
     )
 
 
@@ -167,9 +199,11 @@ def refused(visitor: Visitor, error: Exception, *, links: Sequence[Mapping[str, 
         log_bug(error, request_id)
     elif status_of(error) >= 500:
         log.warning("%s %s: %s", error.code, request_id, type(error.__cause__ or error).__name__)
-    return page(
-        "refused.html", view(visitor, "This did not work", problem=document, links=links), status=status_of(error)
-    )
+    facts = view(visitor, "This did not work", problem=document, links=links)
+    response = page("refused.html", facts, status=status_of(error))
+    if isinstance(error, TooMany):
+        response.headers["retry-after"] = str(error.retry_after)
+    return response
 
 
 def _set(response: Response, name: str, value: str) -> None:

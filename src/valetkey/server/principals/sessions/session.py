@@ -49,9 +49,13 @@ class Sessions:
         browser: str,
         address: str,
         acr: str | None = None,
+        auth_time: int | None = None,
         instead_of: Session | None = None,
     ) -> tuple[Session, Secret]:
-        """Sign a browser in. `instead_of` is the session it had: at step-up the old one ends in the same change."""
+        """Sign a browser in. `instead_of` is the session it had: at step-up the old one ends in the same change.
+
+        `auth_time` is when the person proved themselves, where that was not here and now.
+        """
         now = int(self._clock.now())
         handle = new_handle("se")
         session = Session(
@@ -60,7 +64,7 @@ class Sessions:
             user=user.id,
             amr=amr,
             acr=acr or acr_of(amr),
-            auth_time=now,
+            auth_time=now if auth_time is None else auth_time,
             created_at=now,
             last_used_at=now,
             expires_at=now + LONGEST_SECONDS,
@@ -93,6 +97,33 @@ class Sessions:
             async with self._database.write() as tx:
                 await store.touch(tx, session.id, now=int(now))
         return SignedIn(session=session, user=user)
+
+    async def live_of(self, user: User) -> list[Session]:
+        """The user's browsers, the one used last first."""
+        async with self._database.read() as db:
+            return await store.live(db, org=user.org, user=user.id, now=int(self._clock.now()))
+
+    async def live_in(self, administrator: User) -> list[SignedIn]:
+        """Every browser signed in to the administrator's organization, with whose it is."""
+        if not administrator.is_administrator:
+            return []
+        async with self._database.read() as db:
+            people = {user.id: user for user in await principals.users_of(db, administrator.org)}
+            found = await store.live(db, org=administrator.org, user=None, now=int(self._clock.now()))
+        return [SignedIn(session=s, user=people[s.user]) for s in found if people[s.user].status is Status.ACTIVE]
+
+    async def end_others(self, kept: Session, *, by: User) -> int:
+        """End every session of `by` besides this one; return how many."""
+        now = int(self._clock.now())
+        async with self._journal.change() as change:
+            found = await store.live(change.tx, org=by.org, user=by.id, now=now)
+            others = [session.id for session in found if session.id != kept.id]
+            if others:
+                seq = await change.touches(*others)
+                for ended in others:
+                    await revocation.mark(change.tx, ended, seq=seq, by=by.id, reason="signed out elsewhere", now=now)
+                    change.record(Event.SESSION_ENDED, by.org, session=ended, user=by.id, by=by.id)
+        return len(others)
 
     async def end(self, session_id: str, *, by: User) -> None:
         """End one session of `by`, or of anybody in the organization for an administrator. Others do not exist."""

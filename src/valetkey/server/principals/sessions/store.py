@@ -5,8 +5,10 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.db.schema import sessions
-from valetkey.server.principals.sessions.model import Session
+from valetkey.server.db.schema import revoked, sessions
+from valetkey.server.principals.sessions.model import IDLE_SECONDS, Session
+
+MOST = 500
 
 
 def _session(row: Any) -> Session:
@@ -54,10 +56,17 @@ async def by_id(connection: AsyncConnection, session_id: str) -> Session | None:
     return None if row is None else _session(row)
 
 
-async def of_user(connection: AsyncConnection, user: str) -> list[Session]:
-    rows = await connection.execute(
-        select(sessions).where(sessions.c.user == user).order_by(sessions.c.last_used_at.desc()).limit(100)
+async def live(connection: AsyncConnection, *, org: str, user: str | None, now: int) -> list[Session]:
+    """The sessions of a user, or of everybody in the organization, that are neither over nor ended."""
+    query = select(sessions).where(
+        sessions.c.org == org,
+        sessions.c.expires_at > now,
+        sessions.c.last_used_at > now - IDLE_SECONDS,
+        sessions.c.id.not_in(select(revoked.c.node)),
     )
+    if user is not None:
+        query = query.where(sessions.c.user == user)
+    rows = await connection.execute(query.order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc()).limit(MOST))
     return [_session(row) for row in rows]
 
 

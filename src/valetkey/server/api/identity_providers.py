@@ -1,0 +1,74 @@
+"""/v1/identity-providers: the company's own sign-in, registered by administrators."""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import Route
+
+from valetkey.server.api.door import Caller, body_of, listed, route
+from valetkey.server.principals.login.providers.model import Provider
+from valetkey.server.secret import Secret
+from valetkey.server.services import Services
+
+
+class NewProvider(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    issuer: str
+    client_id: str
+    client_secret: str | None = None
+    group_claim: str = ""
+    roles: dict[str, str] = {}
+    enrolls: bool = False
+    domains: list[str] = []
+
+
+def shown(services: Services, provider: Provider) -> dict[str, Any]:
+    """A provider, as the API shows one: never the secret."""
+    return {
+        "id": provider.id,
+        "name": provider.name,
+        "issuer": provider.issuer,
+        "client_id": provider.client_id,
+        "redirect_uri": services.login.sso.callback(provider.id),
+        "group_claim": provider.group_claim,
+        "roles": {group: role.value for group, role in provider.roles.items()},
+        "enrolls": provider.enrolls,
+        "domains": list(provider.domains),
+    }
+
+
+async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    by = caller.administrator()
+    body = await body_of(request, NewProvider)
+    provider = await services.login.providers.add(
+        by=by,
+        name=body.name,
+        issuer=body.issuer,
+        client_id=body.client_id,
+        secret=None if not body.client_secret else Secret(body.client_secret),
+        group_claim=body.group_claim,
+        roles=body.roles,
+        enrolls=body.enrolls,
+        domains=tuple(body.domains),
+    )
+    return shown(services, provider)
+
+
+async def providers(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    by = caller.administrator()
+    return listed([shown(services, provider) for provider in await services.login.providers.of(by)])
+
+
+async def remove(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    provider_id = request.path_params["id"]
+    await services.login.providers.remove(provider_id, by=caller.administrator())
+    return {"id": provider_id, "removed": True}
+
+
+def routes(services: Services) -> list[Route]:
+    return [
+        route(services, "/v1/identity-providers", "POST", create, status=201),
+        route(services, "/v1/identity-providers", "GET", providers),
+        route(services, "/v1/identity-providers/{id}", "DELETE", remove),
+    ]
