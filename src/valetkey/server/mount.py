@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from valetkey.server.api import openapi
 from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
@@ -33,11 +34,13 @@ class Mount:
             routes=[
                 Route("/.well-known/jwks.json", self._jwks, methods=["GET"]),
                 Route("/.well-known/oauth-authorization-server", self._metadata, methods=["GET"]),
+                Route(openapi.PATH, self._openapi, methods=["GET"]),
                 *routes,
             ],
             exception_handlers={404: _not_found, 405: _not_found, Exception: _bug},
         )
         self._pages.state.log_bug = log_bug
+        self.document = openapi.document(services.settings.issuer, routes)
 
     @property
     def routes(self) -> list[Route]:
@@ -65,6 +68,13 @@ class Mount:
     async def _metadata(self, request: Request) -> Response:
         return Response(
             msgspec.json.encode(metadata(self._services.settings.issuer, grant_types=self._token.offered)),
+            headers={"cache-control": "public, max-age=300"},
+            media_type="application/json",
+        )
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(
+            msgspec.json.encode(self.document),
             headers={"cache-control": "public, max-age=300"},
             media_type="application/json",
         )
