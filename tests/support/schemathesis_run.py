@@ -26,7 +26,9 @@ class Run:
     report: Any
 
 
-async def schemathesis(base: str, folder: Path, *options: str, bearer: str | None = None) -> Run:
+async def schemathesis(
+    base: str, folder: Path, *options: str, bearer: str | None = None, phases: str = "coverage,fuzzing"
+) -> Run:
     """Run it in a process of its own, bounded and the same each time."""
     report = folder / "report.json"
     command = [
@@ -34,7 +36,7 @@ async def schemathesis(base: str, folder: Path, *options: str, bearer: str | Non
         "run",
         f"{base}/openapi.json",
         f"--url={base}",
-        "--phases=examples,coverage,fuzzing",
+        f"--phases={phases}",
         f"--checks={','.join(CHECKS)}",
         "--seed=1",
         "--generation-database=none",

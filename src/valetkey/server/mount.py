@@ -47,6 +47,11 @@ class Mount:
         """Every address besides `/p/…` and `/oauth/token`, so that a test can walk them all."""
         return [route for route in self._pages.routes if isinstance(route, Route)]
 
+    @property
+    def form_paths(self) -> set[str]:
+        """The addresses of the OAuth forms, so that a test can see that each is described."""
+        return self._forms.paths
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return

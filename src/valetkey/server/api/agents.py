@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api import answers
+from valetkey.server.api.described import GrantText, Name
 from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.delegations.grants import parse_grants
@@ -20,13 +21,13 @@ AGENTS = Listing("agents")
 
 
 class NewAgent(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    ceiling: list[str] | None = None
+    name: Name
+    ceiling: list[GrantText] | None = None
     jwks: dict[str, Any] | None = None
 
 
 class Ceiling(msgspec.Struct, forbid_unknown_fields=True):
-    ceiling: list[str]
+    ceiling: list[GrantText]
 
 
 def shown(agent: Agent) -> answers.Agent:
@@ -183,7 +184,7 @@ def routes(services: Services) -> list[Route]:
             "/v1/agents/{id}/{verb:status}",
             "POST",
             set_status,
-            summary="Stop an agent for a while, or let it go on",
+            summary="Stop an agent for a while | Let a stopped agent go on",
             answer=answers.Agent,
             scopes=("agents:write",),
         ),

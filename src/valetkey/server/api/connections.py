@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api import answers
+from valetkey.server.api.described import GrantText
 from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
@@ -33,7 +34,7 @@ class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
 
 class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
     user: str
-    grants: list[str]
+    grants: list[GrantText]
 
 
 def shown(facts: ConnectionFacts, *, revoked: bool) -> answers.Connection:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from valetkey.server.api import answers
 from valetkey.server.api.agents import named as agent_named
+from valetkey.server.api.described import GrantText, Purpose, Seconds
 from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.connections import store as connections
@@ -41,14 +42,14 @@ class Less(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Longer(msgspec.Struct, forbid_unknown_fields=True):
-    seconds: int
+    seconds: Seconds
 
 
 class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     agent: str
-    grants: list[str]
-    purpose: str
-    seconds: int = 600
+    grants: list[GrantText]
+    purpose: Purpose
+    seconds: Seconds = 600
     user: str | None = None
     mode: Mode = Mode.ATTENDED
     tasks_per_day: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0

@@ -4,10 +4,13 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from starlette.routing import Route
 
+from valetkey.server.delegations.confirm import LONGEST_PURPOSE
+from valetkey.server.delegations.grants import EXAMPLE, LONGEST_GRANT
 from valetkey.server.errors import (
     Denied,
     Expired,
@@ -18,8 +21,34 @@ from valetkey.server.errors import (
     Unavailable,
     ValetkeyError,
 )
+from valetkey.server.principals.model import NAME
 
 JSON = "application/json"
+
+# What is said here in the document is checked where the rule lives, which has a sentence for people.
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        description="1 to 64 lower-case letters, digits, dots, dashes or underscores.",
+        extra_json_schema={"pattern": f"^{NAME.pattern}$"},
+    ),
+]
+GrantText = Annotated[
+    str,
+    msgspec.Meta(
+        description="integration[/connection]:scope[,scope]@resource[,resource]",
+        examples=[EXAMPLE],
+        extra_json_schema={"maxLength": LONGEST_GRANT},
+    ),
+]
+Email = Annotated[str, msgspec.Meta(extra_json_schema={"format": "email"})]
+Purpose = Annotated[
+    str,
+    msgspec.Meta(
+        description="What it is for, in printable characters.", extra_json_schema={"maxLength": LONGEST_PURPOSE}
+    ),
+]
+Seconds = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
 
 Refusals = tuple[type[ValetkeyError], ...]
 
@@ -29,7 +58,10 @@ _WITH_A_TOKEN: Refusals = (NotAuthenticated, Expired, Denied)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """`body` or `query` is what the handler gets besides the request. `scopes`: what a service account needs, each."""
+    """`body` or `query` is what the handler gets besides the request. `scopes`: what a service account needs, each.
+
+    A route of two verbs has two summaries, with ` | ` between them.
+    """
 
     method: str
     path: str

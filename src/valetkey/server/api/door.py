@@ -206,13 +206,18 @@ class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 def _query_of(request: Request, kind: type[T]) -> T:
     """The query as `kind`: nothing unknown, nothing twice. Raises `InvalidRequest`."""
-    given = request.query_params.multi_items()
-    if len({name for name, _ in given}) != len(given):
+    pairs = request.query_params.multi_items()
+    given = dict(pairs)
+    if len(given) != len(pairs):
         raise InvalidRequest("A parameter of the query occurs twice.")
     try:
-        return msgspec.convert(dict(given), kind, strict=False)
+        query = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The query cannot be read: {str(error)[:200]}.") from error
+    for name, text in given.items():
+        if isinstance(number := getattr(query, name), int) and str(number) != text:  # such as 1e2
+            raise InvalidRequest(f"{name} is a number, in digits.")
+    return query
 
 
 async def caller_of(services: Services, request: Request) -> Caller:

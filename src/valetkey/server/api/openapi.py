@@ -69,8 +69,8 @@ def document(issuer: str, routes: Iterable[Any]) -> dict[str, Any]:
     refused = _Refused()
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for each in described:
-        for path in paths_of(each):
-            paths[path][each.method.lower()] = _operation(each, path, schemas, refused)
+        for path, summary in zip(paths_of(each), each.summary.split(" | "), strict=True):
+            paths[path][each.method.lower()] = _operation(each, path, summary, schemas, refused)
     for endpoint in ENDPOINTS:
         paths[endpoint.path]["post"] = _form_operation(endpoint, schemas, refused)
     for path, summary, media, answer in DISCOVERY:
@@ -132,10 +132,10 @@ def _parameters(query: type) -> list[dict[str, Any]]:
     return shown
 
 
-def _operation(described: Described, path: str, schemas: _Schemas, refused: "_Refused") -> dict[str, Any]:
+def _operation(described: Described, path: str, summary: str, schemas: _Schemas, refused: "_Refused") -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(described.method, path),
-        "summary": described.summary,
+        "summary": summary,
         "tags": [path.split("/")[2]],
         "security": [] if described.is_open else [{"bearer": list(described.scopes)}],
     }

@@ -55,7 +55,7 @@ class Listing:
         except (binascii.Error, ValueError):
             mac, last = b"", ""
         vouched = services.mac.vouches_for("cursor", self._name, _value(caller, last), mac)
-        if not vouched or not is_id(last):
+        if not vouched or not is_id(last) or cursor != _written(mac, last):
             raise InvalidRequest(
                 "The cursor is not one this server gave for this list.", hint="Begin again without it."
             )
@@ -70,8 +70,13 @@ class Listing:
 
     def _cursor(self, services: Services, caller: Caller, last: str) -> str:
         mac = services.mac.mac_of("cursor", self._name, _value(caller, last))
-        return base64.urlsafe_b64encode(mac + last.encode()).rstrip(b"=").decode()
+        return _written(mac, last)
 
 
 def _value(caller: Caller, last: str) -> bytes:
     return f"{caller.org} {last}".encode()  # ids hold no space
+
+
+def _written(mac: bytes, last: str) -> str:
+    """The one spelling of a cursor."""
+    return base64.urlsafe_b64encode(mac + last.encode()).rstrip(b"=").decode()

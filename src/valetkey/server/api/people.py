@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api import answers
+from valetkey.server.api.described import Email
 from valetkey.server.api.door import Caller, listed, open_route, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.errors import Conflict, NotAuthenticated
@@ -25,7 +26,7 @@ class LogIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Invite(msgspec.Struct, forbid_unknown_fields=True):
-    email: str
+    email: Email
     role: Role = Role.MEMBER
 
 
@@ -132,7 +133,7 @@ def routes(services: Services) -> list[Route]:
             "/v1/users/{id}/{verb:status}",
             "POST",
             set_status,
-            summary="Stop a person, with every agent of theirs, or let them go on; by id or address",
+            summary="Stop a person, by id or address, and every agent of theirs | Let a stopped person go on",
             answer=answers.User,
             refuses=(Conflict,),
         ),

@@ -1,23 +1,29 @@
 """/v1/service-accounts: programs that manage. None of this opens /p, a task, or an exchange."""
 
+from typing import Annotated
+
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api import answers
+from valetkey.server.api.described import Name
 from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.errors import Conflict
 from valetkey.server.principals import store
-from valetkey.server.principals.model import ServiceAccount, Status
+from valetkey.server.principals.model import MANAGEMENT_SCOPES, ServiceAccount, Status
 from valetkey.server.services import Services
 
 ACCOUNTS = Listing("service-accounts")
 
 
+ManagementScope = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(MANAGEMENT_SCOPES)})]
+
+
 class NewServiceAccount(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    scopes: list[str]
+    name: Name
+    scopes: Annotated[list[ManagementScope], msgspec.Meta(min_length=1)]
 
 
 def shown(account: ServiceAccount) -> answers.ServiceAccount:
@@ -106,7 +112,7 @@ def routes(services: Services) -> list[Route]:
             "/v1/service-accounts/{id}/{verb:status}",
             "POST",
             set_status,
-            summary="Stop a program that manages for a while, or let it go on",
+            summary="Stop a program that manages for a while | Let a stopped program go on",
             answer=answers.ServiceAccount,
         ),
     ]

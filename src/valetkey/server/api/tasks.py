@@ -7,6 +7,7 @@ from starlette.routing import Route
 from valetkey.server.api import answers
 from valetkey.server.api.agents import named as agent_named
 from valetkey.server.api.delegations import visible as visible_delegation
+from valetkey.server.api.described import GrantText, Purpose, Seconds
 from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.delegations import store
@@ -25,16 +26,16 @@ TASKS = Listing("tasks")
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     delegation: str
-    grants: list[str] = []
-    seconds: int | None = None
-    purpose: str = ""
+    grants: list[GrantText] = []
+    seconds: Seconds | None = None
+    purpose: Purpose = ""
     evidence: str | None = None
 
 
 class NewChild(msgspec.Struct, forbid_unknown_fields=True):
     agent: str
-    grants: list[str]
-    seconds: int | None = None
+    grants: list[GrantText]
+    seconds: Seconds | None = None
 
 
 async def create(services: Services, caller: Caller, request: Request, body: NewTask) -> answers.Task:

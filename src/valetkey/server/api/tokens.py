@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api import answers
+from valetkey.server.api.described import GrantText
 from valetkey.server.api.door import Caller, route
 from valetkey.server.credentials.issue import Ask
 from valetkey.server.delegations.grants import parse_grants
@@ -21,7 +22,7 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     task_token: str
     target: str
     scope: str | None = None
-    grants: list[str] = []
+    grants: list[GrantText] = []
     seconds: int | None = None
 
 

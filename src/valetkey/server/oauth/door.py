@@ -20,6 +20,11 @@ class FormDoor:
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self._endpoints = {path.encode(): endpoint for path, endpoint in endpoints.items()}
 
+    @property
+    def paths(self) -> set[str]:
+        """Where they are."""
+        return {path.decode() for path in self._endpoints}
+
     def serves(self, scope: Any) -> bool:
         """Whether this request is for one of the endpoints."""
         return scope["method"] == "POST" and scope["raw_path"] in self._endpoints
