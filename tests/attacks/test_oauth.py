@@ -258,7 +258,7 @@ async def test_oa_08_claims_signed_by_us_that_contradict_the_task_are_refused(ho
         assert (reply.status, reply.json()["error"]) == (400, "invalid_request"), changed
 
 
-async def test_oa_23_a_forged_cursor_is_refused_and_a_made_up_one_shows_nothing_more(house: House) -> None:
+async def test_oa_23_a_forged_or_made_up_cursor_is_refused(house: House) -> None:
     await house.ready()
     first = await house.alice.does("GET", "/v1/audit?limit=3")
     assert first["has_more"] is True
@@ -274,15 +274,14 @@ async def test_oa_23_a_forged_cursor_is_refused_and_a_made_up_one_shows_nothing_
         first["next_cursor"].upper(),
         first["next_cursor"][:-1],
         "usr_" + "0" * 26,
+        "aud_" + "z" * 26,
+        first["data"][0]["id"],
         "0",
         "-1",
         "x" * 3000,
     ):
         reply = await house.alice.call("GET", f"/v1/audit?cursor={cursor}")
         assert (reply.status, reply.code) == (400, "invalid_request"), cursor
-    own = {r["id"] for r in (await house.alice.does("GET", "/v1/audit?limit=500"))["data"]}
-    made_up = await house.alice.does("GET", f"/v1/audit?limit=500&cursor=aud_{'z' * 26}")
-    assert {r["id"] for r in made_up["data"]} <= own
     for limit in ("0", "-1", "501", "1e2", "x", "", "99999999999999999999", "%D9%A3"):
         reply = await house.alice.call("GET", f"/v1/audit?limit={limit}")
         assert (reply.status, reply.code) == (400, "invalid_request"), limit

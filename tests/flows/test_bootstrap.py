@@ -133,7 +133,7 @@ async def test_do_07_a_code_that_cannot_be_one_is_refused_without_asking_the_dat
     assert secrets_asked_for() != []
 
 
-OPEN_PAGES = {"/login", "/login/sso/{provider}/callback", "/static/{digest}/{name}"}
+OPEN_PAGES = {"/login", "/login/sso/{provider}/callback", "/openapi.json", "/static/{digest}/{name}"}
 
 
 async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(house: House) -> None:
@@ -198,7 +198,18 @@ async def test_op_02_no_page_shows_or_changes_anything_before_signing_in(house: 
 
 
 async def test_what_does_not_exist_is_404_whoever_asks(house: House) -> None:
-    for path in ("/docs", "/openapi.json", "/debug", "/metrics", "/v1", "/v1/init", "/v1/rekey", "/admin", "/p"):
+    for path in (
+        "/docs",
+        "/openapi",
+        "/openapi.yaml",
+        "/debug",
+        "/metrics",
+        "/v1",
+        "/v1/init",
+        "/v1/rekey",
+        "/admin",
+        "/p",
+    ):
         for headers in ({}, {"authorization": f"Bearer {house.alice.bearer}"}):
             assert (await house.call("GET", path, headers=headers)).status == 404, path
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.conformance import held_to_its_word
 from tests.support.http import Reply, call
 from tests.support.tab import Tab
 from valetkey.cli.practice_github import PracticeGitHub
@@ -125,8 +126,11 @@ class House:
     alice: Person = field(init=False)
 
     async def call(self, method: str, target: str, **more: Any) -> Reply:
-        """One request to the public port."""
-        return await call(self.base, method, target, **more)
+        """One request to the public port. What /v1 answers is held to what it declares, in every story."""
+        reply = await call(self.base, method, target, **more)
+        if self.app is not None:  # it may run in another process
+            held_to_its_word(self.app, method, target, reply)
+        return reply
 
     async def gateway(self, token: str, method: str, path: str, **more: Any) -> Reply:
         """One call through the gateway to the practice GitHub."""

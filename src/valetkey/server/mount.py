@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from valetkey.server.api import discovery
+from valetkey.server.api import discovery, openapi
 from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
@@ -41,16 +41,23 @@ class Mount:
         self._pages = Starlette(
             routes=[
                 *discovery.routes(services, served=served, contributed=metadata),
+                Route(openapi.PATH, self._openapi, methods=["GET"]),
                 *routes,
             ],
             exception_handlers={404: _not_found, 405: _not_found, Exception: _bug},
         )
         self._pages.state.log_bug = log_bug
+        self.document = openapi.document(services.settings.issuer, routes)
 
     @property
     def routes(self) -> list[Route]:
         """Every address besides `/p/…` and `/oauth/token`, so that a test can walk them all."""
         return [route for route in self._pages.routes if isinstance(route, Route)]
+
+    @property
+    def form_paths(self) -> set[str]:
+        """The addresses of the OAuth forms, so that a test can see that each is described."""
+        return self._forms.paths
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -61,6 +68,13 @@ class Mount:
             await self._forms(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(
+            msgspec.json.encode(self.document),
+            headers={"cache-control": "public, max-age=300"},
+            media_type="application/json",
+        )
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -6,38 +6,42 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from valetkey.server.api.door import Caller, body_of, listed, route, same_org
+from valetkey.server.api import answers
+from valetkey.server.api.described import GrantText, Name
+from valetkey.server.api.door import Caller, listed, route, same_org
+from valetkey.server.api.paging import Listing, Page
 from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.model import narrowed
-from valetkey.server.errors import Denied, InvalidRequest, NotFound
+from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotFound
 from valetkey.server.principals import store
 from valetkey.server.principals.model import Agent, Status, User
 from valetkey.server.services import Services
 
+AGENTS = Listing("agents")
+
 
 class NewAgent(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    ceiling: list[str] | None = None
+    name: Name
+    ceiling: list[GrantText] | None = None
     jwks: dict[str, Any] | None = None
 
 
 class Ceiling(msgspec.Struct, forbid_unknown_fields=True):
-    ceiling: list[str]
+    ceiling: list[GrantText]
 
 
-def shown(agent: Agent) -> dict[str, Any]:
+def shown(agent: Agent) -> answers.Agent:
     """An agent, as the API shows one."""
     return {
         "id": agent.id,
         "name": agent.name,
         "owner": agent.owner,
-        "status": agent.status.value,
+        "status": agent.status,
         "ceiling": list(agent.ceiling),
     }
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewAgent)
+async def create(services: Services, caller: Caller, request: Request, body: NewAgent) -> answers.Agent:
     user = caller.user()
     async with services.database.read() as db:
         usual = (await store.organization(db, caller.org)).default_ceiling
@@ -45,19 +49,23 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     check_ceiling(services, ceiling, org=caller.org, within=None if user.is_administrator else usual)
     jwks = None if body.jwks is None else msgspec.json.encode(body.jwks).decode()
     agent, secret = await services.enroll.agent(body.name, by=user, ceiling=ceiling, jwks=jwks)
-    return shown(agent) | ({"secret": secret.reveal()} if secret is not None else {})
+    made = shown(agent)
+    return made if secret is None else made | {"secret": secret.reveal()}
 
 
-async def agents(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def agents(services: Services, caller: Caller, request: Request, page: Page) -> answers.Listed[answers.Agent]:
+    after = AGENTS.after(services, caller, page.cursor)
     if isinstance(caller.principal, Agent):
         return listed([shown(caller.principal)])  # by itself an agent reads itself, and nobody else
     caller.may("agents:read")
+    owner = None if caller.sees_all else caller.principal.id
     async with services.database.read() as db:
-        found = await store.agents_of(db, caller.org, owner=None if caller.sees_all else caller.principal.id)
-    return listed([shown(agent) for agent in found])
+        found = await store.agents_of(db, caller.org, owner=owner, after=after, limit=page.limit + 1)
+    rows, cursor = AGENTS.cut(services, caller, found, page.limit)
+    return listed([shown(agent) for agent in rows], cursor)
 
 
-async def agent(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def agent(services: Services, caller: Caller, request: Request) -> answers.Agent:
     found = await named(services, caller, request.path_params["id"])
     if isinstance(caller.principal, Agent):
         if found.id != caller.principal.id:
@@ -68,23 +76,22 @@ async def agent(services: Services, caller: Caller, request: Request) -> dict[st
     return shown(found)
 
 
-async def set_status(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def set_status(services: Services, caller: Caller, request: Request) -> answers.Agent:
     caller.may("agents:write")
     found = await named(services, caller, request.path_params["id"])
     owned(caller, found)
     status = Status.SUSPENDED if request.path_params["verb"] == "suspend" else Status.ACTIVE
     await services.enroll.set_agent_status(found, status, by=caller.principal.id)
-    return shown(found) | {"status": status.value}
+    return shown(found) | {"status": status}
 
 
-async def rotate(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def rotate(services: Services, caller: Caller, request: Request) -> answers.NewSecret:
     found = await named(services, caller, request.path_params["id"])
     owned(caller, found)
     return {"id": found.id, "secret": (await services.enroll.rotate_agent(found, by=caller.user())).reveal()}
 
 
-async def set_ceiling(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, Ceiling)
+async def set_ceiling(services: Services, caller: Caller, request: Request, body: Ceiling) -> answers.Agent:
     user = caller.user()
     found = await named(services, caller, request.path_params["id"])
     owned(caller, found)
@@ -128,10 +135,60 @@ def check_ceiling(services: Services, ceiling: tuple[str, ...], *, org: str, wit
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/agents", "POST", create, status=201),
-        route(services, "/v1/agents", "GET", agents),
-        route(services, "/v1/agents/{id}", "GET", agent),
-        route(services, "/v1/agents/{id}/ceiling", "PUT", set_ceiling),
-        route(services, "/v1/agents/{id}/rotate", "POST", rotate),
-        route(services, "/v1/agents/{id}/{verb:status}", "POST", set_status),
+        route(
+            services,
+            "/v1/agents",
+            "POST",
+            create,
+            status=201,
+            summary="Register an agent",
+            body=NewAgent,
+            answer=answers.Agent,
+            refuses=(Conflict,),
+        ),
+        route(
+            services,
+            "/v1/agents",
+            "GET",
+            agents,
+            summary="Your agents; for who sees the organization, all; for an agent, itself",
+            query=Page,
+            answer=answers.Listed[answers.Agent],
+            scopes=("agents:read",),
+        ),
+        route(
+            services,
+            "/v1/agents/{id}",
+            "GET",
+            agent,
+            summary="One agent, by id or name",
+            answer=answers.Agent,
+            scopes=("agents:read",),
+        ),
+        route(
+            services,
+            "/v1/agents/{id}/ceiling",
+            "PUT",
+            set_ceiling,
+            summary="Replace what an agent can ever be given; only an administrator raises it",
+            body=Ceiling,
+            answer=answers.Agent,
+        ),
+        route(
+            services,
+            "/v1/agents/{id}/rotate",
+            "POST",
+            rotate,
+            summary="A new secret; the old one stops at once",
+            answer=answers.NewSecret,
+        ),
+        route(
+            services,
+            "/v1/agents/{id}/{verb:status}",
+            "POST",
+            set_status,
+            summary="Stop an agent for a while | Let a stopped agent go on",
+            answer=answers.Agent,
+            scopes=("agents:write",),
+        ),
     ]

@@ -1,43 +1,50 @@
 """/v1/audit: the trail, its export, the checkpoints, and the key they are verified with; and /v1/keys."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from valetkey.server.api.door import Caller, body_of, listed, route
+from valetkey.server.api import answers
+from valetkey.server.api.door import Caller, listed, route
+from valetkey.server.api.paging import Cursor, Listing
 from valetkey.server.audit.find import newest
-from valetkey.server.errors import InvalidRequest
-from valetkey.server.ids import is_id
+from valetkey.server.audit.model import AuditRecord
 from valetkey.server.services import Services
-from valetkey.server.tokens.keys import TOKENS, algorithm_named
+from valetkey.server.tokens.keys import TOKENS
+from valetkey.verify.keys import Algorithm
 
+AUDIT = Listing("audit")
 NDJSON = "application/x-ndjson"
 
 
 class Rotate(msgspec.Struct, forbid_unknown_fields=True):
-    algorithm: str = "ES256"
+    algorithm: Algorithm = "ES256"
     at_once: bool = False
 
 
-async def records(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+class Records(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500, description="How many records at most.")] = 50
+    cursor: Cursor = ""
+
+
+async def records(
+    services: Services, caller: Caller, request: Request, page: Records
+) -> answers.Listed[answers.AuditRecord]:
     _may_read(caller)
-    limit, cursor = request.query_params.get("limit", "50"), request.query_params.get("cursor", "")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 500):
-        raise InvalidRequest("limit is between 1 and 500.")
-    if cursor and not is_id(cursor, "aud"):
-        raise InvalidRequest("The cursor is not one this server gave.")
+    before = AUDIT.after(services, caller, page.cursor)
     async with services.database.read() as db:
-        found = await newest(db, caller.org, before=cursor, limit=int(limit) + 1)
-    has_more = len(found) > int(limit)
-    found = found[: int(limit)]
-    rows = [
-        {"id": r.id, "writer": r.writer, "seq": r.seq, "time": r.time, "event": r.event, **r.members} for r in found
-    ]
-    return {"data": rows, "next_cursor": found[-1].id if has_more else None, "has_more": has_more}
+        found = await newest(db, caller.org, before=before, limit=page.limit + 1)
+    rows, cursor = AUDIT.cut(services, caller, found, page.limit)
+    return listed([_shown(record) for record in rows], cursor)
+
+
+def _shown(r: AuditRecord) -> answers.AuditRecord:
+    fixed = {"id": r.id, "writer": r.writer, "seq": r.seq, "time": r.time, "event": r.event}
+    return cast(answers.AuditRecord, {**fixed, **r.members})
 
 
 async def export(services: Services, caller: Caller, request: Request) -> Response:
@@ -57,21 +64,24 @@ async def checkpoints(services: Services, caller: Caller, request: Request) -> R
     return FileResponse(services.checkpoints, media_type=NDJSON)
 
 
-async def pin(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def pin(services: Services, caller: Caller, request: Request) -> answers.Pin:
     caller.may("audit:read")
     return {"pin": services.keys.pin()}
 
 
-async def keys(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def keys(services: Services, caller: Caller, request: Request) -> answers.Listed[answers.SigningKey]:
     caller.administrator()
-    return listed(services.keys.listed())
+    return listed(_keys(services))
 
 
-async def rotate(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, Rotate)
+async def rotate(services: Services, caller: Caller, request: Request, body: Rotate) -> answers.SigningKey:
     caller.administrator()
-    kid = await services.keys.rotate(TOKENS, algorithm_named(body.algorithm), at_once=body.at_once)
-    return next(row for row in services.keys.listed() if row["kid"] == kid)
+    kid = await services.keys.rotate(TOKENS, body.algorithm, at_once=body.at_once)
+    return next(row for row in _keys(services) if row["kid"] == kid)
+
+
+def _keys(services: Services) -> list[answers.SigningKey]:
+    return cast(list[answers.SigningKey], services.keys.listed())
 
 
 def _may_read(caller: Caller) -> None:
@@ -81,11 +91,60 @@ def _may_read(caller: Caller) -> None:
 
 
 def routes(services: Services) -> list[Route]:
+    reads = ("audit:read",)
     return [
-        route(services, "/v1/audit", "GET", records),
-        route(services, "/v1/audit/export", "GET", export),
-        route(services, "/v1/audit/checkpoints", "GET", checkpoints),
-        route(services, "/v1/audit/key", "GET", pin),
-        route(services, "/v1/keys", "GET", keys),
-        route(services, "/v1/keys/rotate", "POST", rotate),
+        route(
+            services,
+            "/v1/audit",
+            "GET",
+            records,
+            summary="The newest records of the trail first",
+            query=Records,
+            answer=answers.Listed[answers.AuditRecord],
+            scopes=reads,
+        ),
+        route(
+            services,
+            "/v1/audit/export",
+            "GET",
+            export,
+            summary="Every line of the trail as it was written",
+            media=NDJSON,
+            scopes=reads,
+        ),
+        route(
+            services,
+            "/v1/audit/checkpoints",
+            "GET",
+            checkpoints,
+            summary="The signed checkpoints of this node",
+            media=NDJSON,
+            scopes=reads,
+        ),
+        route(
+            services,
+            "/v1/audit/key",
+            "GET",
+            pin,
+            summary="The key checkpoints are verified with",
+            answer=answers.Pin,
+            scopes=reads,
+        ),
+        route(
+            services,
+            "/v1/keys",
+            "GET",
+            keys,
+            summary="The signing keys, without their private parts",
+            answer=answers.Listed[answers.SigningKey],
+        ),
+        route(
+            services,
+            "/v1/keys/rotate",
+            "POST",
+            rotate,
+            summary="A new key for tokens; with at_once the old ones are withdrawn",
+            body=Rotate,
+            answer=answers.SigningKey,
+        ),
     ]

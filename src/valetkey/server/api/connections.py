@@ -1,17 +1,18 @@
 """/v1/integrations, /v1/connections and the entitlements over shared ones."""
 
-from typing import Any
-
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from valetkey.server.api.door import Caller, body_of, listed, route, same_org
+from valetkey.server.api import answers
+from valetkey.server.api.described import GrantText
+from valetkey.server.api.door import Caller, listed, route, same_org
+from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.store import add_entitlement
-from valetkey.server.errors import InvalidRequest, NotFound
+from valetkey.server.errors import Conflict, ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.ids import new_id
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.principals.model import User
@@ -20,6 +21,8 @@ from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.tokens.doors import gateway_address
+
+CONNECTIONS = Listing("connections")
 
 
 class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,10 +34,10 @@ class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
 
 class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
     user: str
-    grants: list[str]
+    grants: list[GrantText]
 
 
-def shown(facts: ConnectionFacts, *, revoked: bool) -> dict[str, Any]:
+def shown(facts: ConnectionFacts, *, revoked: bool) -> answers.Connection:
     """A connection, as the API shows one: the real account, never the credential."""
     return {
         "id": facts.id,
@@ -48,7 +51,7 @@ def shown(facts: ConnectionFacts, *, revoked: bool) -> dict[str, Any]:
     }
 
 
-async def integrations(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def integrations(services: Services, caller: Caller, request: Request) -> answers.Listed[answers.Integration]:
     return listed(
         [
             {
@@ -65,9 +68,10 @@ async def integrations(services: Services, caller: Caller, request: Request) -> 
     )
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewConnection)
-    if body.name is not None and not (1 <= len(body.name) <= 64 and body.name.replace("-", "a").isalnum()):
+async def create(services: Services, caller: Caller, request: Request, body: NewConnection) -> answers.Connection:
+    if body.name is not None and not (
+        body.name.isascii() and 1 <= len(body.name) <= 64 and body.name.replace("-", "a").isalnum()
+    ):
         raise InvalidRequest("A connection's name has letters, digits and dashes.")
     facts = await services.link.paste(
         body.integration, Secret(body.credential), name=body.name, shared=body.shared, by=caller.user()
@@ -75,16 +79,19 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(facts, revoked=False)
 
 
-async def connections(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def connections(
+    services: Services, caller: Caller, request: Request, page: Page
+) -> answers.Listed[answers.Connection]:
     caller.may("connections:read")
+    after = CONNECTIONS.after(services, caller, page.cursor)
     async with services.database.read() as db:
-        found = await store.usable_by(db, org=caller.org, user=caller.principal.id)
-        gone = await revocation.among(db, {c.facts.id for c in found})
-    return listed([shown(c.facts, revoked=c.facts.id in gone) for c in found])
+        usable = await store.usable_by(db, org=caller.org, user=caller.principal.id, after=after, limit=page.limit + 1)
+        gone = await revocation.among(db, {c.facts.id for c in usable})
+    rows, cursor = CONNECTIONS.cut(services, caller, [c.facts for c in usable], page.limit)
+    return listed([shown(facts, revoked=facts.id in gone) for facts in rows], cursor)
 
 
-async def entitle(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewEntitlement)
+async def entitle(services: Services, caller: Caller, request: Request, body: NewEntitlement) -> answers.Entitlement:
     by = caller.administrator()
     async with services.database.read() as db:
         found = await store.connection(db, request.path_params["id"])
@@ -123,8 +130,44 @@ async def entitle(services: Services, caller: Caller, request: Request) -> dict[
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/integrations", "GET", integrations),
-        route(services, "/v1/connections", "POST", create, status=201),
-        route(services, "/v1/connections", "GET", connections),
-        route(services, "/v1/connections/{id}/entitlements", "POST", entitle, status=201),
+        route(
+            services,
+            "/v1/integrations",
+            "GET",
+            integrations,
+            summary="The APIs that can be delegated, with their scopes",
+            answer=answers.Listed[answers.Integration],
+        ),
+        route(
+            services,
+            "/v1/connections",
+            "POST",
+            create,
+            status=201,
+            summary="Connect an account by its own credential, which is sealed and never shown again",
+            body=NewConnection,
+            answer=answers.Connection,
+            refuses=(NotFound, Conflict, UpstreamFailed),
+        ),
+        route(
+            services,
+            "/v1/connections",
+            "GET",
+            connections,
+            summary="Your connected accounts and the shared ones",
+            query=Page,
+            answer=answers.Listed[answers.Connection],
+            scopes=("connections:read",),
+        ),
+        route(
+            services,
+            "/v1/connections/{id}/entitlements",
+            "POST",
+            entitle,
+            status=201,
+            summary="Let a person delegate part of a shared account",
+            body=NewEntitlement,
+            answer=answers.Entitlement,
+            refuses=(ConnectionRequired, UpstreamFailed),
+        ),
     ]

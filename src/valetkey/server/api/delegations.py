@@ -1,14 +1,17 @@
 """/v1/delegations: recording what a person permits, reading it, and vouching for a task."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
+from valetkey.server.api import answers
 from valetkey.server.api.agents import named as agent_named
-from valetkey.server.api.door import Caller, body_of, listed, route, same_org
+from valetkey.server.api.described import GrantText, Purpose, Seconds
+from valetkey.server.api.door import Caller, listed, route, same_org
+from valetkey.server.api.paging import Listing, Page
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.delegable import delegable
 from valetkey.server.delegations import store
@@ -16,12 +19,13 @@ from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_your
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Delegation, Grant, Kept, Mode
 from valetkey.server.delegations.sentence import sentence
-from valetkey.server.errors import InvalidRequest, NotFound
+from valetkey.server.errors import Conflict, ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation import store as revocation
 from valetkey.server.services import Services
 
+DELEGATIONS = Listing("delegations")
 LATEST = 253_402_300_799  # the last second of the year 9999
 
 
@@ -38,30 +42,25 @@ class Less(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Longer(msgspec.Struct, forbid_unknown_fields=True):
-    seconds: int
+    seconds: Seconds
 
 
 class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     agent: str
-    grants: list[str]
-    purpose: str
-    seconds: int = 600
+    grants: list[GrantText]
+    purpose: Purpose
+    seconds: Seconds = 600
     user: str | None = None
-    mode: str = "attended"
-    tasks_per_day: int = 0
+    mode: Mode = Mode.ATTENDED
+    tasks_per_day: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
     share_with: list[str] = []
-    max_calls: int | None = None
-    not_after: int | None = None
+    max_calls: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    not_after: Annotated[int, msgspec.Meta(ge=1, le=LATEST, description="Seconds since 1970.")] | None = None
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewDelegation)
+async def create(services: Services, caller: Caller, request: Request, body: NewDelegation) -> answers.Delegation:
     by = caller.user()
-    if body.mode not in (Mode.ATTENDED, Mode.STANDING):
-        raise InvalidRequest("The mode is attended or standing.")
-    if body.max_calls is not None and not 1 <= body.max_calls <= 1_000_000:
-        raise InvalidRequest("max_calls is between 1 and 1000000.")
-    if body.not_after is not None and not services.clock.now() < body.not_after <= LATEST:
+    if body.not_after is not None and body.not_after <= services.clock.now():
         raise InvalidRequest("not_after is a time to come, in seconds since 1970.")
     async with services.database.read() as db:
         user = by
@@ -82,7 +81,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         grants=tuple(grants),
         purpose=body.purpose,
         seconds=body.seconds,
-        mode=Mode(body.mode),
+        mode=body.mode,
         tasks_per_day=body.tasks_per_day,
         share_with=share_with,
     )
@@ -95,26 +94,29 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return await shown(services, delegation)
 
 
-async def delegations(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def delegations(
+    services: Services, caller: Caller, request: Request, page: Page
+) -> answers.Listed[answers.Delegation]:
     caller.may("delegations:read")
+    after = DELEGATIONS.after(services, caller, page.cursor)
     user = None if caller.sees_all else caller.principal.id
     async with services.database.read() as db:
-        found = await store.delegations_of(db, org=caller.org, user=user)
-    return listed([await shown(services, d) for d in found[:100]])
+        found = await store.delegations_of(db, org=caller.org, user=user, after=after, limit=page.limit + 1)
+    rows, cursor = DELEGATIONS.cut(services, caller, found, page.limit)
+    return listed([await shown(services, d) for d in rows], cursor)
 
 
-async def delegation(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def delegation(services: Services, caller: Caller, request: Request) -> answers.Delegation:
     return await shown(services, await visible(services, caller, request.path_params["id"]))
 
 
-async def evidence(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def evidence(services: Services, caller: Caller, request: Request) -> answers.Evidence:
     found = await visible(services, caller, request.path_params["id"])
     handle = await services.confirm.evidence(found, by=caller.user())
     return {"evidence": handle.reveal(), "delegation": found.id, "expires_in": EVIDENCE_SECONDS}
 
 
-async def narrow(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, Less)
+async def narrow(services: Services, caller: Caller, request: Request, body: Less) -> answers.Delegation:
     found = await visible(services, caller, request.path_params["id"])
     by = caller.user()
     if body.lines is not None and len(body.lines) != len(found.lines):
@@ -126,8 +128,7 @@ async def narrow(services: Services, caller: Caller, request: Request) -> dict[s
     return await shown(services, await services.confirm.narrow(found, kept, expires_at=end, by=by))
 
 
-async def extend(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, Longer)
+async def extend(services: Services, caller: Caller, request: Request, body: Longer) -> answers.Delegation:
     found = await visible(services, caller, request.path_params["id"])
     return await shown(services, await services.confirm.extend(found, body.seconds, by=caller.user()))
 
@@ -160,7 +161,7 @@ async def visible(services: Services, caller: Caller, delegation_id: str) -> Del
     return found
 
 
-async def shown(services: Services, d: Delegation) -> dict[str, Any]:
+async def shown(services: Services, d: Delegation) -> answers.Delegation:
     """A delegation, as the API shows one, with the sentence."""
     async with services.database.read() as db:
         user = await principals.user(db, d.user)
@@ -175,8 +176,8 @@ async def shown(services: Services, d: Delegation) -> dict[str, Any]:
         "id": d.id,
         "user": user.email if user is not None else d.user,
         "agent": agent.name if agent is not None else d.agent,
-        "basis": d.basis.value,
-        "mode": d.mode.value,
+        "basis": d.basis,
+        "mode": d.mode,
         "purpose": d.purpose,
         "grants": [grant_text(g, named) for g in d.lines],
         "bound": [{"name": r.name, "id": r.id, "owner": r.owner} for g in d.lines for r in g.resources],
@@ -198,10 +199,62 @@ async def shown(services: Services, d: Delegation) -> dict[str, Any]:
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/delegations", "POST", create, status=201),
-        route(services, "/v1/delegations", "GET", delegations),
-        route(services, "/v1/delegations/{id}", "GET", delegation),
-        route(services, "/v1/delegations/{id}/evidence", "POST", evidence, status=201),
-        route(services, "/v1/delegations/{id}/narrow", "POST", narrow),
-        route(services, "/v1/delegations/{id}/extend", "POST", extend),
+        route(
+            services,
+            "/v1/delegations",
+            "POST",
+            create,
+            status=201,
+            summary="Record that an agent may act for you",
+            body=NewDelegation,
+            answer=answers.Delegation,
+            refuses=(NotFound, ConnectionRequired, UpstreamFailed),
+        ),
+        route(
+            services,
+            "/v1/delegations",
+            "GET",
+            delegations,
+            summary="What you permitted, the newest first; for who sees the organization, all",
+            query=Page,
+            answer=answers.Listed[answers.Delegation],
+            scopes=("delegations:read",),
+        ),
+        route(
+            services,
+            "/v1/delegations/{id}",
+            "GET",
+            delegation,
+            summary="One delegation, with its sentence",
+            answer=answers.Delegation,
+            scopes=("delegations:read",),
+        ),
+        route(
+            services,
+            "/v1/delegations/{id}/evidence",
+            "POST",
+            evidence,
+            status=201,
+            summary="Vouch that you are there, for one task",
+            answer=answers.Evidence,
+        ),
+        route(
+            services,
+            "/v1/delegations/{id}/narrow",
+            "POST",
+            narrow,
+            summary="Leave less of a delegation, or let it end sooner",
+            body=Less,
+            answer=answers.Delegation,
+        ),
+        route(
+            services,
+            "/v1/delegations/{id}/extend",
+            "POST",
+            extend,
+            summary="Let your own delegation last longer, counted from now",
+            body=Longer,
+            answer=answers.Delegation,
+            refuses=(Conflict,),
+        ),
     ]

@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
+from valetkey.server.api.answers import Listed
 from valetkey.server.api.door import Caller, body_of, listed, route
 from valetkey.server.principals.login.providers.model import Provider
 from valetkey.server.secret import Secret
@@ -55,7 +56,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(services, provider)
 
 
-async def providers(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def providers(services: Services, caller: Caller, request: Request) -> Listed[dict[str, Any]]:
     by = caller.administrator()
     return listed([shown(services, provider) for provider in await services.login.providers.of(by)])
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api.agents import named as agent_named
+from valetkey.server.api.answers import Listed
 from valetkey.server.api.door import Caller, body_of, listed, route, same_org
 from valetkey.server.api.service_accounts import named as account_named
 from valetkey.server.endings import end
@@ -74,7 +75,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(server)
 
 
-async def servers(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def servers(services: Services, caller: Caller, request: Request) -> Listed[dict[str, Any]]:
     org = caller.administrator().org
     async with services.database.read() as db:
         return listed([shown(s) for s in await store.resource_servers(db) if s.org == org])

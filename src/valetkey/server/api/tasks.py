@@ -1,43 +1,47 @@
 """/v1/tasks: one run of an agent under a delegation, and narrower ones for its sub-agents."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
+from valetkey.server.api import answers
 from valetkey.server.api.agents import named as agent_named
 from valetkey.server.api.delegations import visible as visible_delegation
-from valetkey.server.api.door import Caller, body_of, listed, route
+from valetkey.server.api.described import GrantText, Purpose, Seconds
+from valetkey.server.api.door import Caller, listed, route
+from valetkey.server.api.paging import Listing, Page
 from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Task
 from valetkey.server.delegations.opening import openable
 from valetkey.server.delegations.sentence import sentence
+from valetkey.server.errors import ConsentRequired, NotFound, Revoked
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 
+TASKS = Listing("tasks")
+
 
 class NewTask(msgspec.Struct, forbid_unknown_fields=True):
     delegation: str
-    grants: list[str] = []
-    seconds: int | None = None
-    purpose: str = ""
+    grants: list[GrantText] = []
+    seconds: Seconds | None = None
+    purpose: Purpose = ""
     evidence: str | None = None
 
 
 class NewChild(msgspec.Struct, forbid_unknown_fields=True):
     agent: str
-    grants: list[str]
-    seconds: int | None = None
+    grants: list[GrantText]
+    seconds: Seconds | None = None
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewTask)
+async def create(services: Services, caller: Caller, request: Request, body: NewTask) -> answers.Task:
     principal = caller.principal
     if isinstance(principal, Agent):
         caller.agent_with_tasks()
@@ -61,8 +65,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     }
 
 
-async def create_child(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewChild)
+async def create_child(services: Services, caller: Caller, request: Request, body: NewChild) -> answers.Task:
     acting = caller.agent_with_tasks()
     sub_agent = await agent_named(services, caller, body.agent)
     passed = await services.pass_on.part(
@@ -77,22 +80,25 @@ async def create_child(services: Services, caller: Caller, request: Request) -> 
     }
 
 
-async def tasks(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def tasks(services: Services, caller: Caller, request: Request, page: Page) -> answers.Listed[answers.Task]:
     caller.may("delegations:read")
+    after = TASKS.after(services, caller, page.cursor)
     user = None if caller.sees_all else caller.principal.id
     async with services.database.read() as db:
-        delegations = {d.id: d for d in await store.delegations_of(db, org=caller.org, user=user)}
-        found = await store.tasks_of(db, list(delegations))
+        found = await store.tasks_under(db, org=caller.org, user=user, after=after, limit=page.limit + 1)
+        delegations = await store.delegations_by_id(db, {t.delegation for t in found})
         stopped = await revocation.among(db, {*(t.id for t in found), *delegations})
         people = {u.id: u for u in await principals.users_of(db, caller.org)}
         agents = {a.id: a for a in await principals.agents_of(db, caller.org)}
     now = services.clock.now()
-    rows = []
-    for task in found[:100]:
+    rows, cursor = TASKS.cut(services, caller, found, page.limit)
+    shown = []
+    for task in rows:
+        one = _shown(services, task, [agents[task.agent]], people[delegations[task.delegation].user])
         ended = task.id in stopped or task.delegation in stopped
-        shown = _shown(services, task, [agents[task.agent]], people[delegations[task.delegation].user])
-        rows.append(shown | {"status": "revoked" if ended else "live" if task.is_live(now) else "expired"})
-    return listed(rows)
+        one["status"] = "revoked" if ended else "live" if task.is_live(now) else "expired"
+        shown.append(one)
+    return listed(shown, cursor)
 
 
 def _token(services: Services, caller: Caller, task: Task, agent: Agent, *, may_act: Sequence[Agent]) -> str:
@@ -101,7 +107,7 @@ def _token(services: Services, caller: Caller, task: Task, agent: Agent, *, may_
     return services.issue.task_token(task, agent, may_act=may_act, jkt=jkt)
 
 
-def _shown(services: Services, task: Task, chain: list[Agent], user: User) -> dict[str, Any]:
+def _shown(services: Services, task: Task, chain: list[Agent], user: User) -> answers.Task:
     return {
         "id": task.id,
         "delegation": task.delegation,
@@ -124,7 +130,36 @@ def _shown(services: Services, task: Task, chain: list[Agent], user: User) -> di
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/tasks", "POST", create, status=201),
-        route(services, "/v1/tasks", "GET", tasks),
-        route(services, "/v1/tasks/{id}/children", "POST", create_child, status=201),
+        route(
+            services,
+            "/v1/tasks",
+            "POST",
+            create,
+            status=201,
+            summary="Open a task: one run of the agent under a delegation",
+            body=NewTask,
+            answer=answers.Task,
+            refuses=(NotFound, ConsentRequired, Revoked),
+        ),
+        route(
+            services,
+            "/v1/tasks",
+            "GET",
+            tasks,
+            summary="The tasks under your delegations, the newest first; for who sees the organization, all",
+            query=Page,
+            answer=answers.Listed[answers.Task],
+            scopes=("delegations:read",),
+        ),
+        route(
+            services,
+            "/v1/tasks/{id}/children",
+            "POST",
+            create_child,
+            status=201,
+            summary="As the task's agent: a narrower task for a sub-agent",
+            body=NewChild,
+            answer=answers.Task,
+            refuses=(Revoked,),
+        ),
     ]

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from valetkey.server.api import agents
+from valetkey.server.api.answers import Listed
 from valetkey.server.api.door import Caller, body_of, listed, route
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.ids import new_id
@@ -74,7 +75,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(await services.trusting.add(issuer, by=by))
 
 
-async def issuers(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def issuers(services: Services, caller: Caller, request: Request) -> Listed[dict[str, Any]]:
     caller.administrator()
     async with services.database.read() as db:
         return listed([shown(issuer) for issuer in await store.of_org(db, caller.org)])

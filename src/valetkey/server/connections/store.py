@@ -58,14 +58,24 @@ async def connection(db: AsyncConnection, connection_id: str) -> Connection | No
     return None if row is None else _connection(row)
 
 
-async def usable_by(db: AsyncConnection, *, org: str, user: str, integration: str | None = None) -> list[Connection]:
-    """The user's own connections and the organization's shared ones, revoked or not."""
+async def usable_by(
+    db: AsyncConnection,
+    *,
+    org: str,
+    user: str,
+    integration: str | None = None,
+    after: str = "",
+    limit: int | None = None,
+) -> list[Connection]:
+    """The user's own connections and the organization's shared ones, revoked or not, in the order they came."""
     query = select(connections).where(
-        connections.c.org == org, (connections.c.owner == user) | connections.c.owner.is_(None)
+        connections.c.org == org,
+        (connections.c.owner == user) | connections.c.owner.is_(None),
+        connections.c.id > after,
     )
     if integration is not None:
         query = query.where(connections.c.integration == integration)
-    return [_connection(row) for row in await db.execute(query.order_by(connections.c.id))]
+    return [_connection(row) for row in await db.execute(query.order_by(connections.c.id).limit(limit))]
 
 
 async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:

@@ -16,6 +16,7 @@ _INTEGRATION = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _CONNECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
 _RESOURCE = re.compile(r"[A-Za-z0-9_.#-]+(?:/[A-Za-z0-9_.#-]+)*")
+LONGEST_GRANT = 4096
 EXAMPLE = "github:repo:read@acme-corp/backend"
 
 
@@ -24,7 +25,7 @@ def parse_grant(text: str) -> Grant:
     head, colon, rest = text.partition(":")
     scope_text, at, resource_text = rest.partition("@")
     integration, slash, connection = head.partition("/")
-    if not colon or not at or len(text) > 4096:
+    if not colon or not at or len(text) > LONGEST_GRANT:
         raise _malformed(text, "it has no scope or no resource")
     if _INTEGRATION.fullmatch(integration) is None or (slash and _CONNECTION.fullmatch(connection) is None):
         raise _malformed(text, f"{head!r} is not an integration, or integration/connection")

@@ -1,6 +1,6 @@
 """The only SQL of delegations, tasks, evidence, counters and entitlements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -105,14 +105,29 @@ async def delegation(connection: AsyncConnection, delegation_id: str) -> Delegat
 
 
 async def delegations_of(
-    connection: AsyncConnection, *, org: str, user: str | None = None, agent: str | None = None
+    connection: AsyncConnection,
+    *,
+    org: str,
+    user: str | None = None,
+    agent: str | None = None,
+    after: str = "",
+    limit: int = 500,
 ) -> list[Delegation]:
-    query = select(delegations).where(delegations.c.org == org).order_by(delegations.c.id.desc()).limit(500)
+    """The newest first; `after` is the id of the last one already seen."""
+    query = select(delegations).where(delegations.c.org == org).order_by(delegations.c.id.desc()).limit(limit)
     if user is not None:
         query = query.where(delegations.c.user == user)
     if agent is not None:
         query = query.where(delegations.c.agent == agent)
+    if after:
+        query = query.where(delegations.c.id < after)
     return [_delegation(row) for row in await connection.execute(query)]
+
+
+async def delegations_by_id(connection: AsyncConnection, ids: Collection[str]) -> dict[str, Delegation]:
+    """These delegations, by their ids."""
+    rows = await connection.execute(select(delegations).where(delegations.c.id.in_(ids)))
+    return {row.id: _delegation(row) for row in rows}
 
 
 async def add_task(tx: AsyncConnection, task: Task, *, counted: Sequence[Grant]) -> None:
@@ -162,6 +177,16 @@ async def lineage(connection: AsyncConnection, task_id: str, *, deepest: int = 1
 
 async def tasks_of(connection: AsyncConnection, delegation_ids: Sequence[str]) -> list[Task]:
     query = select(tasks).where(tasks.c.delegation.in_(delegation_ids)).order_by(tasks.c.id.desc()).limit(500)
+    return [_task(row) for row in await connection.execute(query)]
+
+
+async def tasks_under(connection: AsyncConnection, *, org: str, user: str | None, after: str, limit: int) -> list[Task]:
+    """The tasks of an organization, or of one user's delegations, the newest first; `after` as in `delegations_of`."""
+    query = select(tasks).where(tasks.c.org == org).order_by(tasks.c.id.desc()).limit(limit)
+    if user is not None:
+        query = query.join(delegations, delegations.c.id == tasks.c.delegation).where(delegations.c.user == user)
+    if after:
+        query = query.where(tasks.c.id < after)
     return [_task(row) for row in await connection.execute(query)]
 
 

@@ -34,6 +34,11 @@ class FormDoor:
         self._endpoints = {path.encode(): endpoint for path, endpoint in endpoints.items()}
         self._creating = frozenset(path.encode() for path in creating)  # those that answer 201
 
+    @property
+    def paths(self) -> set[str]:
+        """Where they are."""
+        return {path.decode() for path in self._endpoints}
+
     def serves(self, scope: Any) -> bool:
         """Whether this request is for one of the endpoints."""
         return scope["method"] == "POST" and scope["raw_path"] in self._endpoints

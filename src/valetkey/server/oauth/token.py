@@ -7,10 +7,14 @@ spent once the client has proven itself, so that strangers write nothing.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Any, NotRequired, TypedDict
+
+import msgspec
 
 from valetkey.server.errors import Denied, InvalidRequest, ProofRefused
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
+from valetkey.server.oauth.described import DescribedEndpoint
 from valetkey.server.oauth.form import ClientProof, Form, Headers, client_proof
 from valetkey.server.oauth.grants.asked import Answer, Asked, Grant
 from valetkey.server.oauth.grants.exchange import EXCHANGE
@@ -72,3 +76,54 @@ class TokenEndpoint:
         if jkt is None and await self._clients.must_prove_a_key(client):
             raise ProofRefused("This client's tokens are bound to a key; send a DPoP proof.")
         return client
+
+
+class TokenForm(msgspec.Struct):
+    """Which of these a grant needs, its specification says. What a grant does not know is ignored."""
+
+    grant_type: Annotated[str, msgspec.Meta(description="One of the metadata's grant_types_supported.")]
+    scope: str | msgspec.UnsetType = msgspec.UNSET
+    resource: list[str] | msgspec.UnsetType = msgspec.UNSET
+    audience: list[str] | msgspec.UnsetType = msgspec.UNSET
+    authorization_details: str | msgspec.UnsetType = msgspec.UNSET
+    subject_token: str | msgspec.UnsetType = msgspec.UNSET
+    subject_token_type: str | msgspec.UnsetType = msgspec.UNSET
+    requested_token_type: str | msgspec.UnsetType = msgspec.UNSET
+    requested_expires_in: str | msgspec.UnsetType = msgspec.UNSET
+    credential: str | msgspec.UnsetType = msgspec.UNSET
+    client_id: str | msgspec.UnsetType = msgspec.UNSET
+    client_secret: str | msgspec.UnsetType = msgspec.UNSET
+    client_assertion: str | msgspec.UnsetType = msgspec.UNSET
+    client_assertion_type: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class TokenAnswer(TypedDict):
+    """RFC 6749 section 5.1, RFC 8693 section 2.2.1, RFC 9396 section 7."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: NotRequired[str]
+    issued_token_type: NotRequired[str]
+    authorization_details: NotRequired[list[dict[str, Any]]]
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/token",
+    summary="A token for a grant: an exchange under a task, or for this server's own API",
+    form=TokenForm,
+    answer=TokenAnswer,
+    errors={
+        400: (
+            "invalid_request",
+            "invalid_scope",
+            "invalid_target",
+            "invalid_authorization_details",
+            "unauthorized_client",
+            "unsupported_grant_type",
+        ),
+        401: ("invalid_client",),
+        429: ("temporarily_unavailable",),
+        503: ("temporarily_unavailable",),
+    },
+)

@@ -19,7 +19,7 @@ MANAGEMENT_SCOPES = frozenset(
 AGENT_SCOPES = frozenset({"self:read", "tasks:open"})
 """All that an agent can do without a delegation."""
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -90,7 +90,7 @@ class ServiceAccount:
 
 def checked_name(text: str) -> str:
     """A name that is plain enough to stand in a token: lower-case letters, digits, `.`, `_`, `-`."""
-    if _NAME.fullmatch(text) is None:
+    if NAME.fullmatch(text) is None:
         raise InvalidRequest(
             "A name has 1 to 64 lower-case letters, digits, dots, dashes or underscores.", detail=f"name {text!r}"
         )

@@ -113,10 +113,10 @@ async def users_named(connection: AsyncConnection, email: str) -> list[User]:
     return [_user(row) for row in await connection.execute(select(users).where(users.c.email == email).limit(2))]
 
 
-async def users_of(connection: AsyncConnection, org: str) -> list[User]:
-    return [
-        _user(row) for row in await connection.execute(select(users).where(users.c.org == org).order_by(users.c.id))
-    ]
+async def users_of(connection: AsyncConnection, org: str, *, after: str = "", limit: int | None = None) -> list[User]:
+    """In the order they came; `after` is the id of the last one already seen."""
+    query = select(users).where(users.c.org == org, users.c.id > after).order_by(users.c.id).limit(limit)
+    return [_user(row) for row in await connection.execute(query)]
 
 
 async def everyone(connection: AsyncConnection) -> list[User]:
@@ -234,8 +234,11 @@ async def agent_by_name(connection: AsyncConnection, org: str, name: str) -> Age
     return None if row is None else _agent(row)
 
 
-async def agents_of(connection: AsyncConnection, org: str, *, owner: str | None = None) -> list[Agent]:
-    query = _agents.where(agents.c.org == org).order_by(agents.c.id)
+async def agents_of(
+    connection: AsyncConnection, org: str, *, owner: str | None = None, after: str = "", limit: int | None = None
+) -> list[Agent]:
+    """In the order they came; `after` is the id of the last one already seen."""
+    query = _agents.where(agents.c.org == org, agents.c.id > after).order_by(agents.c.id).limit(limit)
     if owner is not None:
         query = query.where(agents.c.owner == owner)
     return [_agent(row) for row in await connection.execute(query)]
@@ -289,10 +292,12 @@ async def service_account(connection: AsyncConnection, account_id: str) -> Servi
     return None if row is None else _service_account(row)
 
 
-async def service_accounts_of(connection: AsyncConnection, org: str) -> list[ServiceAccount]:
-    rows = await connection.execute(
-        select(service_accounts).where(service_accounts.c.org == org).order_by(service_accounts.c.id)
-    )
+async def service_accounts_of(
+    connection: AsyncConnection, org: str, *, after: str = "", limit: int | None = None
+) -> list[ServiceAccount]:
+    """In the order they came; `after` is the id of the last one already seen."""
+    query = select(service_accounts).where(service_accounts.c.org == org, service_accounts.c.id > after)
+    rows = await connection.execute(query.order_by(service_accounts.c.id).limit(limit))
     return [_service_account(row) for row in rows]
 
 

@@ -56,7 +56,8 @@ def routes(services: Services) -> list[Route]:
                     raise InvalidRequest(f"The form is larger than {LARGEST_FORM} bytes.")
             return await _arrived(services, parse_form(request.headers.get("content-type", ""), received))
         except Exception as error:  # the one translation of this door
-            return refused(Visitor(session=None, user=None, guest=Secret(""), csrf=""), error)
+            nobody = Visitor(session=None, user=None, guest=Secret(""), csrf="", browser="", now=services.clock.now())
+            return refused(nobody, error)
 
     return [
         shown(services, "/oauth/authorize", opened, open_to_all=True),

@@ -1,0 +1,251 @@
+"""What /v1 answers, by type: a handler returns one of these, a type checker proves it, and the document shows it.
+
+Members may be added; programs ignore those they do not know. `valetkey.client.answers` is how a client sees the same.
+"""
+
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+
+from valetkey.server.delegations.model import Basis, Mode
+from valetkey.server.principals.model import Role, Status
+from valetkey.server.revocation.hops import Outcome
+
+Shown = TypeVar("Shown")
+
+
+class Listed(TypedDict, Generic[Shown]):
+    """One page of a list. Ask again with `next_cursor` while `has_more`."""
+
+    data: list[Shown]
+    next_cursor: str | None
+    has_more: bool
+
+
+class Problem(TypedDict):
+    """A refusal (RFC 9457): `code` is for programs, `detail` and `hint` for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str
+    request_id: NotRequired[str]
+    reason: NotRequired[str]
+    retry_after: NotRequired[int]
+
+
+class User(TypedDict):
+    """`code` invites that person, and is shown this once."""
+
+    id: str
+    email: str
+    role: Role
+    status: Status
+    code: NotRequired[str]
+
+
+class Login(TypedDict):
+    """`credential` is shown this once; it gets tokens at /oauth/token."""
+
+    credential: str
+    user: User
+    issuer: str
+
+
+class Organization(TypedDict):
+    id: str
+    name: str
+
+
+class WhoAmI(TypedDict):
+    kind: Literal["user", "agent", "service_account"]
+    id: str
+    name: str
+    organization: Organization
+    issuer: str
+    gateway: str
+    scopes: list[str]
+    role: NotRequired[Role]
+
+
+class Agent(TypedDict):
+    """`secret` is shown once, to whoever registered an agent without keys of its own."""
+
+    id: str
+    name: str
+    owner: str
+    status: Status
+    ceiling: list[str]
+    secret: NotRequired[str]
+
+
+class ServiceAccount(TypedDict):
+    """`secret` is shown once, to whoever created it."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    status: Status
+    secret: NotRequired[str]
+
+
+class NewSecret(TypedDict):
+    """The secret that replaced the one before, shown this once."""
+
+    id: str
+    secret: str
+
+
+class Scope(TypedDict):
+    name: str
+    sentence: str
+    tier: str
+
+
+class Integration(TypedDict):
+    """An API that can be delegated; `gateway` is where an agent calls it with its delegated credential."""
+
+    name: str
+    title: str
+    audience: str
+    base_url: str
+    gateway: str
+    scopes: list[Scope]
+
+
+class Connection(TypedDict):
+    """An account at an API. The credential behind it is never shown. `owner` is null where it is shared."""
+
+    id: str
+    integration: str
+    name: str
+    account: str
+    owner: str | None
+    shared: bool
+    base_url: str
+    status: Literal["linked", "revoked"]
+
+
+class Entitlement(TypedDict):
+    user: str
+    connection: str
+    grants: list[str]
+
+
+class Bound(TypedDict):
+    """A resource as the API behind it knows it: the id decides, whatever the name means later."""
+
+    name: str
+    id: str
+    owner: str
+
+
+class Delegation(TypedDict):
+    """What a person permitted an agent. Times are seconds since 1970."""
+
+    id: str
+    user: str
+    agent: str
+    basis: Basis
+    mode: Mode
+    purpose: str
+    grants: list[str]
+    bound: list[Bound]
+    share_with: list[str]
+    created_by: str
+    expires_at: int
+    last_used_at: int | None
+    status: Literal["live", "expired", "revoked"]
+    sentence: str
+
+
+class Evidence(TypedDict):
+    """A single-use proof that the person is there, good for one task."""
+
+    evidence: str
+    delegation: str
+    expires_in: int
+
+
+class Task(TypedDict):
+    """One run under a delegation. `task_token` is given to whoever opened it, `status` in lists."""
+
+    id: str
+    delegation: str
+    agent: str
+    parent: str | None
+    depth: int
+    purpose: str
+    grants: list[str]
+    expires_at: int
+    sentence: str
+    status: NotRequired[Literal["live", "expired", "revoked"]]
+    task_token: NotRequired[str]
+
+
+class Detail(TypedDict):
+    """An authorization detail (RFC 9396)."""
+
+    type: str
+    connection: str
+    actions: list[str]
+    resources: list[str]
+
+
+class Token(TypedDict):
+    """A delegated credential; `scope` where every line has the same."""
+
+    token: str
+    id: str
+    audience: str
+    expires_in: int
+    authorization_details: list[Detail]
+    scope: NotRequired[str]
+
+
+class Explanation(TypedDict):
+    """What a delegated credential of this organization says; `reason` where it is no longer valid."""
+
+    valid: bool
+    reason: str
+    claims: dict[str, Any]
+    sentence: str
+
+
+class Hop(TypedDict):
+    hop: str
+    outcome: Outcome
+    detail: str
+
+
+class Revocation(TypedDict):
+    """`already`: it had been revoked before. `seq` is the change it is known under."""
+
+    node: str
+    seq: int
+    already: bool
+    hops: list[Hop]
+
+
+class AuditRecord(TypedDict):
+    """A line of the trail, with the members of its event besides these."""
+
+    id: str
+    writer: str
+    seq: int
+    time: str
+    event: str
+
+
+class Pin(TypedDict):
+    """The key that verifies checkpoints, as an auditor pins it."""
+
+    pin: str
+
+
+class SigningKey(TypedDict):
+    kid: str
+    purpose: str
+    algorithm: str
+    signs_from: int
+    retired_at: int | None
