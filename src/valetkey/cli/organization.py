@@ -30,15 +30,17 @@ def ceiling(
     unknown_clients: Annotated[
         list[str] | None, Parameter(help="A grant that clients nobody registered may never exceed; may be repeated.")
     ] = None,
-    nothing: Annotated[bool, Parameter(help="Let clients nobody registered do nothing.")] = False,
+    none: Annotated[bool, Parameter(help="Let clients nobody registered do nothing.")] = False,
     json: Json = False,
 ) -> int:
     """Set the most a client nobody registered can be given, as an administrator. Agents that exist keep theirs.
 
     For example: valetkey organization ceiling --unknown-clients github:repo:read@acme-corp/backend
     """
-    if bool(unknown_clients) is nothing:
-        raise Usage("Say either what unknown clients may have at most, or that it is nothing.", hint="--nothing")
+    if bool(unknown_clients) is none:
+        raise Usage(
+            "Say either what unknown clients may have at most, or none.", hint="--unknown-clients GRANT, or --none"
+        )
     with signed_in() as client:
         organization = client.organization.set_unknown_client_ceiling(unknown_clients or [])
     return show(organization, as_json=json, text=_worded(organization))

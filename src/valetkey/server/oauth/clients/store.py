@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db.schema import agent_clients, attempts, client_agents, initial_access_tokens, outside_clients
-from valetkey.server.errors import Conflict
+from valetkey.server.errors import Conflict, TooMany
 from valetkey.server.oauth.clients.model import Client, ClientKind, ClientMetadata
 
 _metadata: Final = msgspec.json.Decoder(ClientMetadata)
@@ -186,16 +186,18 @@ async def use_initial_token(tx: AsyncConnection, mac: bytes, *, now: int) -> str
 
 async def attempted(tx: AsyncConnection, key: str, *, now: int, seconds: int) -> int:
     """Count one attempt under `key`; how many there were in the present window."""
-    counted = (
-        await tx.execute(
-            update(attempts)
-            .where(attempts.c.key == key, attempts.c.began_at > now - seconds)
-            .values(count=attempts.c.count + 1)
-            .returning(attempts.c.count)
-        )
-    ).first()
-    if counted is not None:
-        return int(counted.count)
-    await tx.execute(delete(attempts).where(attempts.c.key == key))
-    await tx.execute(insert(attempts).values(key=key, began_at=now, count=1))
-    return 1
+    in_window, over = attempts.c.began_at > now - seconds, attempts.c.began_at <= now - seconds
+    again = update(attempts).where(attempts.c.key == key, in_window).values(count=attempts.c.count + 1)
+    anew = update(attempts).where(attempts.c.key == key, over).values(began_at=now, count=1)
+    for _ in range(2):
+        for counting in (again, anew):
+            counted = (await tx.execute(counting.returning(attempts.c.count))).first()
+            if counted is not None:
+                return int(counted.count)
+        try:
+            async with tx.begin_nested():
+                await tx.execute(insert(attempts).values(key=key, began_at=now, count=1))
+        except IntegrityError:  # somebody else was first, and is counted: now there is a row
+            continue
+        return 1
+    raise TooMany("Too many at once.", retry_after=1)
