@@ -106,6 +106,7 @@ _COMMANDS = (
     ("keys:app", "keys"),
     ("login:login", "login"),
     ("login:logout", "logout"),
+    ("resource_server:app", "resource-server"),
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),
     ("service_account:app", "service-account"),
