@@ -12,9 +12,11 @@ from tests.flows.test_bootstrap import Fresh
 from tests.flows.test_dpop import bound
 from tests.flows.test_id_jag import Provider
 from tests.flows.test_id_jag import presents as presents_word
+from tests.flows.test_id_tokens import minted
 from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_workloads import Platform
+from tests.support.billing import AUDIENCE, billed, register
 from tests.support.holder import Prover
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
 from tests.support.http import Reply, call
@@ -535,3 +537,25 @@ def test_every_row_has_its_test_and_every_test_its_row() -> None:
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ") and not line.startswith("| what |")]
     assert sorted(rows) == sorted(COVERED)
     assert HANDLE_PATTERN.replace("(?:", "(") in DOCUMENT.read_text()
+
+
+@row("credential for a resource server of one's own", "signed introspection answer", "ID token")
+async def test_what_is_for_others_opens_no_door_of_ours(house: House) -> None:
+    await register(house)
+    await house.connect()
+    agent, _, task = await billed(house)
+    token = (await agent.exchange(task["task_token"], resource=AUDIENCE)).json()["access_token"]
+    headers = agent.basic | {"accept": "application/token-introspection+jwt"}
+    answer = (await house.call("POST", "/oauth/introspect", headers=headers, form={"token": token})).body.decode()
+    for stolen in (token, answer, minted(house, agent.id)):
+        assert await opens(house, stolen) == set()
+    claims = unverified_claims(token)
+    assert 0 < claims["exp"] - claims["iat"] <= 900
+
+    async def is_active() -> bool:
+        asked = await house.call("POST", "/oauth/introspect", headers=agent.basic, form={"token": token})
+        return bool(asked.json()["active"])
+
+    assert await is_active()
+    await house.alice.does("POST", "/v1/revocations", node=claims["jti"])
+    assert not await is_active()

@@ -108,6 +108,7 @@ _COMMANDS = (
     ("login:login", "login"),
     ("login:logout", "logout"),
     ("organization:app", "organization"),
+    ("resource_server:app", "resource-server"),
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),
     ("service_account:app", "service-account"),

@@ -91,6 +91,18 @@ class Integration(TypedDict):
     scopes: list[Scope]
 
 
+class ResourceServer(TypedDict):
+    id: str
+    name: str
+    title: str
+    audience: str
+    layout: str
+    algorithm: str
+    scopes: list[Scope]
+    service_account: str | None
+    agent: str | None
+
+
 class Connection(TypedDict):
     id: str
     integration: str

@@ -106,6 +106,42 @@ class ServiceAccounts(Group):
         return fresh
 
 
+class ResourceServers(Group):
+    def create(
+        self,
+        name: str,
+        *,
+        audience: str,
+        scopes: Sequence[dict[str, str]],
+        title: str = "",
+        layout: str = "rfc8693",
+        algorithm: str = "ES256",
+        service_account: str | None = None,
+        agent: str | None = None,
+    ) -> answers.ResourceServer:
+        """Register an API of the organization's own. A scope is a mapping with name, sentence and tier."""
+        request = post(
+            "/v1/resource-servers",
+            name=name,
+            audience=audience,
+            scopes=list(scopes),
+            title=title,
+            layout=layout,
+            algorithm=algorithm,
+            service_account=service_account,
+            agent=agent,
+        )
+        server: answers.ResourceServer = self._call(request)
+        return server
+
+    def list(self) -> list[answers.ResourceServer]:
+        return self._listed("/v1/resource-servers")
+
+    def remove(self, server: str) -> answers.ResourceServer:
+        removed: answers.ResourceServer = self._call(send("DELETE", at("resource-servers", server)))
+        return removed
+
+
 class Integrations(Group):
     def list(self) -> list[answers.Integration]:
         return self._listed("/v1/integrations")

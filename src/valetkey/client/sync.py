@@ -41,6 +41,7 @@ class Client:
         self.users = resources.Users(self)
         self.agents = resources.Agents(self)
         self.service_accounts = resources.ServiceAccounts(self)
+        self.resource_servers = resources.ResourceServers(self)
         self.integrations = resources.Integrations(self)
         self.connections = resources.Connections(self)
         self.delegations = resources.Delegations(self)

@@ -47,6 +47,8 @@ class PassOn:
             delegation = await store.delegation(db, lineage[0].delegation) if lineage else None
             if not lineage or delegation is None or lineage[0].agent != acting or delegation.org != to.org:
                 raise NotFound("There is no such task, or it is not yours.")
+            # NOTE: whoever authenticated may be remembered from before its ceiling changed.
+            to = await principals.agent(db, to.id) or to
             user = await principals.user(db, delegation.user)
             known = [await principals.agent(db, task.agent) for task in lineage]
             chain = tuple(a for a in known if a is not None)
