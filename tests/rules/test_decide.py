@@ -8,7 +8,7 @@ import pytest
 from tests.support import permission as p
 from valetkey.server.delegations.model import Delegation, Grant, Resource
 from valetkey.server.integrations.model import ResourceFacts
-from valetkey.server.policy.decide import decide, live, reaching, usable
+from valetkey.server.policy.decide import decide, live, next_end, reaching, usable
 from valetkey.server.policy.model import WORDS, Allow, Authority, Call, Decision, Deny, Reason, Spend
 from valetkey.server.principals.model import Status
 
@@ -405,3 +405,31 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.RESOURCE_CHANGED,  # its own tests above
     }
     assert reached | decided_elsewhere == set(Reason)
+
+
+def test_between_two_ends_the_passing_of_time_changes_no_decision() -> None:
+    """What `gateway/held` remembers by: every end of anything in an authority is one of `next_end`."""
+    lines = {at: replace(READ, not_after=p.NOW + at) for at in (10, 20, 30, 40)}
+    authority = p.authority(
+        READ,
+        connections=(p.connection(owner=None),),
+        entitlements=(lines[40],),
+        tasks=(p.task(lines[20], expires_at=p.NOW + 50),),
+        delegation=p.delegation(lines[30], expires_at=p.NOW + 60),
+    )
+    token, now, ends = (lines[10],), float(p.NOW), []
+    while (end := next_end(authority, token, now)) > now:
+        steps = [now, (now + end) / 2, end - 0.001]
+        assert len({repr(judged(authority=authority, token=token, now=step)) for step in steps}) == 1
+        ends.append(int(end) - p.NOW)
+        now = end
+    assert ends == [10, 20, 30, 40, 50, 60]
+
+
+def test_all_a_decision_looks_at_of_a_call_is_what_it_is_judged_by() -> None:
+    call = p.call(*GET)
+    other = replace(call, resource="another/name", parameters={"any": "thing"})
+    assert other.judged_by == call.judged_by
+    assert judged(other) == judged(call)
+    assert replace(call, actual=None).judged_by != call.judged_by
+    assert replace(call, scopes_needed=frozenset({"workflows:write"})).judged_by != call.judged_by

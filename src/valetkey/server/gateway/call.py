@@ -8,7 +8,7 @@ judged, 9. hand back the answer scrubbed, 10. record the outcome.
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,6 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations import store as delegations
-from valetkey.server.delegations.model import Grant, narrowed
 from valetkey.server.egress import Egress
 from valetkey.server.errors import (
     ConnectionRequired,
@@ -39,6 +38,7 @@ from valetkey.server.errors import (
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target, canonical
 from valetkey.server.gateway.headers import outgoing, presented_token, refuse_navigation
+from valetkey.server.gateway.held import Holdings
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
@@ -52,7 +52,6 @@ from valetkey.verify.dpop import Proof
 Headers = Sequence[tuple[bytes, bytes]]
 
 _TRIES = 20
-_REMEMBERED = 8_192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +101,7 @@ class Calls:
         self._clock = clock
         self._catalogue = catalogue
         self._timeout = timeout
-        self._bound: dict[str, tuple[Authority, tuple[Grant, ...]]] = {}
+        self._holdings = Holdings(catalogue)
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
         """Judge one call and carry it out. The caller closes the answer; `stream` lets it be cut."""
@@ -243,35 +242,31 @@ class Calls:
         )
         if ended is not None:
             return call, ended
-        grants = self._held(token, authority)
-        chosen = reaching(call, grants, self._catalogue, now)
-        if isinstance(chosen, Deny):
-            return call, chosen
-        call = replace(call, connection=chosen)
+        held = self._holdings.of(token, authority, now)
+        chosen = held.reached.get(call.judged_by)
+        if chosen is None:
+            found = reaching(call, held.grants, self._catalogue, now)
+            if isinstance(found, Deny):
+                return call, found
+            held.reach(call.judged_by, chosen := found)
+        actual = None
         if ref is not None:
             facts = usable(authority, chosen)
             if isinstance(facts, Deny):
-                return call, facts
+                return call.through(chosen), facts
             try:
                 actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
             except (UpstreamFailed, ConnectionRequired, Denied) as error:
-                raise _Unresolved(call, error) from None
-            call = replace(call, actual=actual)
-        return call, decide(call, authority, grants, self._catalogue, self._clock.now())
-
-    def _held(self, token: Delegated, authority: Authority) -> tuple[Grant, ...]:
-        """The token's lines under its task's bindings: a token has names, the task knows the things."""
-        known = self._bound.get(token.jti)
-        if known is not None and known[0] is authority:
-            return known[1]
-        try:
-            grants = narrowed(authority.task.grants, token.grants, self._catalogue)
-        except Denied:
-            grants = ()
-        if len(self._bound) >= _REMEMBERED:
-            self._bound.clear()
-        self._bound[token.jti] = (authority, grants)
-        return grants
+                raise _Unresolved(call.through(chosen), error) from None
+        call = call.through(chosen, actual)
+        now = self._clock.now()  # a look-up takes its time
+        known = held.allowed.get(call.judged_by) if now < held.good_until else None
+        if known is not None:
+            return call, known
+        decision = decide(call, authority, held.grants, self._catalogue, now)
+        if isinstance(decision, Allow):
+            held.allow(call.judged_by, decision)
+        return call, decision
 
     async def _recorded(
         self,

@@ -51,6 +51,15 @@ def reaching(call: Call, grants: Sequence[Grant], catalogue: Catalogue, now: flo
     return found.pop()
 
 
+def next_end(authority: Authority, token_grants: Sequence[Grant], now: float) -> float:
+    """The next moment at which anything `decide` looks at ends by itself; until then its answers are the same."""
+    levels = (token_grants, *(t.grants for t in authority.tasks), authority.delegation.grants)
+    levels += (authority.entitlements, *authority.ceilings)
+    lines = [g.not_after for grants in levels for g in grants if g.not_after is not None]
+    ends = [authority.delegation.expires_at, *(t.expires_at for t in authority.tasks), *lines]
+    return min((end for end in ends if end > now), default=now)
+
+
 def decide(
     call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
 ) -> Decision:

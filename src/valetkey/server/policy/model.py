@@ -1,6 +1,6 @@
 """Call, Authority, Decision, Reason: what a decision is made of. Frozen data; no clock, no store."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -111,6 +111,23 @@ class Call:
     resource: str
     actual: ResourceFacts | None
     parameters: Mapping[str, str]
+
+    def through(self, connection: str, actual: ResourceFacts | None = None) -> "Call":
+        """The same call through a connection, on what its resource was found to be."""
+        return Call(
+            integration=self.integration,
+            connection=connection,
+            operation=self.operation,
+            scopes_needed=self.scopes_needed,
+            resource=self.resource,
+            actual=actual,
+            parameters=self.parameters,
+        )
+
+    @property
+    def judged_by(self) -> Hashable:
+        """All that a decision may depend on: who judges by more says it here, or an older answer is given."""
+        return self.integration, self.connection, self.operation.id, self.scopes_needed, self.actual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
