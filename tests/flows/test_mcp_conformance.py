@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import conformance, node
+from tests.support import mcp_conformance, node
 from tests.support.house import House, free_port, open_house
 from tests.support.http import call
 from valetkey.server.clock import DrivenClock
 
-if (why := conformance.missing()) is not None:
+if (why := mcp_conformance.missing()) is not None:
     pytest.skip(why, allow_module_level=True)
 
 RESOURCE = "https://notes.example/mcp"
@@ -43,7 +43,7 @@ async def test_the_authorization_server_conforms(house: House, tmp_path: Path) -
         redirect_uris=[f"http://127.0.0.1:{port}/callback"],
     )  # fmt: skip
     command = [
-        *(str(node.NODE), str(conformance.PROGRAM), "authorization", "--url", house.settings.issuer),
+        *(str(node.NODE), str(mcp_conformance.PROGRAM), "authorization", "--url", house.settings.issuer),
         *("--client-id", agent.id, "--port", str(port), "--resource", RESOURCE, "-o", str(tmp_path / "out")),
     ]
     suite = await asyncio.create_subprocess_exec(

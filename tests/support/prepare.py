@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.support import chromium, conformance, mcp_programs, node
+from tests.support import chromium, mcp_conformance, mcp_programs, node
 from tests.support.postgres_keeper import programs
 
 
@@ -60,7 +60,7 @@ def _node() -> list[str]:
 
 def _mcp() -> list[str]:
     try:
-        return [*mcp_programs.prepare(), *conformance.prepare()]
+        return [*mcp_programs.prepare(), *mcp_conformance.prepare()]
     except (RuntimeError, OSError) as failed:
         return [f"The MCP programs could not be prepared, their tests will be skipped: {failed}"]
 
