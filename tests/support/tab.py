@@ -30,6 +30,7 @@ class _Reader(HTMLParser):
         self.links: list[str] = []
         self._select = ""
         self._button: tuple[str, str] | None = None
+        self._is_writing = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -43,8 +44,11 @@ class _Reader(HTMLParser):
         match tag:
             case "input" if given.get("type") in ("checkbox", "radio"):
                 form.boxes.append((given.get("name", ""), given.get("value", "on"), "checked" in given))
-            case "input" | "textarea" if given.get("name"):
+            case "input" if given.get("name"):
                 form.fields.append((given["name"], given.get("value", "")))
+            case "textarea":
+                self._is_writing = True
+                form.fields.append((given.get("name", ""), ""))
             case "select":
                 self._select = given.get("name", "")
             case "option" if "selected" in given:
@@ -56,8 +60,12 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "button":
             self._button = None
+        self._is_writing = self._is_writing and tag != "textarea"
 
     def handle_data(self, data: str) -> None:
+        if self._is_writing:
+            name, value = self.forms[-1].fields[-1]
+            self.forms[-1].fields[-1] = (name, value + data)
         if data.strip():
             self.text.append(" ".join(data.split()))
             if self._button is not None and self.forms:

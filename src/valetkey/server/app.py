@@ -6,7 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from valetkey.server.api import agents, connections, delegations, people, revocations, service_accounts, tasks, tokens
+from valetkey.server.api import (
+    agent_clients,
+    agents,
+    connections,
+    delegations,
+    people,
+    revocations,
+    service_accounts,
+    tasks,
+    tokens,
+)
 from valetkey.server.api import audit as audit_routes
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
@@ -32,9 +42,17 @@ from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
+from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.grants.code import AUTHORIZATION_CODE, AuthorizationCode
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
+from valetkey.server.oauth.grants.refresh import Refresh
+from valetkey.server.oauth.outside import owned_agent
+from valetkey.server.oauth.pushed import Pushed
+from valetkey.server.oauth.redeem import REFRESH, Redeem
+from valetkey.server.oauth.request import Rules
+from valetkey.server.oauth.signed import RequestObjects
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
@@ -47,7 +65,9 @@ from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
-from valetkey.server.web import sign_in
+from valetkey.server.web import authorize as authorize_pages
+from valetkey.server.web import connections as connection_pages
+from valetkey.server.web import consent, sign_in
 
 CATCH_UP_SECONDS = 0.5
 
@@ -128,6 +148,38 @@ class App:
             catalogue=catalogue,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        confirm = Confirm(journal, mac, clock, settings, catalogue)
+        clients = Clients(database, authenticate)
+        authorize = Authorize(
+            journal=journal,
+            database=database,
+            clients=clients,
+            agent_for=owned_agent,
+            objects=RequestObjects(clock, settings.issuer),
+            rules=Rules(catalogue=catalogue, target=issue.target),
+            mac=mac,
+            clock=clock,
+            settings=settings,
+        )
+        redeem = Redeem(
+            database=database,
+            confirm=confirm,
+            issue=issue,
+            clients=clients,
+            catalogue=catalogue,
+            mac=mac,
+            clock=clock,
+            settings=settings,
+        )
+        refresh = Refresh(
+            journal=journal,
+            database=database,
+            confirm=confirm,
+            redeem=redeem,
+            mac=mac,
+            ring=ring,
+            clock=clock,
+        )
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
         self.bootstrap = await enroll.bootstrap_code()
         self.services = services = Services(
@@ -141,10 +193,12 @@ class App:
             enroll=enroll,
             sessions=Sessions(journal, database, mac, clock),
             mac=mac,
-            confirm=Confirm(journal, mac, clock, settings, catalogue),
+            confirm=confirm,
             issue=issue,
             lookups=lookups,
             link=Link(journal, lookups, ring, clock, catalogue),
+            clients=clients,
+            authorize=authorize,
             catalogue=catalogue,
             hops=(streams.stop,),
             checkpoints=checkpoints,
@@ -154,11 +208,14 @@ class App:
             CLIENT_CREDENTIALS: Offered(own.client_credentials),
             EXCHANGE: Offered(Exchange(issue)),
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
+            AUTHORIZATION_CODE: Offered(AuthorizationCode(journal, database, redeem, mac, clock), to_public=True),
+            REFRESH: Offered(refresh, to_public=True),
         }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
-            token=TokenEndpoint(Clients(database, authenticate), offered),
+            token=TokenEndpoint(clients, offered),
+            pushed=Pushed(clients, authorize),
             services=services,
             routes=[
                 *people.routes(services),
@@ -171,6 +228,10 @@ class App:
                 *revocations.routes(services),
                 *audit_routes.routes(services),
                 *sign_in.routes(services),
+                *authorize_pages.routes(services),
+                *consent.routes(services),
+                *connection_pages.routes(services),
+                *agent_clients.routes(services),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
-from valetkey.server.oauth.door import FormDoor
+from valetkey.server.oauth.door import Endpoint, FormDoor
 from valetkey.server.oauth.metadata import metadata
 from valetkey.server.oauth.token import TokenEndpoint
 from valetkey.server.problems import headers_of, log_bug, problem, status_of
@@ -24,10 +24,12 @@ _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "content-type": 
 class Mount:
     """The application the listener serves."""
 
-    def __init__(self, *, gateway: GatewayDoor, token: TokenEndpoint, services: Services, routes: list[Route]) -> None:
+    def __init__(
+        self, *, gateway: GatewayDoor, token: TokenEndpoint, pushed: Endpoint, services: Services, routes: list[Route]
+    ) -> None:
         self._gateway = gateway
         self._token = token
-        self._forms = FormDoor({"/oauth/token": token})
+        self._forms = FormDoor({"/oauth/token": token, "/oauth/par": pushed}, creating=["/oauth/par"])
         self._services = services
         self._pages = Starlette(
             routes=[

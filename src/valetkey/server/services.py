@@ -12,6 +12,8 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.integrations.model import Integration
+from valetkey.server.oauth.authorize import Authorize
+from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.sessions.session import Sessions
@@ -38,6 +40,8 @@ class Services:
     issue: Issue
     lookups: Lookups
     link: Link
+    clients: Clients
+    authorize: Authorize
     catalogue: Mapping[str, Integration]
     hops: tuple[Stop, ...]
     checkpoints: Path

@@ -64,14 +64,14 @@ async def agent(services: Services, caller: Caller, request: Request) -> dict[st
             raise NotFound("There is no such agent, or it is not yours.")
         return shown(found)
     caller.may("agents:read")
-    _owned(caller, found)
+    owned(caller, found)
     return shown(found)
 
 
 async def set_status(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
     caller.may("agents:write")
     found = await named(services, caller, request.path_params["id"])
-    _owned(caller, found)
+    owned(caller, found)
     status = Status.SUSPENDED if request.path_params["verb"] == "suspend" else Status.ACTIVE
     await services.enroll.set_agent_status(found, status, by=caller.principal.id)
     return shown(found) | {"status": status.value}
@@ -79,7 +79,7 @@ async def set_status(services: Services, caller: Caller, request: Request) -> di
 
 async def rotate(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
     found = await named(services, caller, request.path_params["id"])
-    _owned(caller, found)
+    owned(caller, found)
     return {"id": found.id, "secret": (await services.enroll.rotate_agent(found, by=caller.user())).reveal()}
 
 
@@ -87,7 +87,7 @@ async def set_ceiling(services: Services, caller: Caller, request: Request) -> d
     body = await body_of(request, Ceiling)
     user = caller.user()
     found = await named(services, caller, request.path_params["id"])
-    _owned(caller, found)
+    owned(caller, found)
     _check_ceiling(services, tuple(body.ceiling), within=None if user.is_administrator else found.ceiling)
     await services.enroll.set_agent_ceiling(found, tuple(body.ceiling), by=user)
     return shown(found) | {"ceiling": body.ceiling}
@@ -100,7 +100,7 @@ async def named(services: Services, caller: Caller, text: str) -> Agent:
     return same_org(found, caller, "agent")
 
 
-def _owned(caller: Caller, agent: Agent) -> None:
+def owned(caller: Caller, agent: Agent) -> None:
     """The owner or somebody who sees everything; for others it does not exist."""
     owns = isinstance(caller.principal, User) and caller.principal.id == agent.owner
     if not owns and not caller.sees_all:

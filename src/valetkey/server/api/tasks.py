@@ -12,6 +12,7 @@ from valetkey.server.api.door import Caller, body_of, listed, route, same_org
 from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Task
+from valetkey.server.delegations.opening import openable
 from valetkey.server.delegations.sentence import sentence
 from valetkey.server.errors import Denied, NotFound, Revoked
 from valetkey.server.principals import store as principals
@@ -44,14 +45,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         principal = caller.user()  # a service account never acts for a person
     delegation = await visible_delegation(services, caller, body.delegation)
     async with services.database.read() as db:
-        agent = same_org(await principals.agent(db, delegation.agent), caller, "agent")
-        user = same_org(await principals.user(db, delegation.user), caller, "user")
-        nodes = {delegation.id, delegation.user, delegation.org, agent.id, agent.owner}
-        stopped = await revocation.among(db, nodes)
-    if stopped or not delegation.is_live(services.clock.now()):
-        raise Revoked("This delegation has ended.")
-    if agent.status is not Status.ACTIVE or user.status is not Status.ACTIVE:
-        raise Denied("The agent or the user is suspended.", reason="suspended")
+        agent, user = await openable(db, delegation, now=services.clock.now())
     task = await services.confirm.open_task(
         delegation,
         present=principal if isinstance(principal, User) else None,

@@ -40,6 +40,7 @@ class Event(StrEnum):
     AGENT_SUSPENDED = "agent.suspended"
     AGENT_RESUMED = "agent.resumed"
     AGENT_CEILING_CHANGED = "agent.ceiling-changed"
+    AGENT_CLIENT_CHANGED = "agent.client-changed"
     SERVICE_ACCOUNT_CREATED = "service-account.created"
     SERVICE_ACCOUNT_ROTATED = "service-account.rotated"
     SERVICE_ACCOUNT_SUSPENDED = "service-account.suspended"
@@ -53,6 +54,12 @@ class Event(StrEnum):
 
     DELEGATION_RECORDED = "delegation.recorded"
     DELEGATION_NARROWED = "delegation.narrowed"
+    CONSENT_DECLINED = "consent.declined"
+    CODE_ISSUED = "code.issued"
+    CODE_REDEEMED = "code.redeemed"
+    CODE_REUSED = "code.reused"
+    REFRESH_TOKEN_ROTATED = "refresh-token.rotated"  # noqa: S105
+    REFRESH_TOKEN_REUSED = "refresh-token.reused"  # noqa: S105
     EVIDENCE_ISSUED = "evidence.issued"
     TASK_OPENED = "task.opened"
     TASK_ENDED = "task.ended"

@@ -19,6 +19,7 @@ from valetkey.server.delegations.grants import grant_text
 from valetkey.server.delegations.model import Catalogue, Grant, Task, narrowed
 from valetkey.server.errors import Denied, Expired, InvalidRequest, NotAuthenticated, NotFound, Revoked, Unavailable
 from valetkey.server.ids import new_id
+from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.decide import live, usable
 from valetkey.server.policy.model import Authority, Deny, Reason
 from valetkey.server.principals.model import Agent
@@ -144,6 +145,10 @@ class Issue:
                 await self._authorities.refresh()
         raise Unavailable(detail="revocations outran the decision")
 
+    def target(self, resource: str) -> Integration | None:
+        """Which API a resource means: its audience or its address here, with or without a slash at the end."""
+        return self._targets.get(resource.removesuffix("/"))
+
     def task_token(self, task: Task, agent: Agent) -> str:
         """The token that names a task to the token endpoint. It has no upstream rights."""
         now = int(self._clock.now())
@@ -161,7 +166,7 @@ class Issue:
 
     async def _issue(self, authority: Authority, seq: int, ask: Ask) -> Issued:
         now = self._clock.now()
-        integration = self._targets.get(ask.target.removesuffix("/"))
+        integration = self.target(ask.target)
         if integration is None:
             raise await self._refused(authority, seq, ask, "unknown_target", f"{ask.target} is not an API known here.")
         ended = live(authority, now)

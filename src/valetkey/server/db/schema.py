@@ -160,7 +160,11 @@ evidence = Table(
 authorization_requests = Table(
     "authorization_requests", metadata, _mac(), _text("kind"), Column("client", String(512), nullable=False),
     _text("parameters"), _ref("session", optional=True), _time("created_at"), _time("expires_at"),
-    _time("used_at", optional=True),
+    _time("used_at", optional=True), _ref("answer", optional=True),
+)  # fmt: skip
+consents = Table(
+    "consents", metadata, _id("delegation"), Column("client", String(512), nullable=False), _text("digest"),
+    _text("asked"), _time("created_at"),
 )  # fmt: skip
 authorization_codes = Table(
     "authorization_codes", metadata, _mac(), _id("id", primary=False), Column("client", String(512), nullable=False),

@@ -4,13 +4,14 @@
 audit line in one transaction. Connections arrive as data, already chosen and bound to upstream ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Journal
+from valetkey.server.audit.store import Change, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
@@ -41,6 +42,17 @@ class Wish:
     share_with: tuple[Agent, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """Evidence that a client redeems: the person's own answer in a browser, on a device, or to a backchannel request.
+
+    Whoever makes one has to spend the answer in the same transaction, by `also` of `open_task`.
+    """
+
+    way: Literal["code", "device", "backchannel"]
+    user: str
+
+
 class Confirm:
     """The verbs that create delegations, tasks and child tasks."""
 
@@ -51,8 +63,18 @@ class Confirm:
         self._settings = settings
         self._catalogue = catalogue
 
-    async def record(self, wish: Wish, *, by: User, shared_only: bool, allowed: Sequence[Grant]) -> Delegation:
+    async def record(
+        self,
+        wish: Wish,
+        *,
+        by: User,
+        shared_only: bool,
+        allowed: Sequence[Grant],
+        also: Callable[[Change, Delegation], Awaitable[None]] | None = None,
+    ) -> Delegation:
         """Record a delegation. `allowed` is what the user may delegate; `shared_only` says no personal line is in it.
+
+        `also` runs in the same transaction: what was agreed to and what it answers are written together or not at all.
 
         Only the user's own credential makes `basis: consent`; anyone else must be an administrator, over shared
         connections alone.
@@ -101,6 +123,8 @@ class Confirm:
                 expires_at=delegation.expires_at,
                 share_with=sorted(delegation.share_with),
             )
+            if also is not None:
+                await also(change, delegation)
         return delegation
 
     async def evidence(self, delegation: Delegation, *, by: User) -> Secret:
@@ -128,8 +152,13 @@ class Confirm:
         asked: Sequence[Grant],
         seconds: int,
         purpose: str,
+        answered: Answered | None = None,
+        also: Callable[[Change, Task], Awaitable[None]] | None = None,
     ) -> Task:
-        """Open a root task. `present` is the user when her own credential asks; an agent brings `evidence` instead."""
+        """Open a root task. `present` is the user when her own credential asks; an agent brings `evidence` instead.
+
+        `answered` is an answer of hers that is redeemed; `also` runs in the same transaction, and may refuse.
+        """
         now = int(self._clock.now())
         self._check_task_seconds(seconds)
         if purpose:
@@ -137,7 +166,10 @@ class Confirm:
         task_id = new_id("tsk")
         grants = narrowed(delegation.grants, asked or delegation.grants, self._catalogue)
         async with self._journal.change() as change:
-            proof = await self._proof(change.tx, delegation, present, evidence, now)
+            if answered is not None:
+                proof = _redeemed(delegation, answered, also)
+            else:
+                proof = await self._proof(change.tx, delegation, present, evidence, now)
             task = Task(
                 id=task_id,
                 org=delegation.org,
@@ -154,6 +186,8 @@ class Confirm:
             )
             await store.add_task(change.tx, task, counted=delegation.grants)
             change.record(Event.TASK_OPENED, task.org, **_task_members(task, delegation))
+            if also is not None:
+                await also(change, task)
         return task
 
     async def open_child(
@@ -231,6 +265,12 @@ def not_yours() -> Denied:
         hint="Ask them to run this, or use a connection the organization shares.",
         reason="not_yours",
     )
+
+
+def _redeemed(delegation: Delegation, answered: Answered, spends: object) -> str:
+    if answered.user != delegation.user or spends is None:
+        raise ConsentRequired(detail="an answer that is not the user's, or that nothing spends")
+    return answered.way
 
 
 def _check_purpose(purpose: str) -> None:

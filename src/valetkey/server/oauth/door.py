@@ -1,6 +1,6 @@
 """The door of the OAuth endpoints that programs POST forms to: one way to read, one way to refuse, never cached."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -17,8 +17,9 @@ Endpoint = Callable[[Form, Headers], Awaitable[Mapping[str, Any]]]
 class FormDoor:
     """An ASGI application: the raw path chooses the endpoint. Other methods than POST are not its business."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], *, creating: Collection[str] = ()) -> None:
         self._endpoints = {path.encode(): endpoint for path, endpoint in endpoints.items()}
+        self._creating = frozenset(path.encode() for path in creating)  # those that answer 201
 
     def serves(self, scope: Any) -> bool:
         """Whether this request is for one of the endpoints."""
@@ -29,7 +30,8 @@ class FormDoor:
         extra: list[tuple[bytes, bytes]] = []
         try:
             form = parse_form(_content_type(headers), await _received(receive))
-            status, answer = 200, await self._endpoints[scope["raw_path"]](form, headers)
+            answer = await self._endpoints[scope["raw_path"]](form, headers)
+            status = 201 if scope["raw_path"] in self._creating else 200
         except Exception as error:
             tried_basic = any(name == b"authorization" for name, _ in headers)
             status, extra, answer = oauth_error(error, tried_basic=tried_basic)

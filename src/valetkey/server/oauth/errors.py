@@ -17,6 +17,16 @@ _BY_REASON: Mapping[str, str] = {
     "authorization_details": "invalid_authorization_details",
     "scope": "invalid_scope",
     "target": "invalid_target",
+    "unsupported_response_type": "unsupported_response_type",
+    "access_denied": "access_denied",
+    "login_required": "login_required",
+    "consent_required": "consent_required",
+    "interaction_required": "interaction_required",
+    "unmet_authentication_requirements": "unmet_authentication_requirements",
+    "request_object": "invalid_request_object",
+    "request_uri": "invalid_request_uri",
+    "request_uri_not_supported": "request_uri_not_supported",
+    "grant": "invalid_grant",
 }
 
 

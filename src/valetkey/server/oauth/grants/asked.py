@@ -19,6 +19,7 @@ class Asked:
     form: Form
     client: Client | None
     again: Callable[[], Awaitable[object]] | None = None
+    jkt: str | None = None  # the thumbprint of the key this request proved
 
     def agent(self) -> Agent:
         """The agent that proved itself. Anyone else is `unauthorized_client`."""

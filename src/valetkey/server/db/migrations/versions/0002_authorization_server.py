@@ -49,7 +49,17 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("answer", sa.String(length=40), nullable=True),
         sa.PrimaryKeyConstraint("mac", name=op.f("pk_authorization_requests")),
+    )
+    op.create_table(
+        "consents",
+        sa.Column("delegation", sa.String(length=40), nullable=False),
+        sa.Column("client", sa.String(length=512), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("asked", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("delegation", name=op.f("pk_consents")),
     )
     op.create_table(
         "client_agents",

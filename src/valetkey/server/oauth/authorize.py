@@ -1,0 +1,387 @@
+"""The authorization endpoint, without its pages: what arrives is kept, and all is judged again from what is kept.
+
+1. `arrived`: the client and its redirect URI are known, or nobody is sent anywhere (RFC 6749 section 4.1.2.1),
+2. the request is read by every check and kept; the browser goes on with a handle alone,
+3. `came_back`, as often as the browser does: the same checks, then who is signed in and how, then what she was asked.
+
+The answer is a value; the page that shows or sends it decides nothing.
+"""
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.connections.delegable import delegable
+from valetkey.server.db.engine import Database
+from valetkey.server.delegations.consent import Given, Missing, Wanted, answering, missing
+from valetkey.server.errors import Conflict, Denied, Expired, InvalidRequest, NotFound, ValetkeyError
+from valetkey.server.ids import is_handle, new_handle, new_id
+from valetkey.server.oauth import store
+from valetkey.server.oauth.agreed import Agreed, Code
+from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.clients.model import Client
+from valetkey.server.oauth.errors import oauth_error
+from valetkey.server.oauth.form import Form
+from valetkey.server.oauth.outside import AgentFor
+from valetkey.server.oauth.request import AuthorizationRequest, Rules, redirect_of, request_of
+from valetkey.server.oauth.signed import RequestObjects
+from valetkey.server.principals.model import Agent, User
+from valetkey.server.principals.sessions.model import LEVELS, Session, meets
+from valetkey.server.revocation import store as revocation
+from valetkey.server.secret import Secret
+from valetkey.server.settings import Settings
+from valetkey.server.vault.mac import Mac
+
+REQUEST_SECONDS = 600
+CODE_SECONDS = 60
+PUSHED_URN = "urn:ietf:params:oauth:request_uri:"
+_SWEEP_ONE_IN = 256
+_KEPT = frozenset(
+    {"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "authorization_details"}
+    | {"code_challenge", "code_challenge_method", "nonce", "dpop_jkt", "prompt", "max_age", "acr_values"}
+    | {"login_hint", "purpose", "requested_seconds", "share_with"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirected:
+    """Send the browser to the client."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoOn:
+    """Keep only the handle and come back."""
+
+    handle: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """She has to sign in, or to prove herself anew (`again`)."""
+
+    again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What she is asked. `given` is what she agreed to before with this client, the newest first."""
+
+    request: AuthorizationRequest
+    wanted: Wanted
+    agent: Agent
+    missing: tuple[Missing, ...]
+    given: tuple[Given, ...]
+
+
+Next = Redirected | SignIn | Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A kept request, read again."""
+
+    mac: bytes
+    kept: store.Kept
+    request: AuthorizationRequest
+
+
+class Authorize:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        database: Database,
+        clients: Clients,
+        agent_for: AgentFor,
+        objects: RequestObjects,
+        rules: Rules,
+        mac: Mac,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._journal = journal
+        self._database = database
+        self._clients = clients
+        self._agent_for = agent_for
+        self._objects = objects
+        self._rules = rules
+        self._mac = mac
+        self._clock = clock
+        self._settings = settings
+
+    async def arrived(self, form: Form) -> GoOn | Redirected:
+        """A request from a client. Raises where the client or its redirect URI is not known: shown, never sent."""
+        client = await self._client(form)
+        if (pushed := form.get("request_uri")) is not None:
+            return await self._pushed(pushed, client)
+        read, redirect, refusal = await self._read(form, client)
+        if refusal is None and client.metadata.must_push:
+            refusal = InvalidRequest("This client has to push its requests (/oauth/par) first.")
+        if refusal is not None:
+            return self.refused(refusal, redirect, read)
+        return GoOn(handle=await self.keep(read, client, kind="authorize", seconds=REQUEST_SECONDS))
+
+    async def read_pushed(self, form: Form, client: Client) -> Form:
+        """What a client pushes, once it would be taken at the authorization endpoint too (RFC 9126 section 2.1)."""
+        if form.get("request_uri") is not None:
+            raise InvalidRequest("A pushed request names no request_uri.")
+        read = self._objects.resolved(form, client)
+        request_of(read, client, self._rules)
+        return read
+
+    async def keep(self, form: Form, client: Client, *, kind: str, seconds: int) -> Secret:
+        """Keep what a request says; the handle is all that travels on."""
+        handle, now = new_handle("rq"), int(self._clock.now())
+        kept = Form(
+            {name: value for name, value in form.single.items() if name in _KEPT},
+            {"resource": form.every("resource")} if form.every("resource") else {},
+        )
+        async with self._database.write() as tx:
+            if secrets.randbelow(_SWEEP_ONE_IN) == 0:
+                await store.drop_requests_before(tx, now - REQUEST_SECONDS)
+            mac = self._mac.mac("authorization-request", "rq", handle)
+            await store.add_request(tx, mac, kind=kind, client=client.id, form=kept, now=now, expires_at=now + seconds)
+        return handle
+
+    async def came_back(self, handle: Secret, user: User | None, session: Session | None) -> Next:
+        """What comes next for this request in this browser."""
+        opened = await self._opened(handle)
+        try:
+            return await self._next(opened, user, session)
+        except ValetkeyError as error:
+            if isinstance(error, _Shown):
+                raise error.refusal from error
+            return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
+
+    async def question(self, handle: Secret, user: User, session: Session) -> Question | None:
+        """What the consent page asks, for the browser the request belongs to; None where nothing is left to ask."""
+        came = await self.came_back(handle, user, session)
+        return came if isinstance(came, Question) else None
+
+    async def answered(self, change: Any, handle: Secret, session: Session, wanted: Wanted, delegation: str) -> None:
+        """Note, in the transaction that records it, what she agreed to and with which client. Once."""
+        now = int(self._clock.now())
+        await store.add_consent(
+            change.tx, delegation=delegation, client=wanted.client, digest=wanted.digest, asked=wanted.asked, now=now
+        )
+        mac = self._mac.mac("authorization-request", "rq", handle)
+        if not await store.answer_request(change.tx, mac, session=session.id, delegation=delegation, now=now):
+            raise Conflict("This request was answered already.", hint="Go back to the agent and start again.")
+
+    async def declined(self, handle: Secret, user: User, session: Session) -> Redirected:
+        """She said no: the request is over, and the client is told so."""
+        opened = await self._opened(handle)
+        async with self._journal.change() as change:
+            now = int(self._clock.now())
+            if not await store.finish_request(change.tx, opened.mac, session=session.id, now=now):
+                raise _gone()
+            change.record(Event.CONSENT_DECLINED, user.org, user=user.id, client=opened.kept.client)
+        error = Denied("The person declined.", reason="access_denied")
+        return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
+
+    def refused(self, error: Exception, redirect: str, form: Form) -> Redirected:
+        """RFC 6749 section 4.1.2.1, RFC 9207 section 2: only ever to a redirect URI that is the client's."""
+        _, _, body = oauth_error(error, tried_basic=False)
+        state = form.get("state") or ""
+        kept = {"state": state} if state and len(state) <= 2_048 and state.isprintable() else {}
+        return self._sent(redirect, body | kept)
+
+    def _sent(self, redirect: str, members: dict[str, Any]) -> Redirected:
+        query = urlencode(members | {"iss": self._settings.issuer})
+        return Redirected(location=redirect + ("&" if urlsplit(redirect).query else "?") + query)
+
+    async def _client(self, form: Form) -> Client:
+        try:
+            return await self._clients.known(form.must("client_id"))
+        except NotFound as error:
+            raise InvalidRequest(
+                "The agent that sent you here is not known.", hint="Check its client_id with its developer."
+            ) from error
+
+    async def _read(self, form: Form, client: Client) -> tuple[Form, str, Exception | None]:
+        """The parameters that count, where to answer, and the first refusal if there is one."""
+        try:
+            read = self._objects.resolved(form, client)
+        except ValetkeyError as error:
+            return form, redirect_of(form, client), error
+        redirect = redirect_of(read, client)
+        try:
+            request_of(read, client, self._rules)
+        except ValetkeyError as error:
+            return read, redirect, error
+        return read, redirect, None
+
+    async def _pushed(self, uri: str, client: Client) -> GoOn:
+        """RFC 9126 section 4: the client that pushed it, within its minute; reloading is no second use."""
+        handle = Secret(uri.removeprefix(PUSHED_URN))
+        now = int(self._clock.now())
+        mac = self._mac.mac("authorization-request", "rq", handle)
+        async with self._database.write() as tx:
+            kept = await store.request(tx, mac) if is_handle(handle.reveal(), "rq") else None
+            fits = kept is not None and kept.client == client.id and kept.kind in ("pushed", "opened")
+            if kept is None or not fits or kept.used_at is not None or now >= kept.expires_at:
+                raise InvalidRequest(
+                    "This request_uri is not valid here, was used, or has expired.",
+                    hint="Go back to the agent and start again.",
+                    reason="request_uri",
+                )
+            await store.open_pushed(tx, mac, now=now, until=now + REQUEST_SECONDS)
+        return GoOn(handle=handle)
+
+    async def _opened(self, handle: Secret) -> _Opened:
+        mac = self._mac.mac("authorization-request", "rq", handle)
+        async with self._database.read() as db:
+            kept = await store.request(db, mac) if is_handle(handle.reveal(), "rq") else None
+        # A pushed request is opened by its client's link, which says whose it is.
+        if kept is None or kept.kind == "pushed" or kept.used_at is not None or self._clock.now() >= kept.expires_at:
+            raise _gone()
+        client = await self._client(kept.form)
+        return _Opened(mac=mac, kept=kept, request=request_of(kept.form, client, self._rules))
+
+    async def _next(self, opened: _Opened, user: User | None, session: Session | None) -> Next:
+        request = opened.request
+        if user is None or session is None:
+            if "none" in request.prompt:
+                raise Denied("Nobody is signed in.", reason="login_required")
+            return SignIn(again=False)
+        if (again := self._proves_herself(opened, session)) is not None:
+            return again
+        async with self._database.write() as tx:
+            if not await store.claim_request(tx, opened.mac, session=session.id):
+                raise _Shown(_foreign())
+        agent = await self._agent_for(user, request.client)
+        if agent is None or agent.org != user.org:
+            raise Denied("This agent is not of your organization.", reason="access_denied")
+        wanted = request.wanted(user=user.id, agent=agent.id)
+        given, fitting, lacking = await self._given(opened, wanted, user)
+        if fitting is not None:
+            return await self._coded(opened, session, fitting)
+        if "none" in request.prompt:
+            raise Denied("She has to be asked.", reason="consent_required")
+        return Question(request=request, wanted=wanted, agent=agent, missing=lacking, given=given)
+
+    def _proves_herself(self, opened: _Opened, session: Session) -> SignIn | None:
+        """RFC 9470 section 5, OpenID Connect Core section 3.1.2.1: how lately, and how well."""
+        request, since = opened.request, opened.kept.created_at
+        if request.prompt & {"login", "select_account"} or request.max_age == 0:
+            is_fresh = session.auth_time >= since
+        else:
+            is_fresh = request.max_age is None or session.auth_time >= since - request.max_age
+        if request.acr_values and not set(request.acr_values) & set(LEVELS):
+            raise Denied("None of the acr_values is known here.", reason="unmet_authentication_requirements")
+        if is_fresh and meets(session.acr, request.acr_values):
+            return None
+        if "none" in request.prompt:
+            raise Denied("She has to sign in again.", reason="login_required")
+        return SignIn(again=True)
+
+    async def _given(
+        self, opened: _Opened, wanted: Wanted, user: User
+    ) -> tuple[tuple[Given, ...], Given | None, tuple[Missing, ...]]:
+        now = int(self._clock.now())
+        async with self._database.read() as db:
+            held = await delegable(db, user, self._rules.catalogue)
+            found = await store.given(db, user=wanted.user, client=wanted.client, now=now)
+            ended = await revocation.among(db, {g.delegation.id for g in found})
+        connected = {c.facts.id: c.facts.integration for c in held.connections}
+        live = tuple(g for g in found if g.delegation.id not in ended)
+        answer = next((g for g in live if g.delegation.id == opened.kept.answer), None)
+        if answer is not None:
+            answer = replace(answer, is_answer=True)
+            lacking = missing(wanted, answer, connected, now=now)
+            return live, answer if not lacking else None, lacking
+        fitting = answering(wanted, live, connected, now=now)
+        newest = live[0] if live else None
+        return live, fitting, missing(wanted, newest, connected, now=now)
+
+    async def _coded(self, opened: _Opened, session: Session, given: Given) -> Redirected:
+        """The code, bound to client, redirect URI, challenge, resources, session and key (OAuth 2.1 section 4.1.2)."""
+        request, delegation, now = opened.request, given.delegation, int(self._clock.now())
+        kept = request.scopes - ({"offline_access"} if delegation.mode != "standing" else set())
+        code = Code(
+            id=new_id("tok"),
+            agreed=Agreed(
+                client=request.client.id,
+                org=delegation.org,
+                user=delegation.user,
+                agent=delegation.agent,
+                delegation=delegation.id,
+                resources=request.resources,
+                scopes=tuple(sorted(kept)),
+                session=session.id,
+                jkt=request.jkt,
+                nonce=request.nonce,
+                auth_time=session.auth_time,
+                acr=session.acr,
+                amr=session.amr,
+            ),
+            redirect_uri=request.redirect_uri or "",
+            named_redirect=request.named_redirect,
+            challenge=request.challenge or "",
+        )
+        handle = new_handle("co")
+        async with self._journal.change() as change:
+            if not await store.finish_request(change.tx, opened.mac, session=session.id, now=now):
+                raise _Shown(_gone())
+            mac = self._mac.mac("authorization-code", "co", handle)
+            await store.add_code(change.tx, mac, code, now=now, expires_at=now + CODE_SECONDS)
+            change.record(
+                Event.CODE_ISSUED,
+                delegation.org,
+                code=code.id,
+                user=delegation.user,
+                agent=delegation.agent,
+                delegation=delegation.id,
+                client=request.client.id,
+                session=session.id,
+            )
+        state = {"state": request.state} if request.state is not None else {}
+        return self._sent(request.redirect_uri or "", {"code": handle.reveal()} | state)
+
+
+class _Shown(ValetkeyError):
+    """A refusal for the person alone: the client is told nothing."""
+
+    def __init__(self, refusal: ValetkeyError) -> None:
+        super().__init__(refusal.public)
+        self.refusal = refusal
+
+
+def _gone() -> Expired:
+    return Expired(
+        "This request was answered already, or it has expired.", hint="Go back to the agent and start again."
+    )
+
+
+def _foreign() -> Expired:
+    return Expired(
+        "This request was opened in another browser, or before you signed in anew.",
+        hint="Go back to the agent and start again.",
+    )
+
+
+def metadata(issuer: str) -> dict[str, Any]:
+    """What is served here (RFC 8414 section 2, RFC 9126 section 5, RFC 9101 section 10.5, RFC 9207 section 3)."""
+    return {
+        "authorization_endpoint": f"{issuer}/oauth/authorize",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "require_pushed_authorization_requests": False,
+        "request_parameter_supported": True,
+        "request_uri_parameter_supported": False,
+        "require_signed_request_object": False,
+        "request_object_signing_alg_values_supported": ["ES256", "Ed25519", "RS256"],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "acr_values_supported": list(LEVELS),
+    }

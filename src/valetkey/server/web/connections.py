@@ -1,0 +1,100 @@
+"""/connections: which accounts agents can be given part of, connecting one, and taking one away with its report."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from valetkey.server.connections import store
+from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
+from valetkey.server.oauth.form import Form
+from valetkey.server.revocation import store as revocation
+from valetkey.server.revocation.hops import HopReport
+from valetkey.server.revocation.revoke import revoke
+from valetkey.server.secret import Secret
+from valetkey.server.services import Services
+from valetkey.server.web.door import Visitor, action, local_path, shown, view
+from valetkey.server.web.render import page
+
+
+async def show(services: Services, visitor: Visitor, request: Request) -> Response:
+    return await _page(services, visitor, request.query_params.get("next"))
+
+
+async def paste(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    user, _ = visitor.signed_in()
+    back = local_path(form.get("next"))
+    try:
+        await services.link.paste(
+            form.must("integration"), Secret(form.get("credential") or ""), name=None, shared=False, by=user
+        )
+    except (InvalidRequest, NotFound, UpstreamFailed) as error:
+        return await _page(services, visitor, back, problem=error)
+    return RedirectResponse(back if back != "/" else "/connections", 303)
+
+
+async def disconnect(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    """Revoke one of one's own connections. A shared one is an administrator's, elsewhere."""
+    user, _ = visitor.signed_in()
+    async with services.database.read() as db:
+        found = await store.connection(db, form.get("connection") or "")
+    if found is None or found.facts.owner != user.id or found.facts.org != user.org:
+        raise NotFound("There is no such connection, or it is not yours.")
+    report = await revoke(
+        found.facts.id,
+        org=user.org,
+        by=user.id,
+        reason="disconnected",
+        journal=services.journal,
+        clock=services.clock,
+        hops=services.hops,
+    )
+    return await _page(services, visitor, form.get("next"), report=report.hops)
+
+
+async def _page(
+    services: Services,
+    visitor: Visitor,
+    wanted: str | None,
+    *,
+    problem: ValetkeyError | None = None,
+    report: tuple[HopReport, ...] = (),
+) -> Response:
+    user, _ = visitor.signed_in()
+    back = local_path(wanted)
+    async with services.database.read() as db:
+        found = await store.usable_by(db, org=user.org, user=user.id)
+        gone = await revocation.among(db, {c.facts.id for c in found})
+    rows: list[dict[str, Any]] = [
+        {
+            "id": c.facts.id,
+            "title": services.catalogue[c.facts.integration].title,
+            "account": c.facts.account or c.facts.name,
+            "name": c.facts.name,
+            "base_url": c.facts.base_url,
+            "is_shared": c.facts.owner is None,
+            "is_mine": c.facts.owner == user.id,
+        }
+        for c in found
+        if c.facts.id not in gone and c.facts.integration in services.catalogue
+    ]
+    integrations = [(i.name, i.title, False) for i in services.catalogue.values()]
+    facts = view(
+        visitor,
+        "Connections",
+        connections=rows,
+        integrations=integrations,
+        back="" if back == "/" else back,
+        problem=problem,
+        report=[{"hop": h.hop, "outcome": h.outcome.value, "detail": h.detail} for h in report],
+    )
+    return page("connections.html", facts, status=200 if problem is None else 400)
+
+
+def routes(services: Services) -> list[Route]:
+    return [
+        shown(services, "/connections", show),
+        action(services, "/connections/paste", paste),
+        action(services, "/connections/disconnect", disconnect),
+    ]
