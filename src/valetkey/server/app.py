@@ -44,10 +44,20 @@ from valetkey.server.integrations.model import Integration
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.decoupled.answer import Answering
+from valetkey.server.oauth.decoupled.ask import Asking
+from valetkey.server.oauth.decoupled.backchannel import CIBA, Backchannel
+from valetkey.server.oauth.decoupled.device import DEVICE_CODE, DeviceAuthorization
+from valetkey.server.oauth.decoupled.hints import Hints
+from valetkey.server.oauth.decoupled.model import Kind
+from valetkey.server.oauth.decoupled.notify import Notify
+from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.grants.code import AUTHORIZATION_CODE, AuthorizationCode
+from valetkey.server.oauth.grants.decoupled import Decoupled
 from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.grants.refresh import Refresh
+from valetkey.server.oauth.limits import Limits
 from valetkey.server.oauth.outside import owned_agent
 from valetkey.server.oauth.pushed import Pushed
 from valetkey.server.oauth.redeem import REFRESH, Redeem
@@ -67,7 +77,7 @@ from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
 from valetkey.server.web import authorize as authorize_pages
 from valetkey.server.web import connections as connection_pages
-from valetkey.server.web import consent, sign_in
+from valetkey.server.web import consent, device, requests, sign_in
 
 CATCH_UP_SECONDS = 0.5
 
@@ -150,13 +160,15 @@ class App:
         )
         confirm = Confirm(journal, mac, clock, settings, catalogue)
         clients = Clients(database, authenticate)
+        rules = Rules(catalogue=catalogue, target=issue.target)
+        objects = RequestObjects(clock, settings.issuer)
         authorize = Authorize(
             journal=journal,
             database=database,
             clients=clients,
             agent_for=owned_agent,
-            objects=RequestObjects(clock, settings.issuer),
-            rules=Rules(catalogue=catalogue, target=issue.target),
+            objects=objects,
+            rules=rules,
             mac=mac,
             clock=clock,
             settings=settings,
@@ -180,6 +192,35 @@ class App:
             ring=ring,
             clock=clock,
         )
+        self.limits = limits = Limits(
+            clock,
+            failures_per_minute=settings.oauth_failures_per_minute,
+            begun_per_minute=settings.oauth_begun_per_minute,
+        )
+        patience = Patience(journal, database, mac, clock)
+        self.notify = notify = Notify(database, clients, egress, ring)
+        asking = Asking(
+            journal=journal,
+            database=database,
+            clients=clients,
+            objects=objects,
+            rules=rules,
+            limits=limits,
+            mac=mac,
+            ring=ring,
+            clock=clock,
+        )
+        answering = Answering(
+            journal=journal,
+            database=database,
+            clients=clients,
+            agent_for=owned_agent,
+            asking=asking,
+            patience=patience,
+            notify=notify,
+            rules=rules,
+            clock=clock,
+        )
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue))
         self.bootstrap = await enroll.bootstrap_code()
         self.services = services = Services(
@@ -199,6 +240,8 @@ class App:
             link=Link(journal, lookups, ring, clock, catalogue),
             clients=clients,
             authorize=authorize,
+            answering=answering,
+            egress=egress,
             catalogue=catalogue,
             hops=(streams.stop,),
             checkpoints=checkpoints,
@@ -210,12 +253,17 @@ class App:
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
             AUTHORIZATION_CODE: Offered(AuthorizationCode(journal, database, redeem, mac, clock), to_public=True),
             REFRESH: Offered(refresh, to_public=True),
+            DEVICE_CODE: Offered(Decoupled(Kind.DEVICE, asking, database, redeem, clock), to_public=True),
+            CIBA: Offered(Decoupled(Kind.BACKCHANNEL, asking, database, redeem, clock)),
         }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
             token=TokenEndpoint(clients, offered),
             pushed=Pushed(clients, authorize),
+            device=DeviceAuthorization(asking, settings.issuer),
+            backchannel=Backchannel(asking, Hints(database, keys, settings.issuer), owned_agent, patience),
+            limits=limits,
             services=services,
             routes=[
                 *people.routes(services),
@@ -230,6 +278,8 @@ class App:
                 *sign_in.routes(services),
                 *authorize_pages.routes(services),
                 *consent.routes(services),
+                *device.routes(services),
+                *requests.routes(services),
                 *connection_pages.routes(services),
                 *agent_clients.routes(services),
             ],
@@ -250,6 +300,7 @@ class App:
         for task in self._background:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self.notify.close()
         await self.calls.settle()
         if self.journal.since_checkpoint:
             await self.witness.write()
@@ -271,6 +322,7 @@ class App:
             "valetkey_open_calls": len(self.streams),
             "valetkey_change_seq": self.authorities.seq,
             "valetkey_change_feed_is_heard": int(self.feed.heard.is_set()),
+            "valetkey_oauth_requests_limited": self.limits.refused,
             "valetkey_records_since_checkpoint": self.journal.since_checkpoint,
             "valetkey_calls_ended_unknown_at_start": self.unknown,
         }

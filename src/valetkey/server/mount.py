@@ -12,6 +12,7 @@ from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.door import Endpoint, FormDoor
+from valetkey.server.oauth.limits import Limits
 from valetkey.server.oauth.metadata import metadata
 from valetkey.server.oauth.token import TokenEndpoint
 from valetkey.server.problems import headers_of, log_bug, problem, status_of
@@ -25,11 +26,26 @@ class Mount:
     """The application the listener serves."""
 
     def __init__(
-        self, *, gateway: GatewayDoor, token: TokenEndpoint, pushed: Endpoint, services: Services, routes: list[Route]
+        self,
+        *,
+        gateway: GatewayDoor,
+        token: TokenEndpoint,
+        pushed: Endpoint,
+        device: Endpoint,
+        backchannel: Endpoint,
+        limits: Limits,
+        services: Services,
+        routes: list[Route],
     ) -> None:
         self._gateway = gateway
         self._token = token
-        self._forms = FormDoor({"/oauth/token": token, "/oauth/par": pushed}, creating=["/oauth/par"])
+        forms: dict[str, Endpoint] = {
+            "/oauth/token": token,
+            "/oauth/par": pushed,
+            "/oauth/device_authorization": device,
+            "/oauth/backchannel": backchannel,
+        }
+        self._forms = FormDoor(forms, limits, creating=["/oauth/par"])
         self._services = services
         self._pages = Starlette(
             routes=[

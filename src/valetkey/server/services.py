@@ -11,9 +11,11 @@ from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.egress import Egress
 from valetkey.server.integrations.model import Integration
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.decoupled.answer import Answering
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.sessions.session import Sessions
@@ -42,6 +44,8 @@ class Services:
     link: Link
     clients: Clients
     authorize: Authorize
+    answering: Answering
+    egress: Egress
     catalogue: Mapping[str, Integration]
     hops: tuple[Stop, ...]
     checkpoints: Path

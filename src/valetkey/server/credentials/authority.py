@@ -31,7 +31,7 @@ class Authorities:
         self,
         database: Database,
         also_forget: Sequence[Callable[[frozenset[str]], None]] = (),
-        outrun: Callable[[frozenset[str], int], None] = lambda nodes, seq: None,
+        outrun: Callable[[frozenset[str], int], None] = lambda _nodes, _seq: None,
     ) -> None:
         self._database = database
         self._also_forget = also_forget

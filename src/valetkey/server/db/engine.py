@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from valetkey.server.db.sqlite_writer import SqliteWriter
@@ -43,7 +44,7 @@ class Database:
         record.info["session"] = connection.driver_connection.get_server_pid()
         self.own_sessions.add(record.info["session"])
 
-    def _session_ended(self, connection: object, record: Any) -> None:
+    def _session_ended(self, _connection: object, record: Any) -> None:
         self.own_sessions.discard(record.info.get("session", 0))
 
     @asynccontextmanager
@@ -100,7 +101,7 @@ class _unavailable:  # noqa: N801 - reads as a clause
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OperationalError | InterfaceError | OSError) or (
+        if isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated
         ):
             raise Unavailable(detail=f"database: {type(error).__name__}: {error}") from error

@@ -71,7 +71,7 @@ class Feed:
         assert driver is not None
         lost = asyncio.Event()
         driver.add_termination_listener(lambda _: lost.set())
-        await driver.add_listener(CHANNEL, lambda _, session, *said: self._announced(session))
+        await driver.add_listener(CHANNEL, lambda _, session, *_said: self._announced(session))
         self.heard.set()
         self._news.set()  # whatever was announced while nobody listened
         while not lost.is_set():

@@ -56,6 +56,27 @@ class Url:
         return f"{self.scheme}://{authority}{self.target.decode('ascii')}"
 
 
+_WHOLE: Final = re.compile(r"(https?)://([^/?#@\\]+?)(?::([1-9][0-9]{0,4}))?(/[^#]*)")
+
+
+def parsed(text: str) -> Url:
+    """The address `text` spells, in its one canonical spelling. Raises `InvalidRequest`.
+
+    >>> parsed("https://app.example.com/client.json").place
+    'app.example.com:443'
+    """
+    found = _WHOLE.fullmatch(text) if text.isascii() else None
+    if found is None:
+        raise InvalidRequest("This is not an https address with a path.", detail="address cannot be read")
+    scheme, host, port, target = found.groups()
+    default = 443 if scheme == "https" else 80
+    number = int(port) if port else default
+    url = Url(scheme="https" if scheme == "https" else "http", host=host, port=number, target=target.encode())
+    if url.text != text:
+        raise InvalidRequest("This address is not in its canonical spelling.", detail="address is not canonical")
+    return url
+
+
 @lru_cache(maxsize=256)
 def _literal(host: str) -> str | None:
     bracketed = host.startswith("[") and host.endswith("]")

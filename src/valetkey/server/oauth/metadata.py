@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from valetkey.server.oauth import authorize
+from valetkey.server.oauth.decoupled import backchannel, device
 
 
 def metadata(issuer: str, *, grant_types: Iterable[str]) -> dict[str, Any]:
@@ -21,4 +22,6 @@ def metadata(issuer: str, *, grant_types: Iterable[str]) -> dict[str, Any]:
         ],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256", "Ed25519", "RS256"],
         **authorize.metadata(issuer),
+        **device.metadata(issuer),
+        **backchannel.metadata(issuer),
     }
