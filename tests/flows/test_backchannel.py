@@ -143,7 +143,7 @@ async def test_ping_says_which_request_and_never_what_was_answered(tmp_path: Pat
             await agent.answered(await house.signed_in())
             await house.app.notify.settle()
             [told] = [seen for seen in client_side.seen if seen.method == "POST"]
-            assert told.header("authorization") == f"Bearer {TOKEN}"
+            assert told.header("authorization") == f"Bearer {TOKEN}".encode()
             assert json.loads(told.body) == {"auth_req_id": agent.started["auth_req_id"]}
             assert (await agent.poll()).status == 200
 

@@ -187,7 +187,7 @@ async def test_a_hundred_redemptions_at_once_are_one(house: House, device: Elsew
     await device.begin()
     await device.allowed(await house.signed_in())
     replies = await asyncio.gather(*(device.poll() for _ in range(100)))
-    assert sorted(reply.status for reply in replies) == [200] + [400] * 99
-    assert {error_of(reply) for reply in replies} <= {"", "invalid_grant", "slow_down"}
+    assert [reply.status for reply in replies].count(200) == 1
+    assert {error_of(reply) for reply in replies} <= {"", "invalid_grant", "slow_down", "temporarily_unavailable"}
     assert len(await house.events("task.opened")) == 1
     assert len(await house.events("request.redeemed")) == 1

@@ -108,7 +108,7 @@ def _detour(found: DecoupledRequest, question: Question, session: Session) -> Re
 
 def _ours(found: DecoupledRequest, question: Question, services: Services) -> dict[str, Any]:
     facts = facts_of(found, question, services)
-    where = f"Asked for {facts['age']} from {facts['origin']}."
+    where = f"Asked {facts['age']} from {facts['origin']}."
     if found.kind is Kind.DEVICE:
         notes = (f"{where} Go on only if you started this yourself, on a device you have before you.",)
     elif found.message:

@@ -82,7 +82,7 @@ class Notify:
         if client.metadata.delivery != "ping":
             return True
         # SECURITY: judged again as it is sent: what was public when it was registered may lead inward by now.
-        # Guarded by tests/attacks/test_notifications.py::test_ss_07_refused_when_saved_and_when_told
+        # Guarded by tests/attacks/test_device_codes.py::test_ss_07_a_place_that_turned_private_is_not_told
         url = parsed(client.metadata.notification_endpoint)
         body = msgspec.json.encode({"auth_req_id": notice.handle.reveal()})
         headers = [

@@ -61,7 +61,8 @@ class Patience:
                 for kind, key in sorted(keys.items())
             }
         over = [(kind, left) for kind, (count, left) in counts.items() if count > MOST_TRIES[kind]]
-        if any(counts[kind][0] == MOST_TRIES[kind] + 1 for kind in ("s", "u")):
+        hers, this = counts["u"][0], counts["s"][0]
+        if hers == MOST_TRIES["u"] + 1 or (this == MOST_TRIES["s"] + 1 and hers <= MOST_TRIES["u"]):
             members = {"user": user.id, "session": session}
             await self._journal.record(Entry(event=Event.USER_CODE_GUESSED, org=user.org, members=members))
         if over:
