@@ -12,6 +12,7 @@ from tests.flows.test_bootstrap import Fresh
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
 from tests.support.http import Reply, call
 from tests.support.nodes import second_node
+from tests.support.oauth import Client, a_client
 from tests.support.postgres import Postgres
 from tests.support.tokens import ASSERTION_TYPE, OwnKey, unverified_claims
 from valetkey.server.app import build
@@ -261,6 +262,25 @@ async def test_evidence_is_worth_nothing_to_anyone_but_the_delegations_agent(hou
     body["evidence"] = await given()
     await house.alice.does("POST", "/v1/revocations", node=delegation["id"])
     assert (await agent.call("POST", "/v1/tasks", **body)).status == 403
+
+
+@row("authorization request", "authorization code", "refresh token")
+async def test_what_travels_while_she_consents_is_worth_nothing_to_a_thief(house: House) -> None:
+    client = await a_client(house)
+    tab = await house.signed_in()
+    await client.authorize(tab)
+    handle = tab.at.rpartition("=")[2]
+    code = client.told(await tab.submit("/consent", button="Allow"))["code"]
+    thief = Client(house, await house.agent("thief"))
+    for stolen in (handle, code):
+        assert await opens(house, stolen) == set()
+        assert (await thief.redeem(stolen)).json()["error"] == "invalid_grant"
+    code = client.told(await client.authorize(tab))["code"]
+    tokens = (await client.redeem(code)).json()
+    assert await opens(house, tokens["refresh_token"]) == set()
+    assert (await client.refresh(tokens["refresh_token"])).status == 200
+    assert (await thief.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
 @row("real API credential")

@@ -1,4 +1,4 @@
-"""`valetkey agent create | list | show | suspend | resume | rotate | ceiling`."""
+"""`valetkey agent create | list | show | suspend | resume | rotate | ceiling | client`."""
 
 import json as json_text
 from pathlib import Path
@@ -119,6 +119,49 @@ def ceiling(
     with signed_in() as client:
         changed = client.agents.set_ceiling(agent, grants or [])
     return show(changed, as_json=json, text=_worded(changed))
+
+
+@app.command
+def client(
+    agent: str,
+    /,
+    *,
+    redirect_uri: Annotated[list[str] | None, Parameter(help="Where it is answered; may be repeated.")] = None,
+    auth: Annotated[
+        str, Parameter(help="client_secret_basic, client_secret_post, private_key_jwt, or none for a public client.")
+    ] = "client_secret_basic",
+    native: Annotated[bool, Parameter(help="It runs on the person's device.")] = False,
+    must_push: Annotated[bool, Parameter(help="Take its requests at /oauth/par only.")] = False,
+    must_sign: Annotated[bool, Parameter(help="Take only requests it signed.")] = False,
+    dpop_bound: Annotated[bool, Parameter(help="Give it only tokens bound to a key it proves.")] = False,
+    jwks: Annotated[Path | None, Parameter(help="A file with the public keys it signs its requests with.")] = None,
+    json: Json = False,
+) -> int:
+    """Say where and how an agent takes part in OAuth. Without --redirect-uri it shows what is registered.
+
+    For example: valetkey agent client pr-reviewer-v2 --redirect-uri http://127.0.0.1/callback --auth none --native
+    """
+    with signed_in() as api:
+        if not redirect_uri:
+            found = api.agents.client(agent)
+        else:
+            found = api.agents.set_client(
+                agent,
+                redirect_uris=redirect_uri,
+                token_endpoint_auth_method=auth,
+                application_type="native" if native else "web",
+                require_pushed_authorization_requests=must_push,
+                require_signed_request_object=must_sign,
+                dpop_bound_access_tokens=dpop_bound,
+                **({"jwks": _keys(jwks)} if jwks is not None else {}),
+            )
+    said = {
+        "client id": found["client_id"],
+        "redirects": found["redirect_uris"] or ["none"],
+        "auth": found["token_endpoint_auth_method"],
+        "type": found["application_type"],
+    }
+    return show(found, as_json=json, text=facts(said))
 
 
 def _worded(agent: Agent) -> str:

@@ -73,6 +73,16 @@ class Agents(Group):
         fresh: answers.NewSecret = self._call(post(at("agents", agent, "rotate")))
         return fresh
 
+    def client(self, agent: str) -> dict[str, Any]:
+        """What an agent is as an OAuth client."""
+        found: dict[str, Any] = self._call(get(at("agents", agent, "client")))
+        return found
+
+    def set_client(self, agent: str, **metadata: Any) -> dict[str, Any]:
+        """Say it anew, in the words of RFC 7591; what is left out takes its default."""
+        changed: dict[str, Any] = self._call(send("PUT", at("agents", agent, "client"), **metadata))
+        return changed
+
     def set_ceiling(self, agent: str, ceiling: Sequence[str]) -> answers.Agent:
         changed: answers.Agent = self._call(send("PUT", at("agents", agent, "ceiling"), ceiling=list(ceiling)))
         return changed

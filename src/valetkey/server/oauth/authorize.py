@@ -29,6 +29,7 @@ from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.outside import AgentFor
 from valetkey.server.oauth.request import AuthorizationRequest, Rules, redirect_of, request_of
 from valetkey.server.oauth.signed import RequestObjects
+from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.principals.sessions.model import LEVELS, Session, meets
 from valetkey.server.revocation import store as revocation
@@ -187,6 +188,13 @@ class Authorize:
         error = Denied("The person declined.", reason="access_denied")
         return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
 
+    async def check_sharing(self, request: AuthorizationRequest, user: User) -> None:
+        """Whom it would share with are agents of her organization, or nothing is asked of her at all."""
+        async with self._database.read() as db:
+            found = [await principals.agent_by_name(db, user.org, name) for name in request.share_with]
+        if None in found:
+            raise InvalidRequest("share_with names an agent that is not known here.")
+
     def refused(self, error: Exception, redirect: str, form: Form) -> Redirected:
         """RFC 6749 section 4.1.2.1, RFC 9207 section 2: only ever to a redirect URI that is the client's."""
         _, _, body = oauth_error(error, tried_basic=False)
@@ -260,6 +268,7 @@ class Authorize:
         agent = await self._agent_for(user, request.client)
         if agent is None or agent.org != user.org:
             raise Denied("This agent is not of your organization.", reason="access_denied")
+        await self.check_sharing(request, user)
         wanted = request.wanted(user=user.id, agent=agent.id)
         given, fitting, lacking = await self._given(opened, wanted, user)
         if fitting is not None:
