@@ -1,4 +1,4 @@
-"""Against requests that are answered elsewhere: guessing codes, borrowed clients, words that lie, stale approvals (OA-27)."""
+"""Against requests answered elsewhere: guessed codes, borrowed clients, words that lie, stale approvals (OA-27)."""
 
 import json
 from typing import Any

@@ -36,7 +36,7 @@ class Database:
         self._kept: AsyncConnection | None = None
         self.is_sqlite = lock is not None
         self.own_sessions: set[int] = set()  # PostgreSQL's numbers of the connections of this process
-        if lock is None:
+        if writer.dialect.name == "postgresql":
             event.listen(writer.sync_engine, "connect", self._session_began)
             event.listen(writer.sync_engine, "close", self._session_ended)
 
