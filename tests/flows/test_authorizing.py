@@ -47,7 +47,7 @@ async def test_the_page_says_who_asks_for_what_on_what_for_how_long_and_why(hous
         "read code, issues and pull requests",
         "It cannot do anything else",
         "It may act for",
-        "1 h",
+        "1 hour",
     ):
         assert words in tab.text, words
     assert ("resources-0", "acme-corp/backend") in tab.forms()[-1].fields

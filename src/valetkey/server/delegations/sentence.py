@@ -23,7 +23,7 @@ def sentence(
         for g in grants
     ]
     what = "; ".join(lines) if lines else "nothing"
-    return f"{who}, on behalf of {user}, may {what} {how_long(expires_at - int(now))}"
+    return f"{who}, on behalf of {user}, may {what} {_how_long(expires_at - int(now))}"
 
 
 def _resource(name: str) -> str:
@@ -44,8 +44,7 @@ def _conditions(grant: Grant) -> str:
     return f" ({', '.join(limits)})" if limits else ""
 
 
-def how_long(seconds: int) -> str:
-    """A span in words a person reads."""
+def _how_long(seconds: int) -> str:
     if seconds <= 0:
         return "no longer: it has expired"
     days, rest = divmod(seconds, 86_400)

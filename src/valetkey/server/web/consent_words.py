@@ -8,7 +8,6 @@ from valetkey.server.connections.delegable import Delegable
 from valetkey.server.delegations.consent import Given, Line, Missing
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Grant, Resource, narrowed
-from valetkey.server.delegations.sentence import how_long
 from valetkey.server.errors import Denied
 from valetkey.server.integrations.model import Integration, Scope
 from valetkey.server.oauth.authorize import Question
@@ -162,7 +161,21 @@ def _before(given: Sequence[Given]) -> list[dict[str, str]]:
 def _spans(offered: Sequence[int], form: Form | None, name: str) -> list[tuple[int, str, bool]]:
     sent = form.get(name) if form is not None else None
     chosen = sent if sent is not None else str(offered[-1]) if offered else ""
-    return [(seconds, how_long(seconds).removeprefix("for "), str(seconds) == chosen) for seconds in offered]
+    return [(seconds, span(seconds), str(seconds) == chosen) for seconds in offered]
+
+
+def span(seconds: int) -> str:
+    """A length of time as one says it.
+
+    >>> span(600), span(3_600), span(90), span(90_000)
+    ('10 minutes', '1 hour', '1 minute 30 seconds', '1 day 1 hour')
+    """
+    words, left = [], seconds
+    for name, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        number, left = divmod(left, size)
+        if number:
+            words.append(f"{number} {name}" + ("s" if number > 1 else ""))
+    return " ".join(words[:2])
 
 
 def _account(name: str, *, shared: bool) -> str:

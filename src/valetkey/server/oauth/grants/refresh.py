@@ -5,6 +5,9 @@ most a minute and three repetitions, each answered with the same successor: a lo
 its use ends the family and its task. What a direct issue judges is judged again, by the same `Issue` (OA-09).
 """
 
+import asyncio
+from weakref import WeakValueDictionary
+
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Change, Journal
 from valetkey.server.clock import Clock
@@ -14,6 +17,7 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.model import Delegation, Mode, Task
 from valetkey.server.errors import Denied, TooMany
 from valetkey.server.ids import is_handle, new_handle, new_id
+from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
 from valetkey.server.oauth.redeem import Redeem, check_key, spent
@@ -51,11 +55,17 @@ class Refresh:
         self._mac = mac
         self._ring = ring
         self._clock = clock
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, asked: Asked) -> Answer:
         handle = Secret(asked.form.must("refresh_token"))
         client = await self._redeem.standing_client(asked)
         mac = self._mac_of(handle)
+        # NOTE: a herd of one process takes turns here, instead of at the database with all its connections.
+        async with self._turns.setdefault(mac, asyncio.Lock()):
+            return await self._in_turn(asked, client, handle, mac)
+
+    async def _in_turn(self, asked: Asked, client: Client, handle: Secret, mac: bytes) -> Answer:
         async with self._database.read() as db:
             token = await store.by_mac(db, mac) if is_handle(handle.reveal(), "rf") else None
             ended = token is not None and await revocation.among(db, {token.family})
@@ -121,12 +131,13 @@ class Refresh:
 
     async def _repeated(self, mac: bytes, token: store.RefreshToken) -> tuple[Task, Secret]:
         now = int(self._clock.now())
-        async with self._database.write() as tx:
-            again = await store.replay(tx, mac, since=now - REPLAY_SECONDS, most=MOST_REPLAYS)
-            if again is None:
-                known = await store.by_mac(tx, mac)
-                used_up = known is not None and known.used_at is None and (known.replaced_at or 0) > now - HERD_SECONDS
+        again, known = None, token
+        if token.replays < MOST_REPLAYS:
+            async with self._database.write() as tx:
+                again = await store.replay(tx, mac, since=now - REPLAY_SECONDS, most=MOST_REPLAYS)
+                known = await store.by_mac(tx, mac) or token
         if again is None:
+            used_up = known.used_at is None and (known.replaced_at or 0) > now - HERD_SECONDS
             # NOTE: many at the same moment are a herd of one's own, not a thief: they are told to wait, and no more.
             if used_up:
                 raise TooMany("This was just replaced. Use the token that replaced it.", retry_after=1)

@@ -22,6 +22,7 @@ class RefreshToken:
     expires_at: int = 0
     replaced_at: int | None = None
     used_at: int | None = None
+    replays: int = 0
     successor: bytes | None = None
 
 
@@ -37,6 +38,7 @@ def _token(row: Any) -> RefreshToken:
         expires_at=row.expires_at,
         replaced_at=row.replaced_at,
         used_at=row.used_at,
+        replays=row.replays,
         successor=row.successor,
     )
 
