@@ -3,12 +3,15 @@
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.support.decoupled import Elsewhere, elsewhere, error_of
 from tests.support.house import House, free_port, open_house
 from tests.support.upstream import Upstream
+from valetkey.server.tokens.mint import prepare
 
 PATH = "/repos/acme-corp/backend"
 TOKEN = "notify-4f1b9c0d2e7a"
@@ -28,7 +31,7 @@ async def test_cb_3_asked_answered_and_fetched_once(house: House, agent: Elsewhe
 
     tab = await house.signed_in()
     await tab.get("/requests")
-    for words in ("pr-reviewer-v2", "W4SCT", "127.0.0.1", "5 s ago", "repo:read"):
+    for words in ("pr-reviewer-v2", "W4SCT", "127.0.0.1", "just now", "repo:read"):
         assert words in tab.text
     await agent.answered(tab)
     assert "Done" in tab.text
@@ -171,3 +174,58 @@ async def test_a_client_that_cannot_be_notified_comes_by_itself(
         await agent.answered(await house.signed_in())
         await house.app.notify.settle()
         assert (await agent.poll()).status == 200
+
+
+async def test_an_id_token_of_ours_made_for_this_client_names_its_person(house: House, agent: Elsewhere) -> None:
+    claims = {
+        "iss": house.settings.issuer,
+        "sub": house.alice.id,
+        "aud": agent.client.robot.id,
+        "iat": int(house.clock.now()) - 7_200,
+        "exp": int(house.clock.now()) - 3_600,  # it may have expired: it is a hint
+    }
+    assert (await agent.ask(id_token_hint=id_token(house, claims))).status == 200
+    await (tab := await house.signed_in()).get("/requests")
+    assert "pr-reviewer-v2" in tab.text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "https://other.example"},
+        {"aud": "agt_00000000000000000000000000"},
+        {"sub": "alice@acme.com"},
+        {"sub": "usr_00000000000000000000000000"},
+    ],
+    ids=["issuer", "audience", "subject", "stranger"],
+)
+async def test_any_other_id_token_names_nobody(house: House, agent: Elsewhere, changed: dict[str, str]) -> None:
+    claims = {
+        "iss": house.settings.issuer,
+        "sub": house.alice.id,
+        "aud": agent.client.robot.id,
+        "exp": int(house.clock.now()) + 300,
+    }
+    assert error_of(await agent.ask(id_token_hint=id_token(house, claims | changed))) == "unknown_user_id"
+
+
+async def test_a_token_of_another_kind_names_nobody(house: House, agent: Elsewhere) -> None:
+    assert error_of(await agent.ask(id_token_hint=house.alice.bearer)) == "unknown_user_id"
+
+
+async def test_who_signed_in_too_long_ago_proves_herself_first(house: House, agent: Elsewhere) -> None:
+    tab = await house.signed_in()
+    house.clock.advance(600)
+    await agent.ask(max_age="60")
+    await tab.get("/requests")
+    reply = await tab.get(next(link for link in tab.links() if link.startswith("/requests/req_")), follow=False)
+    assert reply.status == 303
+    assert (reply.header("location") or "").startswith("/login?next=%2Frequests%2Freq_")
+    await agent.answered(await house.signed_in())
+    assert (await agent.poll()).status == 200
+
+
+def id_token(house: House, claims: dict[str, Any]) -> str:
+    """Signed with the key that signs our tokens, as an ID token is."""
+    kind = cast(Any, SimpleNamespace(value="JWT"))
+    return prepare(house.app.keys.signer("ES256"), kind, claims).signed()

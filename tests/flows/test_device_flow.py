@@ -132,7 +132,7 @@ async def test_dv_3_the_page_between_always_comes_and_says_who_what_from_where_a
         "repo:read",
         "acme-corp/backend",
         "127.0.0.1",
-        "1 m 5 s ago",
+        "1 minute ago",
     ):
         assert words in said
     assert await house.events("delegation.recorded") == []

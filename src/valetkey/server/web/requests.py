@@ -9,7 +9,6 @@ from starlette.routing import Route
 
 from valetkey.server.audit.store import Change
 from valetkey.server.delegations.model import Delegation
-from valetkey.server.delegations.sentence import how_long
 from valetkey.server.errors import ConnectionRequired, Denied, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.oauth.authorize import Question
 from valetkey.server.oauth.decoupled.model import DecoupledRequest, Kind, Status
@@ -17,6 +16,7 @@ from valetkey.server.oauth.form import Form
 from valetkey.server.principals.sessions.model import Session, meets
 from valetkey.server.services import Services
 from valetkey.server.web.consent import agreed, consent_page
+from valetkey.server.web.consent_words import span
 from valetkey.server.web.door import Visitor, action, shown, view
 from valetkey.server.web.render import page
 
@@ -88,10 +88,10 @@ def facts_of(found: DecoupledRequest, question: Question, services: Services) ->
 def age(seconds: float) -> str:
     """How long ago, in words.
 
-    >>> age(0), age(61)
-    ('just now', '1 m 1 s ago')
+    >>> age(3), age(65), age(130)
+    ('just now', '1 minute ago', '2 minutes ago')
     """
-    return "just now" if seconds < 1 else f"{how_long(int(seconds)).removeprefix('for ')} ago"
+    return "just now" if seconds < 10 else f"{span(int(seconds) // 60 * 60 if seconds >= 60 else int(seconds))} ago"
 
 
 def _detour(found: DecoupledRequest, question: Question, session: Session) -> Response | None:
