@@ -52,6 +52,7 @@ async def objects(house: House) -> dict[str, str]:
 
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/agents/{id}/ceiling": {"ceiling": []},
+    "/v1/agents/{id}/client": {"redirect_uris": []},
     "/v1/connections/{id}/entitlements": {"user": "alice@acme.com", "grants": [READ]},
     "/v1/tasks/{id}/children": {"agent": "x", "grants": [READ]},
 }

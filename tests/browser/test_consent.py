@@ -107,6 +107,7 @@ async def test_a_second_tab_is_a_request_of_its_own(house: House, new_context: N
     await second.goto(house.settings.origin + client.address(purpose="another errand"))
     await second.get_by_role("button", name="Cancel").click()
     await expect(second.get_by_text("back at the agent")).to_be_visible()
+    await first.bring_to_front()
     await first.get_by_role("button", name="Allow").click()
     await expect(first.get_by_text("back at the agent")).to_be_visible()
     assert (await client.redeem(_said(told)["code"])).status == 200

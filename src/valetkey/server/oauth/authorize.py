@@ -157,9 +157,9 @@ class Authorize:
         opened = await self._opened(handle)
         try:
             return await self._next(opened, user, session)
+        except _Shown as shown:
+            raise shown.refusal from shown
         except ValetkeyError as error:
-            if isinstance(error, _Shown):
-                raise error.refusal from error
             return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
 
     async def question(self, handle: Secret, user: User, session: Session) -> Question | None:
@@ -356,8 +356,8 @@ class Authorize:
         return self._sent(request.redirect_uri or "", {"code": handle.reveal()} | state)
 
 
-class _Shown(ValetkeyError):
-    """A refusal for the person alone: the client is told nothing."""
+class _Shown(Exception):
+    """Carries a refusal for the person alone: the client is told nothing."""
 
     def __init__(self, refusal: ValetkeyError) -> None:
         super().__init__(refusal.public)
