@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from playwright.async_api import BrowserContext
 
 from tests.browser.conftest import NewContext

@@ -138,8 +138,11 @@ def open_sqlite(path: Path) -> Database:
     return Database(writer, reader, lock=lock)
 
 
-def open_postgresql(url: Secret, *, connections: int = 8) -> Database:
-    """Open a pool. The URL is `postgresql://user:password@host:port/name`."""
+def open_postgresql(url: Secret, *, connections: int = 10) -> Database:
+    """Open a pool. The URL is `postgresql://user:password@host:port/name`.
+
+    A server holds two of the connections for good: the claim on its audit writer, and the one that listens.
+    """
     address = make_url(url.reveal()).set(drivername="postgresql+asyncpg")
     engine = create_async_engine(
         address,
