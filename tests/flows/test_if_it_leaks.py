@@ -17,6 +17,7 @@ from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_workloads import Platform
 from tests.support.billing import AUDIENCE, billed, register
+from tests.support.decoupled import elsewhere
 from tests.support.holder import Prover
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
 from tests.support.http import Reply, call
@@ -328,6 +329,47 @@ async def test_what_travels_while_she_consents_is_worth_nothing_to_a_thief(house
     assert (await client.refresh(tokens["refresh_token"])).status == 200
     assert (await thief.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
     assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+@row("user code", "device code", "backchannel request", "notification token")
+async def test_what_is_answered_elsewhere_is_worth_nothing_to_a_thief(house: House) -> None:
+    device = await elsewhere(house)
+    thief = await elsewhere(house, "thief", connect=False)
+    await device.begin()
+    code, user_code = device.started["device_code"], device.started["user_code"]
+    assert await opens(house, code) == set()
+    assert await opens(house, user_code) == set()
+    await device.allowed(await house.signed_in())
+    thief.started = device.started
+    assert (await thief.poll()).json()["error"] == "invalid_grant"
+    assert (await device.poll()).status == 200
+    assert (await device.poll()).json()["error"] == "invalid_grant"
+    assert (await device.typed(await house.signed_in())).status == 404
+
+    await device.ask()
+    assert await opens(house, device.started["auth_req_id"]) == set()
+    await device.answered(await house.signed_in())
+    thief.started = device.started
+    assert (await thief.poll()).json()["error"] == "invalid_grant"
+    house.clock.advance(600)
+    assert (await device.poll()).json()["error"] == "expired_token"
+
+    token = "notify-canary-0123456789"
+    house.app.egress._local |= {"127.0.0.1:9"}
+    pinged = await elsewhere(
+        house,
+        "pinged",
+        connect=False,
+        backchannel_token_delivery_mode="ping",
+        backchannel_client_notification_endpoint="http://127.0.0.1:9/told",
+    )
+    assert (await pinged.ask(client_notification_token=token)).status == 200
+    assert await opens(house, token) == set()
+    async with house.app.database.read() as db:
+        rows = (await db.exec_driver_sql("SELECT * FROM decoupled_requests")).all()
+    kept = [value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row]
+    for secret in (token, code, user_code, user_code.replace("-", ""), pinged.started["auth_req_id"]):
+        assert not any(secret.encode() in value for value in kept)
 
 
 @row("real API credential")

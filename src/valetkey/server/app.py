@@ -6,23 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from valetkey.server.api import (
-    agent_clients,
-    agents,
-    connections,
-    delegations,
-    identity_providers,
-    initial_access_tokens,
-    organization,
-    people,
-    resource_servers,
-    revocations,
-    service_accounts,
-    tasks,
-    tokens,
-    trusted_issuers,
-)
-from valetkey.server.api import audit as audit_routes
+from valetkey.server.api import routes as api
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -40,7 +24,7 @@ from valetkey.server.db.feed import Feed
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
-from valetkey.server.egress import Documents, Egress
+from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.http import GatewayDoor
@@ -52,32 +36,10 @@ from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
-from valetkey.server.oauth import authorize as authorizing
-from valetkey.server.oauth import introspect
-from valetkey.server.oauth import register as registering
-from valetkey.server.oauth.authorize import Authorize
-from valetkey.server.oauth.clients.clients import Clients
-from valetkey.server.oauth.clients.document import Descriptions
-from valetkey.server.oauth.clients.outside import Outside
-from valetkey.server.oauth.clients.register import Register
-from valetkey.server.oauth.grants.code import AUTHORIZATION_CODE, AuthorizationCode
-from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
-from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
-from valetkey.server.oauth.grants.id_jag import JWT_BEARER_GRANT, IdJag
-from valetkey.server.oauth.grants.refresh import Refresh
-from valetkey.server.oauth.introspect import Introspection
-from valetkey.server.oauth.metadata import of_outside_clients
-from valetkey.server.oauth.outside import AgentsOfClients
-from valetkey.server.oauth.pushed import Pushed
-from valetkey.server.oauth.redeem import REFRESH, Redeem
-from valetkey.server.oauth.request import Rules
-from valetkey.server.oauth.revocation.endpoint import Revocation
-from valetkey.server.oauth.signed import RequestObjects
-from valetkey.server.oauth.token import Offered, TokenEndpoint
+from valetkey.server.oauth.clients.every import every_client
+from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
-from valetkey.server.principals.issuers.trust import Trusting
-from valetkey.server.principals.keysets import KeySets
 from valetkey.server.principals.login.login import build_login
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
@@ -89,13 +51,7 @@ from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
-from valetkey.server.web import account, consent, passkeys, sign_in, sso
-from valetkey.server.web import agents as agent_pages
-from valetkey.server.web import authorize as authorize_pages
-from valetkey.server.web import connections as connection_pages
-from valetkey.server.web import delegations as delegation_pages
-from valetkey.server.web import sessions as session_pages
-from valetkey.verify.dpop import ALGORITHMS
+from valetkey.server.web import pages
 
 CATCH_UP_SECONDS = 0.5
 
@@ -149,33 +105,11 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
         )
         authenticate = Authenticate(database, mac, clock, settings.issuer)
-        documents = Documents(egress, clock)
-        keysets = KeySets(documents, clock, on_loopback=settings.is_on_loopback)
-        outside = Outside(
-            database=database,
-            journal=journal,
-            clock=clock,
-            settings=settings,
-            mac=mac,
-            descriptions=Descriptions(documents, clock, on_loopback=settings.is_on_loopback),
-            keysets=keysets,
-            assertions=authenticate.assertions,
-        )
-        trusting = Trusting(
-            database,
-            journal,
-            clock,
-            keysets,
-            authenticate.assertions,
-            settings.issuer,
-            on_loopback=settings.is_on_loopback,
-        )
-        clients = Clients(database, authenticate, outside, trusting)
-        register = Register(database, journal, mac, clock, settings)
+        known = every_client(database, journal, authenticate, egress, mac=mac, clock=clock, settings=settings)
         self.streams = streams = Streams(clock)
         self.authorities = authorities = Authorities(
             database,
-            also_forget=(authenticate.forget, borrow.forget, clients.forget),
+            also_forget=(authenticate.forget, borrow.forget, known.clients.forget),
             also_learn=(catalogue.learn,),
             outrun=streams.outrun,
         )
@@ -206,41 +140,32 @@ class App:
             catalogue=catalogue,
             timeout=float(settings.upstream_timeout_seconds),
         )
-        enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue.built_in))
         confirm = Confirm(journal, mac, clock, settings, catalogue)
-        authorize = Authorize(
-            journal=journal,
-            database=database,
-            clients=clients,
-            agent_for=AgentsOfClients(outside),
-            objects=RequestObjects(clock, settings.issuer),
-            rules=Rules(catalogue=catalogue, target=issue.target),
-            mac=mac,
-            clock=clock,
-            settings=settings,
-        )
-        redeem = Redeem(
-            database=database,
-            confirm=confirm,
-            issue=issue,
-            clients=clients,
-            catalogue=catalogue,
-            mac=mac,
-            clock=clock,
-            settings=settings,
-        )
-        refresh = Refresh(
-            journal=journal,
-            database=database,
-            confirm=confirm,
-            redeem=redeem,
-            mac=mac,
-            ring=ring,
-            clock=clock,
-        )
-        self.bootstrap = await enroll.bootstrap_code()
         pass_on = PassOn(database, confirm, clock)
-        standing = Standing(verifying, authorities, issue, catalogue, clock)
+        self.oauth = oauth = AuthorizationServer(
+            Foundation(
+                settings=settings,
+                clock=clock,
+                database=database,
+                journal=journal,
+                mac=mac,
+                ring=ring,
+                keys=keys,
+                verifying=verifying,
+                proofs=proofs,
+                authenticate=authenticate,
+                egress=egress,
+                catalogue=catalogue,
+                issue=issue,
+                confirm=confirm,
+                pass_on=pass_on,
+                standing=Standing(verifying, authorities, issue, catalogue, clock),
+                known=known,
+                hops=(streams.stop,),
+            )
+        )
+        enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue.built_in))
+        self.bootstrap = await enroll.bootstrap_code()
         self.services = services = Services(
             settings=settings,
             clock=clock,
@@ -259,81 +184,25 @@ class App:
             issue=issue,
             lookups=lookups,
             link=Link(journal, lookups, ring, clock, catalogue),
-            authorize=authorize,
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
-            clients=clients,
-            outside=outside,
-            trusting=trusting,
-            register=register,
+            clients=known.clients,
+            outside=known.outside,
+            trusting=known.trusting,
+            register=known.register,
+            authorize=oauth.authorize,
+            answering=oauth.answering,
+            egress=egress,
             hops=(streams.stop,),
             checkpoints=checkpoints,
         )
-        id_jag = IdJag(
-            database=database,
-            trusting=trusting,
-            outside=outside,
-            confirm=services.confirm,
-            issue=issue,
-            clock=clock,
-            settings=settings,
-            catalogue=catalogue,
-        )
-        own = ApiTokens(authenticate, keys, clock, settings)
-        offered = {
-            CLIENT_CREDENTIALS: Offered(own.client_credentials),
-            EXCHANGE: Offered(Exchange(issue, verifying, standing, pass_on, database, catalogue, clock)),
-            USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
-            JWT_BEARER_GRANT: Offered(id_jag),
-            AUTHORIZATION_CODE: Offered(AuthorizationCode(journal, database, redeem, mac, clock), to_public=True),
-            REFRESH: Offered(refresh, to_public=True),
-        }
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.asgi = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
-            token=TokenEndpoint(clients, offered, proofs=proofs, issuer=settings.issuer),
-            forms={
-                "/oauth/par": Pushed(clients, authorize),
-                "/oauth/introspect": Introspection(clients, standing, catalogue, keys, clock, settings),
-                "/oauth/revoke": Revocation(clients, verifying, database, journal, mac, clock, (streams.stop,)),
-            },
-            metadata=[
-                {"grant_types_supported": list(offered)},
-                {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
-                introspect.METADATA,
-                authorizing.metadata(),
-                of_outside_clients(settings),
-            ],
+            oauth=oauth,
             services=services,
-            routes=[
-                *people.routes(services),
-                *agents.routes(services),
-                *service_accounts.routes(services),
-                *connections.routes(services),
-                *resource_servers.routes(services),
-                *delegations.routes(services),
-                *tasks.routes(services),
-                *tokens.routes(services),
-                *revocations.routes(services),
-                *audit_routes.routes(services),
-                *identity_providers.routes(services),
-                *sign_in.routes(services),
-                *delegation_pages.routes(services),
-                *agent_pages.routes(services),
-                *organization.routes(services),
-                *trusted_issuers.routes(services),
-                *initial_access_tokens.routes(services),
-                *(registering.routes(register) if settings.dynamic_registration != "off" else []),
-                *authorize_pages.routes(services),
-                *consent.routes(services),
-                *connection_pages.routes(services),
-                *agent_clients.routes(services),
-                *passkeys.routes(services),
-                *account.routes(services),
-                *session_pages.routes(services),
-                *sso.routes(services),
-            ],
+            routes=[*api.routes(services), *pages.routes(services)],
         )
         self.health = Health(database, self.witness, self._numbers)
         watches = (
@@ -359,6 +228,7 @@ class App:
         for task in self._background:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self.oauth.notify.close()
         await self.calls.settle()
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()
@@ -382,6 +252,7 @@ class App:
             "valetkey_open_calls": len(self.streams),
             "valetkey_change_seq": self.authorities.seq,
             "valetkey_change_feed_is_heard": int(self.feed.heard.is_set()),
+            "valetkey_oauth_requests_limited": self.oauth.limits.refused,
             "valetkey_records_since_checkpoint": self.journal.since_checkpoint,
             "valetkey_calls_ended_unknown_at_start": self.unknown,
             "valetkey_sign_ins_failed": self.services.login.attempts.failed,

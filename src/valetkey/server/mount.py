@@ -1,6 +1,5 @@
 """One ASGI application on the public port: the gateway by its prefix, the rest by Starlette's routes."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,8 +12,8 @@ from valetkey.server.api import discovery, openapi
 from valetkey.server.errors import NotFound
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
-from valetkey.server.oauth.door import Endpoint, FormDoor
-from valetkey.server.oauth.token import TokenEndpoint
+from valetkey.server.oauth.door import FormDoor
+from valetkey.server.oauth.server import AuthorizationServer
 from valetkey.server.problems import headers_of, log_bug, problem, status_of
 from valetkey.server.services import Services
 
@@ -28,19 +27,17 @@ class Mount:
         self,
         *,
         gateway: GatewayDoor,
-        token: TokenEndpoint,
-        forms: Mapping[str, Endpoint],
-        metadata: Sequence[Mapping[str, Any]],
+        oauth: AuthorizationServer,
         services: Services,
         routes: list[Route],
     ) -> None:
         self._gateway = gateway
-        self._forms = FormDoor({"/oauth/token": token, **forms}, nonce=services.proofs.nonce, creating=["/oauth/par"])
+        self._forms = FormDoor(oauth.forms, oauth.limits, nonce=services.proofs.nonce, creating=["/oauth/par"])
         self._services = services
-        served = ["/oauth/token", *forms, *(route.path for route in routes)]
+        served = [*oauth.forms, *(route.path for route in routes)]
         self._pages = Starlette(
             routes=[
-                *discovery.routes(services, served=served, contributed=metadata),
+                *discovery.routes(services, served=served, contributed=oauth.metadata),
                 Route(openapi.PATH, self._openapi, methods=["GET"]),
                 *routes,
             ],

@@ -12,12 +12,14 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
+from valetkey.server.egress import Egress
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
+from valetkey.server.oauth.decoupled.answer import Answering
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
@@ -58,5 +60,7 @@ class Services:
     trusting: Trusting
     register: Register
     authorize: Authorize
+    answering: Answering
+    egress: Egress
     hops: tuple[Stop, ...]
     checkpoints: Path

@@ -20,6 +20,8 @@ RANGES = {
     "resource_cache_seconds": (0, 60),
     "upstream_timeout_seconds": (1, 3600),
     "unused_client_days": (1, 3650),
+    "oauth_failures_per_minute": (0, 100_000),
+    "oauth_begun_per_minute": (0, 100_000),
 }
 
 
@@ -43,6 +45,16 @@ class Settings:
     max_depth: int = field(default=3, metadata={"doc": "how many sub-agents may follow one another"})
     resource_cache_seconds: int = field(default=60, metadata={"doc": "age of a name's id that still serves a read"})
     upstream_timeout_seconds: int = field(default=60, metadata={"doc": "silence of an upstream before giving up"})
+    oauth_failures_per_minute: int = field(
+        default=600,
+        metadata={"doc": "refused OAuth requests in a client's name from one address, on each node; 0 is no limit"},
+    )
+    oauth_begun_per_minute: int = field(
+        default=300,
+        metadata={
+            "doc": "pushed, device, backchannel and registration requests of one client or address; 0 is no limit"
+        },
+    )
     algorithms: Mapping[str, str] = field(
         default_factory=dict, metadata={"doc": "integration name to Ed25519 or RS256; ES256 where it is not named"}
     )

@@ -14,6 +14,7 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.oauth.clients import store
 from valetkey.server.oauth.clients.model import ClientMetadata
 from valetkey.server.oauth.clients.registration import checked, jwks_text
+from valetkey.server.oauth.decoupled.notify import check_delivery
 from valetkey.server.principals import store as principals
 from valetkey.server.services import Services
 
@@ -30,6 +31,8 @@ class NewClient(msgspec.Struct, forbid_unknown_fields=True):
     dpop_bound_access_tokens: bool = False
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
+    backchannel_token_delivery_mode: str = "poll"  # noqa: S105 - the name of a mode
+    backchannel_client_notification_endpoint: str = ""
 
 
 def shown(agent: str, m: ClientMetadata) -> dict[str, Any]:
@@ -43,6 +46,8 @@ def shown(agent: str, m: ClientMetadata) -> dict[str, Any]:
         "dpop_bound_access_tokens": m.dpop_bound,
         "require_pushed_authorization_requests": m.must_push,
         "require_signed_request_object": m.must_sign,
+        "backchannel_token_delivery_mode": m.delivery,
+        "backchannel_client_notification_endpoint": m.notification_endpoint,
         "has_keys": bool(m.jwks),
     }
 
@@ -71,8 +76,11 @@ async def put(services: Services, caller: Caller, request: Request) -> dict[str,
             dpop_bound=body.dpop_bound_access_tokens,
             must_push=body.require_pushed_authorization_requests,
             must_sign=body.require_signed_request_object,
+            delivery=body.backchannel_token_delivery_mode,
+            notification_endpoint=body.backchannel_client_notification_endpoint,
         )
     )
+    await check_delivery(services.egress, metadata)
     async with services.database.read() as db:
         has_key = await principals.agent_jwks(db, agent.id) is not None
     if has_key and body.jwks is not None:

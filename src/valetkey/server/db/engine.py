@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from valetkey.server.db.sqlite_writer import SqliteWriter, writer_of
@@ -36,7 +37,7 @@ class Database:
         self._kept: AsyncConnection | None = None
         self.is_sqlite = lock is not None
         self.own_sessions: set[int] = set()  # PostgreSQL's numbers of the connections of this process
-        if lock is None:
+        if writer.dialect.name == "postgresql":
             event.listen(writer.sync_engine, "connect", self._session_began)
             event.listen(writer.sync_engine, "close", self._session_ended)
 
@@ -106,7 +107,7 @@ class _unavailable:  # noqa: N801 - reads as a clause
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OperationalError | InterfaceError | OSError | sqlite3.OperationalError) or (
+        if isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError | sqlite3.OperationalError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated
         ):
             raise Unavailable(detail=f"database: {type(error).__name__}: {error}") from error
@@ -142,8 +143,11 @@ def open_sqlite(path: Path) -> Database:
     return Database(writer, reader, lock=lock)
 
 
-def open_postgresql(url: Secret, *, connections: int = 8) -> Database:
-    """Open a pool. The URL is `postgresql://user:password@host:port/name`."""
+def open_postgresql(url: Secret, *, connections: int = 10) -> Database:
+    """Open a pool. The URL is `postgresql://user:password@host:port/name`.
+
+    A server holds two of the connections for good: the claim on its audit writer, and the one that listens.
+    """
     address = make_url(url.reveal()).set(drivername="postgresql+asyncpg")
     engine = create_async_engine(
         address,

@@ -187,6 +187,7 @@ decoupled_requests = Table(
     Column("user_code_mac", LargeBinary(32), nullable=True, unique=True),
     Column("client", String(512), nullable=False), _ref("user", optional=True), _text("parameters"), _text("status"),
     _text("outcome", optional=True), Column("interval", Integer, nullable=False), _time("polled_at"), _text("origin"),
+    Column("sealed", LargeBinary, nullable=True),
     _time("created_at"), _time("expires_at"), UniqueConstraint("id"), Index(None, "user"),
 )  # fmt: skip
 dpop_proofs = Table(

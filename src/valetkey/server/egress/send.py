@@ -97,6 +97,11 @@ class Egress:
         except TimeoutError as error:
             raise _failed(url, error) from None
 
+    async def prove(self, url: Url) -> None:
+        """Raise `UpstreamFailed` unless a request to this place would be sent now. It is judged again when one is."""
+        self._refuse_plain(url)
+        await proven_addresses(url, lookup=self._lookup, local=url.place in self._local)
+
     async def answer(
         self, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
     ) -> tuple[Pool, StreamRequest, Answer]:
@@ -122,8 +127,7 @@ class Egress:
         if not self._is_open:
             raise UpstreamFailed(detail="egress is closed")
         local = url.place in self._local
-        if url.scheme != "https" and not local:
-            raise UpstreamFailed(detail=f"{url.place}: plain http is for configured local upstreams only")
+        self._refuse_plain(url)
         key = (url.scheme, url.place)
         pool = self._pools.get(key)
         if pool is not None and self._clock.monotonic() < pool.good_until:
@@ -137,6 +141,10 @@ class Egress:
             pool.spares = tuple(address for address in addresses if address != pool.address)
             return pool
         return self._dial(url, addresses, good_until)
+
+    def _refuse_plain(self, url: Url) -> None:
+        if url.scheme != "https" and url.place not in self._local:
+            raise UpstreamFailed(detail=f"{url.place}: plain http is for configured local upstreams only")
 
     def _dial(self, url: Url, addresses: tuple[str, ...], good_until: float) -> Pool:
         client = new_client(url, addresses[0], extra_roots=self._roots, silence_seconds=self._silence)

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from valetkey.server.errors import InvalidRequest
+from valetkey.server.errors import InvalidRequest, TooMany
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.errors import oauth_error
-from valetkey.server.oauth.form import LARGEST_FORM, Form, Headers, parse_form
+from valetkey.server.oauth.form import LARGEST_FORM, Form, Headers, parse_form, unverified_client
+from valetkey.server.oauth.limits import Limits
 from valetkey.server.problems import log_bug
 
 
@@ -23,15 +24,23 @@ class Typed:
 
 Endpoint = Callable[[Form, Headers], Awaitable[Mapping[str, Any] | Typed]]
 
+_NO_FAILURE = frozenset({"authorization_pending", "slow_down"})  # RFC 8628 section 3.5: asking again is how it works
+
 
 class FormDoor:
     """An ASGI application: the raw path chooses the endpoint. Other methods than POST are not its business."""
 
     def __init__(
-        self, endpoints: Mapping[str, Endpoint], *, nonce: Callable[[], str], creating: Collection[str] = ()
+        self,
+        endpoints: Mapping[str, Endpoint],
+        limits: Limits,
+        *,
+        nonce: Callable[[], str],
+        creating: Collection[str] = (),
     ) -> None:
         self._nonce = nonce
         self._endpoints = {path.encode(): endpoint for path, endpoint in endpoints.items()}
+        self._limits = limits
         self._creating = frozenset(path.encode() for path in creating)  # those that answer 201
 
     @property
@@ -44,16 +53,22 @@ class FormDoor:
         return scope["method"] == "POST" and scope["raw_path"] in self._endpoints
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = scope["headers"]
+        headers, path = scope["headers"], scope["raw_path"]
+        address, claimed = scope["client"][0] if scope.get("client") else "", ""
         answer: Mapping[str, Any] | Typed
         extra: list[tuple[bytes, bytes]] = []
         try:
-            form = parse_form(_content_type(headers), await _received(receive))
-            answer = await self._endpoints[scope["raw_path"]](form, headers)
-            status = 201 if scope["raw_path"] in self._creating else 200
+            form = parse_form(_content_type(headers), await _received(receive), sender=address)
+            claimed = unverified_client(headers, form)
+            self._limits.admit(path, address, claimed)
+            answer = await self._endpoints[path](form, headers)
+            status = 201 if path in self._creating else 200
         except Exception as error:
             tried_basic = any(name == b"authorization" for name, _ in headers)
-            status, extra, answer = oauth_error(error, tried_basic=tried_basic)
+            status, extra, refusal = oauth_error(error, tried_basic=tried_basic)
+            answer = refusal
+            if status < 500 and not isinstance(error, TooMany) and refusal["error"] not in _NO_FAILURE:
+                self._limits.failed(path, address, claimed)
             if status == 500:
                 log_bug(error, new_id("aud"))
         names = {name for name, _ in extra}

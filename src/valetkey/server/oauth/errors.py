@@ -31,6 +31,11 @@ _BY_REASON: Mapping[str, str] = {
     "request_object": "invalid_request_object",
     "request_uri": "invalid_request_uri",
     "request_uri_not_supported": "request_uri_not_supported",
+    "authorization_pending": "authorization_pending",
+    "slow_down": "slow_down",
+    "expired_token": "expired_token",
+    "unknown_user_id": "unknown_user_id",
+    "invalid_binding_message": "invalid_binding_message",
 }
 
 

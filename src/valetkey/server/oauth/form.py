@@ -23,10 +23,11 @@ _REPEATABLE = frozenset({"resource", "audience"})  # RFC 8693 section 2.1, RFC 8
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The parameters. Empty values count as absent (RFC 6749 section 3.2)."""
+    """The parameters. Empty values count as absent (RFC 6749 section 3.2). `sender` is the peer's address."""
 
     single: Mapping[str, str]
     repeated: Mapping[str, tuple[str, ...]]
+    sender: str = ""
 
     def get(self, name: str) -> str | None:
         """A parameter, if it was sent."""
@@ -55,7 +56,7 @@ class ClientProof:
     is_spiffe: bool = False
 
 
-def parse_form(content_type: str, body: bytes, *, repeatable: bool = False) -> Form:
+def parse_form(content_type: str, body: bytes, *, repeatable: bool = False, sender: str = "") -> Form:
     """Parse the body. Raises `InvalidRequest` for another type, malformed text, or a repeated parameter.
 
     `repeatable`: the form is one of our own pages', where boxes share a name: `every` reads them.
@@ -79,7 +80,7 @@ def parse_form(content_type: str, body: bytes, *, repeatable: bool = False) -> F
             single[name] = value
     if repeatable:
         single = {name: values[0] for name, values in repeated.items() if len(values) == 1 and values[0]}
-    return Form(single, {name: tuple(v for v in values if v) for name, values in repeated.items()})
+    return Form(single, {name: tuple(v for v in values if v) for name, values in repeated.items()}, sender)
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:
@@ -123,6 +124,17 @@ def client_proof(headers: Headers, form: Form) -> ClientProof:
     if (named := form.get("client_id")) is not None:
         return ClientProof(named)
     raise NotAuthenticated("The client did not authenticate.")
+
+
+def unverified_client(headers: Headers, form: Form) -> str:
+    """Which client a request says it is from, or nothing: for counting, never for deciding."""
+    for name, value in headers:
+        if name == b"authorization":
+            try:
+                return _basic(value.decode("latin-1"))[0][:200]
+            except (InvalidRequest, NotAuthenticated):
+                return ""
+    return (form.get("client_id") or "")[:200]
 
 
 def _basic(value: str) -> tuple[str, str]:

@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("interval", sa.Integer(), nullable=False),
         sa.Column("polled_at", sa.BigInteger(), nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("mac", name=op.f("pk_decoupled_requests")),

@@ -1,0 +1,1 @@
+"""Authorization without a redirect: the device flow (RFC 8628) and backchannel requests (OpenID Connect CIBA)."""
