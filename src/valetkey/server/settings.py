@@ -45,7 +45,7 @@ class Settings:
     resource_cache_seconds: int = field(default=60, metadata={"doc": "age of a name's id that still serves a read"})
     upstream_timeout_seconds: int = field(default=60, metadata={"doc": "silence of an upstream before giving up"})
     oauth_failures_per_minute: int = field(
-        default=3_000,
+        default=600,
         metadata={"doc": "refused OAuth requests in a client's name from one address, on each node; 0 is no limit"},
     )
     oauth_begun_per_minute: int = field(
