@@ -209,6 +209,8 @@ async def open_house(
     `local` are further `host:port` inside this machine that the server may ask.
     """
     clock = clock or DrivenClock()
+    # The clock stands still, so an empty bucket would stay empty: these limits are for the tests about them.
+    settings.setdefault("oauth_failures_per_minute", 0)
     github = practice()
     async with Listener(github, host="127.0.0.1", port=0) as behind:
         github.base_url = f"http://127.0.0.1:{behind.port}"
