@@ -246,6 +246,6 @@ async def test_ss_07_a_place_that_turned_private_is_not_told(house: House, monke
     answers["client.example"] = ["10.0.0.1"]
     await device.ask(client_notification_token="notify-4f1b9c0d2e7a")
     await device.answered(await house.signed_in())
-    await house.app.notify.settle()
+    await house.app.oauth.notify.settle()
     assert "client.example" not in dialled
     assert (await device.poll()).status == 200

@@ -144,7 +144,7 @@ async def test_ping_says_which_request_and_never_what_was_answered(tmp_path: Pat
             assert (await agent.ask(client_notification_token=TOKEN)).status == 200
             assert client_side.received("POST", "/told") == 0
             await agent.answered(await house.signed_in())
-            await house.app.notify.settle()
+            await house.app.oauth.notify.settle()
             [told] = [seen for seen in client_side.seen if seen.method == "POST"]
             assert told.header("authorization") == f"Bearer {TOKEN}".encode()
             assert json.loads(told.body) == {"auth_req_id": agent.started["auth_req_id"]}
@@ -153,7 +153,7 @@ async def test_ping_says_which_request_and_never_what_was_answered(tmp_path: Pat
             house.clock.advance(1)
             await agent.ask(client_notification_token=TOKEN)
             await agent.answered(await house.signed_in(), button="Cancel")
-            await house.app.notify.settle()
+            await house.app.oauth.notify.settle()
             assert client_side.received("POST", "/told") == 2
             assert error_of(await agent.poll()) == "access_denied"
 
@@ -172,7 +172,7 @@ async def test_a_client_that_cannot_be_notified_comes_by_itself(
         )
         await agent.ask(client_notification_token=TOKEN)
         await agent.answered(await house.signed_in())
-        await house.app.notify.settle()
+        await house.app.oauth.notify.settle()
         assert (await agent.poll()).status == 200
 
 

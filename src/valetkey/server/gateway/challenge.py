@@ -15,17 +15,17 @@ RESOURCE_METADATA: Final = "oauth-protected-resource"
 
 
 def challenge(error: Exception, door: Prepared, method: str, raw_path: bytes, query: bytes) -> str | None:
-    """The value of `WWW-Authenticate`, or None for a refusal that no other credential would mend."""
+    """What `WWW-Authenticate` says besides scheme and error, or None for what no other credential would mend."""
     if isinstance(error, NotAuthenticated | Expired):
-        why = "invalid_token"
+        said = ""
     elif isinstance(error, Denied) and error.members.get("reason") == Reason.NOT_DELEGATED.value:
-        why = "insufficient_scope"
+        said = 'error="insufficient_scope", '
     else:
         return None
     scopes = " ".join(sorted(_scopes_of(door, method, raw_path, query)))
     where = well_known(door.gateway, RESOURCE_METADATA)
-    named = f', scope="{scopes}"' if scopes else ""
-    return f'Bearer realm="valetkey", error="{why}"{named}, resource_metadata="{where}"'
+    named = f'scope="{scopes}", ' if scopes else ""
+    return f'{said}{named}resource_metadata="{where}"'
 
 
 def _scopes_of(door: Prepared, method: str, raw_path: bytes, query: bytes) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
-from valetkey.server.gateway.call import Attempt, Calls
+from valetkey.server.gateway.call import Attempt, Calls, Headers
 from valetkey.server.gateway.challenge import challenge
 from valetkey.server.gateway.errors import refusal
 from valetkey.server.gateway.inject import Prepared
@@ -16,6 +16,7 @@ from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.ids import new_id
 from valetkey.server.listen import CutStream
 from valetkey.server.problems import log, log_bug
+from valetkey.server.tokens.proofs import is_under_dpop
 
 PREFIX = b"/p/"
 WATCH_SECONDS = 0.25
@@ -137,6 +138,10 @@ def _watched(incoming: _Incoming, stream: Stream) -> Iterator[None]:
             watch.cancel()
 
 
+def _scheme(asked: Headers) -> bytes:
+    return b'DPoP realm="valetkey"' if is_under_dpop(asked) else b'Bearer realm="valetkey"'
+
+
 async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared, Attempt] | None = None) -> None:
     request_id = new_id("aud")
     status, headers, document = refusal(error, request_id=request_id, asked=scope["headers"])
@@ -144,8 +149,9 @@ async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared
         door, attempt = asked
         told = challenge(error, door, attempt.method, attempt.raw_path, attempt.query)
         if told is not None:
+            begun = dict(headers).get(b"www-authenticate", _scheme(scope["headers"]))
             headers = [(name, value) for name, value in headers if name != b"www-authenticate"]
-            headers.append((b"www-authenticate", told.encode()))
+            headers.append((b"www-authenticate", begun + b", " + told.encode()))
     if status == 500 and not isinstance(error, ConnectionError):  # a client that went away is nobody's bug
         log_bug(error, request_id)
     elif isinstance(error, Unavailable):

@@ -74,8 +74,8 @@ class IdJag:
         agent = await self._agent(client, user)
         wanted = _wanted(claims, ask.scopes)
         integration = self._issue.target(ask.target, agent.org)
-        if integration is None:
-            raise Denied(f"{ask.target[:200]} is not an API known here.", reason="target")
+        if integration is None or any(self._issue.target(other, agent.org) is not integration for other in ask.also):
+            raise Denied("Name one API that is known here.", reason="target")
         delegation, grants = await self._delegated(user, agent, integration, wanted, claims)
 
         async def accepted(change: Change, task: Task) -> None:
@@ -99,10 +99,12 @@ class IdJag:
             answered=Answered(way="id_jag", user=user.id),
             also=accepted,
         )
-        issued = await self._issue.delegated(agent, self._issue.task_token(task, agent), ask_for(ask))
+        issued = await self._issue.delegated(
+            agent, self._issue.task_token(task, agent, jkt=asked.jkt), ask_for(ask), jkt=asked.jkt
+        )
         return {
             "access_token": issued.token,
-            "token_type": "Bearer",
+            "token_type": issued.token_type,
             "expires_in": issued.expires_in,
             **issued.granted,
         }
