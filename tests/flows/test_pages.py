@@ -119,6 +119,20 @@ async def test_a_developer_registers_an_agent_and_gets_what_to_paste(house: Hous
         assert (await tab.submit("/agents", {"name": name})).status in (400, 409), name
 
 
+async def test_where_an_agent_is_answered_is_set_on_its_page(house: House) -> None:
+    agent = await house.agent("pr-reviewer-v2")
+    tab = await house.signed_in()
+    await tab.get(f"/agents/{agent.id}")
+    await tab.submit(f"/agents/{agent.id}/client", {"redirect_uris": "http://127.0.0.1/back", "native": "1"})
+    shown = await house.alice.does("GET", f"/v1/agents/{agent.id}/client")
+    assert (shown["redirect_uris"], shown["application_type"]) == (["http://127.0.0.1/back"], "native")
+    assert shown["token_endpoint_auth_method"] == "client_secret_basic"
+    for wrong in ("http://evil.example/", "javascript:alert(1)", "https://x.example/#y", "*"):
+        await tab.get(f"/agents/{agent.id}")
+        assert (await tab.submit(f"/agents/{agent.id}/client", {"redirect_uris": wrong})).status == 400, wrong
+    assert (await house.alice.does("GET", f"/v1/agents/{agent.id}/client"))["redirect_uris"] == shown["redirect_uris"]
+
+
 async def test_ui_03_what_others_wrote_stays_text(house: House) -> None:
     agent = await house.agent("pr-reviewer-v2")
     await house.connect()
@@ -146,7 +160,7 @@ async def test_what_is_others_does_not_exist_on_any_page(house: House) -> None:
         assert (
             await bob.post(f"/delegations/{delegation['id']}/{path}", {"csrf": csrf, "seconds": "600"})
         ).status == 404
-    for path in ("rotate", "status", "stop"):
+    for path in ("rotate", "status", "client", "stop"):
         assert (await bob.post(f"/agents/{agent.id}/{path}", {"csrf": csrf})).status == 404
     assert (await bob.post("/delegations/stop", {"csrf": csrf, "node": delegation["id"]})).status == 404
     assert "pr-reviewer-v2" not in (await bob.get("/delegations?of=all")).body.decode()

@@ -9,13 +9,9 @@ from starlette.routing import Route
 from valetkey.server.api.agents import named
 from valetkey.server.api.agents import owned as check_owned
 from valetkey.server.api.door import Caller, body_of, route
-from valetkey.server.audit.model import Event
-from valetkey.server.errors import InvalidRequest
-from valetkey.server.oauth.clients import store
 from valetkey.server.oauth.clients.model import ClientMetadata
-from valetkey.server.oauth.clients.registration import checked, jwks_text
-from valetkey.server.oauth.decoupled.notify import check_delivery
-from valetkey.server.principals import store as principals
+from valetkey.server.oauth.clients.own import register
+from valetkey.server.oauth.clients.registration import GRANT_TYPES, jwks_text
 from valetkey.server.services import Services
 
 
@@ -25,7 +21,7 @@ class NewClient(msgspec.Struct, forbid_unknown_fields=True):
     redirect_uris: list[str] = []
     token_endpoint_auth_method: str = "client_secret_basic"  # noqa: S105 - the name of a method
     application_type: str = "web"
-    grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
+    grant_types: tuple[str, ...] = GRANT_TYPES
     jwks: dict[str, Any] | None = None
     client_uri: str = ""
     dpop_bound_access_tokens: bool = False
@@ -64,41 +60,19 @@ async def put(services: Services, caller: Caller, request: Request) -> dict[str,
     user = caller.user()
     agent = await named(services, caller, request.path_params["id"])
     check_owned(caller, agent)
-    metadata = checked(
-        ClientMetadata(
-            name=agent.name,
-            redirect_uris=tuple(body.redirect_uris),
-            auth_method=body.token_endpoint_auth_method,
-            application_type=body.application_type,
-            grant_types=body.grant_types,
-            jwks=jwks_text(body.jwks),
-            client_uri=body.client_uri[:200],
-            dpop_bound=body.dpop_bound_access_tokens,
-            must_push=body.require_pushed_authorization_requests,
-            must_sign=body.require_signed_request_object,
-            delivery=body.backchannel_token_delivery_mode,
-            notification_endpoint=body.backchannel_client_notification_endpoint,
-        )
+    metadata = ClientMetadata(
+        name=agent.name,
+        redirect_uris=tuple(body.redirect_uris),
+        auth_method=body.token_endpoint_auth_method,
+        application_type=body.application_type,
+        grant_types=body.grant_types,
+        jwks=jwks_text(body.jwks),
+        client_uri=body.client_uri[:200],
+        dpop_bound=body.dpop_bound_access_tokens,
+        must_push=body.require_pushed_authorization_requests,
+        must_sign=body.require_signed_request_object,
     )
-    await check_delivery(services.egress, metadata)
-    async with services.database.read() as db:
-        has_key = await principals.agent_jwks(db, agent.id) is not None
-    if has_key and body.jwks is not None:
-        raise InvalidRequest("This agent signs with the key it was registered with.", hint="Leave jwks out.")
-    if (metadata.auth_method == "private_key_jwt") != has_key and metadata.auth_method != "none":
-        raise InvalidRequest("This agent authenticates with " + ("its key." if has_key else "its secret."))
-    async with services.journal.change() as change:
-        await store.put_metadata_of_agent(change.tx, agent.id, metadata, now=int(services.clock.now()))
-        await change.touches(agent.id)
-        change.record(
-            Event.AGENT_CLIENT_CHANGED,
-            agent.org,
-            agent=agent.id,
-            by=user.id,
-            redirect_uris=list(metadata.redirect_uris),
-            auth_method=metadata.auth_method,
-            digest=metadata.digest,
-        )
+    await register(services.journal, services.clock, agent, metadata, by=user)
     return shown(agent.id, metadata)
 
 

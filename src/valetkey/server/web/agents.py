@@ -1,5 +1,7 @@
 """/agents: registering one in a minute, what to paste where, and stopping it."""
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -7,6 +9,10 @@ from starlette.routing import Route
 from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.endings import end
 from valetkey.server.errors import NotFound
+from valetkey.server.oauth.clients.model import ClientMetadata
+from valetkey.server.oauth.clients.own import register as register_client
+from valetkey.server.oauth.clients.registration import GRANT_TYPES
+from valetkey.server.oauth.clients.store import metadata_of_agent
 from valetkey.server.oauth.form import Form
 from valetkey.server.principals import store
 from valetkey.server.principals.model import Agent, Status, User
@@ -57,6 +63,25 @@ async def set_status(services: Services, visitor: Visitor, request: Request, for
     return RedirectResponse(f"/agents/{agent.id}", 303)
 
 
+async def set_client(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    """Where the agent is answered when it asks people in their browser."""
+    user, _ = visitor.signed_in()
+    agent = await _owned(services, user, request.path_params["id"])
+    async with services.database.read() as db:
+        said = await metadata_of_agent(db, agent.id)
+        has_key = await store.agent_jwks(db, agent.id) is not None
+    proof = "private_key_jwt" if has_key else "client_secret_basic"
+    metadata = replace(
+        said or ClientMetadata(grant_types=GRANT_TYPES),
+        name=agent.name,
+        redirect_uris=tuple((form.get("redirect_uris") or "").split()),
+        auth_method="none" if form.get("public") is not None else proof,
+        application_type="native" if form.get("native") is not None else "web",
+    )
+    await register_client(services.journal, services.clock, agent, metadata, by=user)
+    return RedirectResponse(f"/agents/{agent.id}", 303)
+
+
 async def stop(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
     user, _ = visitor.signed_in()
     agent = await _owned(services, user, request.path_params["id"])
@@ -68,6 +93,7 @@ async def _page(services: Services, visitor: Visitor, agent: Agent, secret: Secr
     async with services.database.read() as db:
         owner = await store.user(db, agent.owner)
         gone = await revocation.among(db, {agent.id})
+        said = await metadata_of_agent(db, agent.id)
     settings = services.settings
     facts = view(
         visitor,
@@ -75,6 +101,9 @@ async def _page(services: Services, visitor: Visitor, agent: Agent, secret: Secr
         agent=agent,
         owner="" if owner is None else owner.email,
         status=_status(agent, gone),
+        redirects="" if said is None else "\n".join(said.redirect_uris),
+        is_public=said is not None and said.auth_method == "none",
+        is_native=said is not None and said.application_type == "native",
         # SECURITY: the one moment it is shown; the store keeps its MAC and the page is never cached.
         secret="" if secret is None else secret.reveal(),
         ceiling=words_of(parse_grants(agent.ceiling), services.catalogue, {}),
@@ -103,5 +132,6 @@ def routes(services: Services) -> list[Route]:
         shown(services, "/agents/{id}", one),
         action(services, "/agents/{id}/rotate", rotate),
         action(services, "/agents/{id}/status", set_status),
+        action(services, "/agents/{id}/client", set_client),
         action(services, "/agents/{id}/stop", stop),
     ]

@@ -8,6 +8,7 @@ from valetkey.server.ids import is_id
 from valetkey.server.oauth.clients import store
 from valetkey.server.oauth.clients.model import Client, ClientKind, ClientMetadata
 from valetkey.server.oauth.clients.outside import Outside, is_outside
+from valetkey.server.oauth.clients.registration import GRANT_TYPES
 from valetkey.server.oauth.form import ClientProof
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.assertion import unverified
@@ -65,7 +66,9 @@ class Clients:
             jwks = await principals.agent_jwks(db, client_id)
         if agent is None or ended or agent.status is not Status.ACTIVE:
             raise NotFound("This client is not known here.")
-        metadata = said or ClientMetadata(auth_method="private_key_jwt" if jwks else "client_secret_basic")
+        # NOTE: an agent its owner registered may use every grant a person answers; what it gets is what she agrees to.
+        method = "private_key_jwt" if jwks else "client_secret_basic"
+        metadata = said or ClientMetadata(auth_method=method, grant_types=GRANT_TYPES)
         if jwks:
             metadata = replace(metadata, jwks=jwks)
         return _agents_own(agent, metadata)
