@@ -68,7 +68,7 @@ from valetkey.server.oauth.grants.refresh import Refresh
 from valetkey.server.oauth.introspect import Introspection
 from valetkey.server.oauth.metadata import of_outside_clients
 from valetkey.server.oauth.outside import AgentsOfClients
-from valetkey.server.oauth.pushed import Pushed
+from valetkey.server.oauth.pushed import PUSHED_PATH, Pushed
 from valetkey.server.oauth.redeem import REFRESH, Redeem
 from valetkey.server.oauth.request import Rules
 from valetkey.server.oauth.revocation.endpoint import Revocation
@@ -294,7 +294,7 @@ class App:
             gateway=GatewayDoor(self.calls, streams, doors),
             token=TokenEndpoint(clients, offered, proofs=proofs, issuer=settings.issuer),
             forms={
-                "/oauth/par": Pushed(clients, authorize),
+                PUSHED_PATH: Pushed(clients, authorize, proofs=proofs, issuer=settings.issuer),
                 "/oauth/introspect": Introspection(clients, standing, catalogue, keys, clock, settings),
                 "/oauth/revoke": Revocation(clients, verifying, database, journal, mac, clock, (streams.stop,)),
             },
