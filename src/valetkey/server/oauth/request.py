@@ -103,7 +103,6 @@ def redirect_of(form: Form, client: Client) -> str:
         raise InvalidRequest(
             "The agent asked to be answered at an address it did not register.",
             hint="Its developer registers redirect URIs exactly as they are sent (valetkey agent client).",
-            reason="redirect_uri",
         )
     return asked
 
