@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from valetkey.server.audit.store import Change
@@ -75,6 +76,9 @@ class Redeem:
         delegation, agent = await self.openable(agreed)
         target = self.target(asked.form, agreed, client, delegation)
         refresh = new_handle("rf") if REFRESH in client.metadata.grant_types else None
+        # SECURITY: who has nothing but this key to prove itself with refreshes with this key alone (RFC 9449, 5).
+        # Guarded by tests/flows/test_refreshing.py::test_dp_9_a_public_clients_refresh_token_is_bound_to_its_key
+        kept = replace(agreed, jkt=asked.jkt) if client.is_public and asked.jkt is not None else agreed
 
         async def also(change: Change, task: Task) -> None:
             await spend(change, task)
@@ -83,7 +87,7 @@ class Redeem:
                 await store.add(
                     change.tx,
                     self._mac.mac("refresh-token", "rf", refresh),
-                    store.RefreshToken(id=token, family=token, agreed=agreed, task=task.id),
+                    store.RefreshToken(id=token, family=token, agreed=kept, task=task.id),
                     now=task.created_at,
                     expires_at=self.refresh_ends(delegation, task),
                 )
