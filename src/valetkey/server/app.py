@@ -224,6 +224,7 @@ class App:
             confirm=confirm,
             issue=issue,
             clients=clients,
+            outside=outside,
             catalogue=catalogue,
             mac=mac,
             clock=clock,
