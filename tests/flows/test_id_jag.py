@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert
 
 from tests.flows.test_outside_clients import agreed, allow
+from tests.support.holder import Prover
 from tests.support.house import GITHUB, House, Person, Robot
 from tests.support.http import Reply
 from tests.support.outside import Publisher, open_outside
@@ -346,3 +347,22 @@ async def test_oa_16_a_word_opens_no_other_door(outside: tuple[House, Publisher]
     assert (await house.call("GET", "/v1/whoami", headers={"authorization": f"Bearer {word}"})).status == 401
     assert (await agent.exchange(word)).status == 400
     assert (await presents(agent, word)).status == 200
+
+
+async def test_dp_11_the_key_that_is_proven_is_in_the_credential(outside: tuple[House, Publisher]) -> None:
+    """DP-11: also for who registered that nothing else is ever issued to it."""
+    provider, agent = await begun(outside)
+    house, prover = provider.house, Prover(provider.house)
+    await house.alice.does(
+        "PUT",
+        f"/v1/agents/{agent.id}/client",
+        redirect_uris=["https://agent.example/callback"],
+        dpop_bound_access_tokens=True,
+    )
+    assert refusal(await presents(agent, provider.word(agent.id))) == (400, "invalid_dpop_proof")
+    form = {"grant_type": GRANT, "assertion": provider.word(agent.id), "resource": GITHUB}
+    answer = (await prover.asks(agent.basic, form)).json()
+    assert answer["token_type"] == "DPoP"
+    assert unverified_claims(answer["access_token"])["cnf"] == {"jkt": prover.holder.jkt}
+    assert (await house.gateway(answer["access_token"], "GET", PATH)).status == 401
+    assert (await prover.calls(answer["access_token"], "GET", f"/p/github{PATH}")).status == 200

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.holder import Prover
 from tests.support.house import House
 from tests.support.http import Reply
 from tests.support.oauth import READ, Client, a_client
@@ -168,3 +169,45 @@ async def test_jr_2_another_key_or_none_is_refused_and_a_client_can_be_bound_to_
     outside = {"client_id": client.robot.id, "request": _signed(client, key)}
     await tab.get("/oauth/authorize?" + urlencode(outside))
     assert "wants to act for you" in tab.text
+
+
+async def test_dp_10_a_key_proven_while_pushing_is_the_one_that_redeems(house: House) -> None:
+    """RFC 9449 section 10.1."""
+    client, prover, other = await a_client(house), Prover(house), Prover(house)
+    form = {name: str(value) for name, value in client.parameters().items()}
+    pushed = await prover.asks(client.robot.basic, form, path="/oauth/par")
+    assert pushed.status == 201, pushed.body
+    tab = await house.signed_in()
+    await tab.get(_link(client, pushed.json()["request_uri"]))
+    code = client.told(await tab.submit("/consent", button="Allow"))["code"]
+    redeeming = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": client.redirect_uri,
+        "code_verifier": client.verifier,
+    }
+    assert (await client.redeem(code)).json()["error"] == "invalid_grant"
+    assert (await other.asks(client.robot.basic, redeeming)).json()["error"] == "invalid_grant"
+    redeemed = await prover.asks(client.robot.basic, redeeming)
+    assert (redeemed.status, redeemed.json()["token_type"]) == (200, "DPoP")
+
+
+async def test_dp_10_a_pushed_thumbprint_that_is_not_the_proven_keys_is_refused(house: House) -> None:
+    client, prover, other = await a_client(house), Prover(house), Prover(house)
+    form = {name: str(value) for name, value in client.parameters(dpop_jkt=other.holder.jkt).items()}
+    refused = await prover.asks(client.robot.basic, form, path="/oauth/par")
+    assert (refused.status, refused.json()["error"]) == (400, "invalid_request")
+    same = {**form, "dpop_jkt": prover.holder.jkt}
+    assert (await prover.asks(client.robot.basic, same, path="/oauth/par")).status == 201
+
+
+async def test_dp_5_a_proof_counts_once_where_requests_are_pushed(house: House) -> None:
+    client, prover = await a_client(house), Prover(house)
+    form = {name: str(value) for name, value in client.parameters().items()}
+    assert (await prover.asks(client.robot.basic, form, path="/oauth/par")).status == 201
+    proof = {"dpop": prover.proof("POST", "/oauth/par", nonce=prover.holder.nonce)}
+    sent = [
+        await house.call("POST", "/oauth/par", headers={**client.robot.basic, **proof}, form=form) for _ in range(2)
+    ]
+    assert [reply.status for reply in sent] == [201, 400]
+    assert sent[1].json()["error"] == "invalid_dpop_proof"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.holder import Prover
 from tests.support.house import GITHUB, House
 from tests.support.nodes import second_node
 from tests.support.oauth import Client, a_client
@@ -159,3 +160,29 @@ async def test_oa_16_nothing_stored_of_it_can_be_read(house: House) -> None:
         kept = b"".join(path.read_bytes() for path in house.settings.data.glob("valetkey.db*"))
         assert tokens["refresh_token"].encode() not in kept
         assert fresh.encode() not in kept
+
+
+async def test_dp_9_a_public_clients_refresh_token_is_bound_to_its_key(house: House) -> None:
+    """DP-9, DP-06: though the request named no key; so is every successor."""
+    client = await a_client(house, token_endpoint_auth_method="none")
+    prover, thief = Prover(house), Prover(house)
+    code = (await client.allowed(await house.signed_in()))["code"]
+    form = {
+        "client_id": client.robot.id,
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": client.redirect_uri,
+        "code_verifier": client.verifier,
+    }
+    tokens = (await prover.asks({}, form)).json()
+    for _ in range(2):
+        refreshing = {
+            "client_id": client.robot.id,
+            "grant_type": "refresh_token",
+            "refresh_token": tokens["refresh_token"],
+        }
+        assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+        assert (await thief.asks({}, refreshing)).json()["error"] == "invalid_grant"
+        reply = await prover.asks({}, refreshing)
+        assert (reply.status, reply.json()["token_type"]) == (200, "DPoP")
+        tokens = reply.json()

@@ -97,16 +97,16 @@ class Prover:
         url = more.pop("url", self.house.settings.issuer + path)
         return self.holder.proof(method, url, now=more.pop("now", self.house.clock.now()), token=token, **more)
 
-    async def asks(self, headers: Mapping[str, str], form: Mapping[str, Any]) -> Reply:
+    async def asks(self, headers: Mapping[str, str], form: Mapping[str, Any], *, path: str = "/oauth/token") -> Reply:
         """A token request with a proof; asks again once with the nonce it is given, as clients do."""
-        reply = await self._asks(headers, form)
+        reply = await self._asks(headers, form, path)
         if reply.status == 400 and reply.json()["error"] == "use_dpop_nonce":
-            reply = await self._asks(headers, form)
+            reply = await self._asks(headers, form, path)
         return reply
 
-    async def _asks(self, headers: Mapping[str, str], form: Mapping[str, Any]) -> Reply:
-        proof = self.proof("POST", "/oauth/token", nonce=self.holder.nonce)
-        reply = await self.house.call("POST", "/oauth/token", headers={**headers, "dpop": proof}, form=form)
+    async def _asks(self, headers: Mapping[str, str], form: Mapping[str, Any], path: str) -> Reply:
+        proof = self.proof("POST", path, nonce=self.holder.nonce)
+        reply = await self.house.call("POST", path, headers={**headers, "dpop": proof}, form=form)
         self.holder.nonce = reply.header("dpop-nonce") or self.holder.nonce
         return reply
 

@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from valetkey.server.audit.store import Change
@@ -21,6 +22,7 @@ from valetkey.server.ids import new_handle, new_id
 from valetkey.server.oauth.agreed import Agreed
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
+from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.details import scopes_of
 from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.grants import store
@@ -50,6 +52,7 @@ class Redeem:
         confirm: Confirm,
         issue: Issue,
         clients: Clients,
+        outside: Outside,
         catalogue: Catalogue,
         mac: Mac,
         clock: Clock,
@@ -59,6 +62,7 @@ class Redeem:
         self._confirm = confirm
         self._issue = issue
         self._clients = clients
+        self._outside = outside
         self._catalogue = catalogue
         self._mac = mac
         self._clock = clock
@@ -72,9 +76,13 @@ class Redeem:
         if agreed.client != client.id:
             raise spent()
         check_key(asked, agreed)
+        await self.check_agreed(client, agreed)
         delegation, agent = await self.openable(agreed)
         target = self.target(asked.form, agreed, client, delegation)
         refresh = new_handle("rf") if REFRESH in client.metadata.grant_types else None
+        # SECURITY: who has nothing but this key to prove itself with refreshes with this key alone (RFC 9449, 5).
+        # Guarded by tests/flows/test_refreshing.py::test_dp_9_a_public_clients_refresh_token_is_bound_to_its_key
+        kept = replace(agreed, jkt=asked.jkt) if client.is_public and asked.jkt is not None else agreed
 
         async def also(change: Change, task: Task) -> None:
             await spend(change, task)
@@ -83,7 +91,7 @@ class Redeem:
                 await store.add(
                     change.tx,
                     self._mac.mac("refresh-token", "rf", refresh),
-                    store.RefreshToken(id=token, family=token, agreed=agreed, task=task.id),
+                    store.RefreshToken(id=token, family=token, agreed=kept, task=task.id),
                     now=task.created_at,
                     expires_at=self.refresh_ends(delegation, task),
                 )
@@ -109,6 +117,16 @@ class Redeem:
             return await self._clients.known(asked.client.id)
         except NotFound as error:
             raise spent() from error
+
+    async def check_agreed(self, client: Client, agreed: Agreed) -> None:
+        """An outside client is still what she agreed to: her agent, and described as it was then."""
+        # SECURITY: whoever holds a client's address may change what it says; who agreed to the old is asked again.
+        # Guarded by tests/attacks/test_outside_consent.py::test_ci_7_a_client_that_changed_redeems_and_refreshes_nothing
+        if client.principal is not None:
+            return
+        agent = await self._outside.agent_of(agreed.user, client)
+        if agent is None or agent.id != agreed.agent:
+            raise spent()
 
     async def openable(self, agreed: Agreed, *, also: tuple[str, ...] = ()) -> tuple[Delegation, Agent]:
         """The delegation and its agent, once nothing above them has ended. `invalid_grant` otherwise."""
@@ -140,11 +158,11 @@ class Redeem:
         named = [resource for resource in agreed.resources if resource in allowed]
         if len(agreed.resources) == 1 and named:
             return named[0]
-        if not client.is_public:
+        if not client.is_public and client.principal is not None:
             return None
         if len(allowed) == 1:
             return next(iter(allowed))
-        raise Denied("Name one resource: a client without a secret or a key cannot exchange.", reason="target")
+        raise Denied("Name one resource: only an agent that was registered here exchanges.", reason="target")
 
     def task_seconds(self, delegation: Delegation) -> int:
         """Attended, the task lasts as long as what was agreed to; standing, an hour, and another is opened when due."""

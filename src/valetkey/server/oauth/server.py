@@ -40,7 +40,7 @@ from valetkey.server.oauth.introspect import Introspection
 from valetkey.server.oauth.limits import Limits
 from valetkey.server.oauth.metadata import of_outside_clients
 from valetkey.server.oauth.outside import AgentsOfClients
-from valetkey.server.oauth.pushed import Pushed
+from valetkey.server.oauth.pushed import PUSHED_PATH, Pushed
 from valetkey.server.oauth.redeem import REFRESH, Redeem
 from valetkey.server.oauth.request import Rules
 from valetkey.server.oauth.revocation.endpoint import Revocation
@@ -111,6 +111,7 @@ class AuthorizationServer:
             confirm=confirm,
             issue=issue,
             clients=clients,
+            outside=on.known.outside,
             catalogue=on.catalogue,
             mac=mac,
             clock=clock,
@@ -168,7 +169,7 @@ class AuthorizationServer:
         hints = Hints(database, on.keys, settings.issuer)
         self.forms: Mapping[str, Endpoint] = {
             "/oauth/token": TokenEndpoint(clients, offered, proofs=on.proofs, issuer=settings.issuer),
-            "/oauth/par": Pushed(clients, self.authorize),
+            PUSHED_PATH: Pushed(clients, self.authorize, proofs=on.proofs, issuer=settings.issuer),
             "/oauth/device_authorization": DeviceAuthorization(asking, settings.issuer),
             "/oauth/backchannel": Backchannel(asking, hints, agent_for, patience),
             "/oauth/introspect": Introspection(clients, on.standing, on.catalogue, on.keys, clock, settings),

@@ -99,9 +99,10 @@ class IdJag:
             answered=Answered(way="id_jag", user=user.id),
             also=accepted,
         )
-        issued = await self._issue.delegated(
-            agent, self._issue.task_token(task, agent, jkt=asked.jkt), ask_for(ask), jkt=asked.jkt
-        )
+        # SECURITY: the key that was proven goes into what is issued, by this grant as by every other (DP-11).
+        # Guarded by tests/flows/test_id_jag.py::test_dp_11_the_key_that_is_proven_is_in_the_credential
+        token = self._issue.task_token(task, agent, jkt=asked.jkt)
+        issued = await self._issue.delegated(agent, token, ask_for(ask), again=asked.again, jkt=asked.jkt)
         return {
             "access_token": issued.token,
             "token_type": issued.token_type,

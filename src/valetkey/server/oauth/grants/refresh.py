@@ -77,6 +77,7 @@ class Refresh:
             await self._reused(token, by=client.id)
             raise spent()
         check_key(asked, token.agreed)
+        await self._redeem.check_agreed(client, token.agreed)
         delegation, agent = await self._redeem.openable(token.agreed, also=(token.family,))
         target = self._redeem.target(asked.form, token.agreed, client, delegation)
         task, successor = await self._rotated(mac, token, task, delegation)
