@@ -42,6 +42,9 @@ check: $(VENV)/dev ## format, lint, strict types, import contracts
 bench: $(VENV)/dev ## measure against peers, write build/bench.json
 	@$(BIN)/python -m bench
 
+bench-growth: $(VENV)/dev ## the same with a million delegations and ten million audit records
+	@$(BIN)/python -m bench.growth
+
 crash: $(VENV)/dev ## 200 kills at random moments under load
 	@VALETKEY_TEST_KILLS=200 $(BIN)/python -m pytest tests/faults/test_kill.py
 

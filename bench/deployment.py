@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,15 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def deployment(name: str, upstream: str, *, database_url: str | None = None) -> Iterator[Deployment]:
-    """Start one in a fresh folder; yield it ready for load."""
+def deployment(
+    name: str, upstream: str, *, database_url: str | None = None, filled: Callable[[Path], None] | None = None
+) -> Iterator[Deployment]:
+    """Start one in a fresh folder, which `filled` may have put something into; yield it ready for load."""
     data = FOLDER / name
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
+    if filled is not None:
+        filled(data)
     port = free_port()
     environment = {
         "VALETKEY_DATA": str(data),

@@ -53,6 +53,7 @@ async def objects(house: House) -> dict[str, str]:
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/agents/{id}/ceiling": {"ceiling": []},
     "/v1/connections/{id}/entitlements": {"user": "alice@acme.com", "grants": [READ]},
+    "/v1/delegations/{id}/extend": {"seconds": 600},
     "/v1/tasks/{id}/children": {"agent": "x", "grants": [READ]},
 }
 

@@ -45,6 +45,7 @@ async def test_every_other_route_is_closed_to_an_agent(house: House) -> None:
         "/v1/service-accounts": {"name": "mine", "scopes": ["audit:read"]},
         "/v1/connections": {"integration": "github", "credential": "x"},
         "/v1/connections/{id}/entitlements": {"user": "alice@acme.com", "grants": ["github:repo:read@*"]},
+        "/v1/delegations/{id}/extend": {"seconds": 600},
         "/v1/delegations": {"agent": agent.name, "grants": ["github:repo:read@acme-corp/backend"], "purpose": "x"},
     }
     seen = set()

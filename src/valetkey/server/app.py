@@ -16,6 +16,7 @@ from valetkey.server.connections.link import Link
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
+from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.db import fence
 from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
@@ -46,6 +47,8 @@ from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import load_ring
+from valetkey.server.web import agents as agent_pages
+from valetkey.server.web import delegations as delegation_pages
 from valetkey.server.web import sign_in
 
 CATCH_UP_SECONDS = 0.5
@@ -103,6 +106,7 @@ class App:
         await authorities.refresh()
         verifying = Verifying(keys, clock, settings.issuer)
         self.streams = streams = Streams(clock)
+        self.last_used = LastUsed(database, clock)
         issue = Issue(
             journal=journal,
             authorities=authorities,
@@ -111,6 +115,7 @@ class App:
             clock=clock,
             settings=settings,
             catalogue=catalogue,
+            last_used=self.last_used,
         )
         self.calls = Calls(
             journal=journal,
@@ -166,10 +171,12 @@ class App:
                 *revocations.routes(services),
                 *audit_routes.routes(services),
                 *sign_in.routes(services),
+                *delegation_pages.routes(services),
+                *agent_pages.routes(services),
             ],
         )
         self.health = Health(database, self.witness, self._numbers)
-        for watch in (journal.watch, self.witness.watch, streams.watch, self._catch_up):
+        for watch in (journal.watch, self.witness.watch, streams.watch, self.last_used.watch, self._catch_up):
             self._background.append(asyncio.create_task(_kept_up(watch)))
 
     @property
@@ -185,6 +192,8 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.calls.settle()
+        with contextlib.suppress(Exception):  # it is for show
+            await self.last_used.write()
         if self.journal.since_checkpoint:
             await self.witness.write()
         await self.egress.close()

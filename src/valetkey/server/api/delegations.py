@@ -14,7 +14,7 @@ from valetkey.server.connections.delegable import delegable
 from valetkey.server.delegations import store
 from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_yours
 from valetkey.server.delegations.grants import grant_text, parse_grants
-from valetkey.server.delegations.model import Delegation, Mode
+from valetkey.server.delegations.model import Delegation, Grant, Kept, Mode
 from valetkey.server.delegations.sentence import sentence
 from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.principals import store as principals
@@ -23,6 +23,22 @@ from valetkey.server.revocation import store as revocation
 from valetkey.server.services import Services
 
 LATEST = 253_402_300_799  # the last second of the year 9999
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True):
+    scopes: list[str]
+    resources: list[str]
+
+
+class Less(msgspec.Struct, forbid_unknown_fields=True):
+    """`lines`: what to keep of each line, in the order shown, or all; `seconds`: how long it still lasts, from now."""
+
+    lines: list[Part] | None = None
+    seconds: int | None = None
+
+
+class Longer(msgspec.Struct, forbid_unknown_fields=True):
+    seconds: int
 
 
 class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,6 +113,36 @@ async def evidence(services: Services, caller: Caller, request: Request) -> dict
     return {"evidence": handle.reveal(), "delegation": found.id, "expires_in": EVIDENCE_SECONDS}
 
 
+async def narrow(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, Less)
+    found = await visible(services, caller, request.path_params["id"])
+    by = caller.user()
+    if body.lines is not None and len(body.lines) != len(found.lines):
+        raise InvalidRequest(f"Say what to keep of each of the {len(found.lines)} lines.")
+    asked = iter(body.lines if body.lines is not None else [_all_of(line) for line in found.lines])
+    kept = [_NOTHING if line.is_empty else _kept(next(asked)) for line in found.grants]
+    now = int(services.clock.now())
+    end = found.expires_at if body.seconds is None else now + max(0, body.seconds)
+    return await shown(services, await services.confirm.narrow(found, kept, expires_at=end, by=by))
+
+
+async def extend(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+    body = await body_of(request, Longer)
+    found = await visible(services, caller, request.path_params["id"])
+    return await shown(services, await services.confirm.extend(found, body.seconds, by=caller.user()))
+
+
+_NOTHING = Kept(frozenset(), frozenset())
+
+
+def _all_of(line: Grant) -> Part:
+    return Part(scopes=sorted(line.scopes), resources=[r.name for r in line.resources])
+
+
+def _kept(part: Part) -> Kept:
+    return Kept(frozenset(part.scopes), frozenset(part.resources))
+
+
 async def visible(services: Services, caller: Caller, delegation_id: str) -> Delegation:
     """The delegation, for its user, its agent, or who sees the whole organization. Others get 404."""
     async with services.database.read() as db:
@@ -123,6 +169,7 @@ async def shown(services: Services, d: Delegation) -> dict[str, Any]:
             c.facts.id: c.facts.name for c in await connections.several(db, frozenset(g.connection for g in d.grants))
         }
         stopped = await revocation.among(db, {d.id, d.user, d.agent, d.org})
+        used = await store.last_used(db, [d.id])
     now = services.clock.now()
     return {
         "id": d.id,
@@ -131,16 +178,17 @@ async def shown(services: Services, d: Delegation) -> dict[str, Any]:
         "basis": d.basis.value,
         "mode": d.mode.value,
         "purpose": d.purpose,
-        "grants": [grant_text(g, named) for g in d.grants],
-        "bound": [{"name": r.name, "id": r.id, "owner": r.owner} for g in d.grants for r in g.resources],
+        "grants": [grant_text(g, named) for g in d.lines],
+        "bound": [{"name": r.name, "id": r.id, "owner": r.owner} for g in d.lines for r in g.resources],
         "share_with": sorted(d.share_with),
         "created_by": d.created_by,
         "expires_at": d.expires_at,
+        "last_used_at": used.get(d.id),
         "status": "revoked" if stopped else "live" if d.is_live(now) else "expired",
         "sentence": sentence(
             chain=[agent.subject if agent is not None else d.agent],
             user=user.subject if user is not None else d.user,
-            grants=d.grants,
+            grants=d.lines,
             expires_at=d.expires_at,
             now=now,
             catalogue=services.catalogue,
@@ -154,4 +202,6 @@ def routes(services: Services) -> list[Route]:
         route(services, "/v1/delegations", "GET", delegations),
         route(services, "/v1/delegations/{id}", "GET", delegation),
         route(services, "/v1/delegations/{id}/evidence", "POST", evidence, status=201),
+        route(services, "/v1/delegations/{id}/narrow", "POST", narrow),
+        route(services, "/v1/delegations/{id}/extend", "POST", extend),
     ]

@@ -53,6 +53,7 @@ class Event(StrEnum):
 
     DELEGATION_RECORDED = "delegation.recorded"
     DELEGATION_NARROWED = "delegation.narrowed"
+    DELEGATION_EXTENDED = "delegation.extended"
     EVIDENCE_ISSUED = "evidence.issued"
     TASK_OPENED = "task.opened"
     TASK_ENDED = "task.ended"

@@ -14,6 +14,7 @@ from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations.grants import grant_text
 from valetkey.server.delegations.model import Catalogue, Grant, Task, narrowed
@@ -86,6 +87,7 @@ class Issue:
         clock: Clock,
         settings: Settings,
         catalogue: Catalogue,
+        last_used: LastUsed,
     ) -> None:
         self._journal = journal
         self._authorities = authorities
@@ -94,6 +96,7 @@ class Issue:
         self._clock = clock
         self._settings = settings
         self._catalogue = catalogue
+        self._last_used = last_used
         self._targets = {
             name: integration
             for integration in catalogue.values()
@@ -210,6 +213,7 @@ class Issue:
             refers=jti,
         )
         must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
+        self._last_used.note(authority.delegation.id)
         return Issued(
             token=unsigned.signed(),
             jti=jti,

@@ -147,7 +147,8 @@ resource_servers = Table(
 delegations = Table(
     "delegations", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _text("basis"), _text("mode"),
     _text("purpose"), _text("grants"), _text("share_with"), Column("tasks_per_day", Integer, nullable=False),
-    _ref("created_by"), _time("created_at"), _time("expires_at"), Index(None, "user"), Index(None, "agent"),
+    _ref("created_by"), _time("created_at"), _time("expires_at"), _time("used_at", optional=True),
+    Index(None, "user"), Index(None, "agent"),
 )  # fmt: skip
 tasks = Table(
     "tasks", metadata, _id(), _ref("org"), _ref("delegation"), _ref("agent"), _ref("parent", optional=True),

@@ -5,7 +5,7 @@ audit line in one transaction. Connections arrive as data, already chosen and bo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,8 +14,8 @@ from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
-from valetkey.server.delegations.model import Basis, Catalogue, Delegation, Grant, Mode, Task, narrowed
-from valetkey.server.errors import ConsentRequired, Denied, InvalidRequest, TooMany
+from valetkey.server.delegations.model import Basis, Catalogue, Delegation, Grant, Kept, Mode, Task, narrowed
+from valetkey.server.errors import Conflict, ConsentRequired, Denied, InvalidRequest, TooMany
 from valetkey.server.ids import new_handle, new_id
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.secret import Secret
@@ -60,7 +60,7 @@ class Confirm:
         own = by.id == wish.user.id
         if not own and not (by.is_administrator and shared_only):
             raise not_yours()
-        longest = self._settings.standing_max_days * DAY_SECONDS if wish.mode is Mode.STANDING else DAY_SECONDS
+        longest = self._longest(wish.mode)
         if not 1 <= wish.seconds <= longest:
             raise InvalidRequest(f"A delegation of this kind lasts between 1 second and {longest} seconds.")
         _check_purpose(wish.purpose)
@@ -103,6 +103,54 @@ class Confirm:
             )
         return delegation
 
+    async def narrow(self, delegation: Delegation, kept: Sequence[Kept], *, expires_at: int, by: User) -> Delegation:
+        """Leave less of a recorded delegation, from now on and for its open tasks too. Her own, or an administrator's
+        to narrow: taking back needs nobody's agreement."""
+        if by.id != delegation.user and not by.is_administrator:
+            raise not_yours()
+        lessened = delegation.lessened(kept, expires_at=expires_at)
+        if not lessened.lines:
+            raise InvalidRequest("Nothing would be left of it.", hint="End it instead.")
+        async with self._journal.change() as change:
+            await store.change_delegation(change.tx, lessened)
+            seq = await change.touches(delegation.id)
+            change.record(
+                Event.DELEGATION_NARROWED,
+                delegation.org,
+                delegation=delegation.id,
+                by=by.id,
+                grants=[grant_text(g) for g in lessened.lines],
+                expires_at=lessened.expires_at,
+                known_under=seq,
+            )
+        return lessened
+
+    async def extend(self, delegation: Delegation, seconds: int, *, by: User) -> Delegation:
+        """Let it last longer, counted from now: the user's own word alone, within the longest of its kind."""
+        if by.id != delegation.user or delegation.basis is not Basis.CONSENT:
+            raise not_yours()
+        now = int(self._clock.now())
+        if not delegation.is_live(now):
+            raise Conflict("This delegation has ended. Agree to a new one.")
+        if not 1 <= seconds <= self._longest(delegation.mode):
+            raise InvalidRequest(f"A delegation of this kind lasts at most {self._longest(delegation.mode)} seconds.")
+        extended = replace(delegation, expires_at=max(delegation.expires_at, now + seconds))
+        async with self._journal.change() as change:
+            await store.change_delegation(change.tx, extended)
+            await change.touches(delegation.id)
+            change.record(
+                Event.DELEGATION_EXTENDED,
+                delegation.org,
+                delegation=delegation.id,
+                by=by.id,
+                expires_at=extended.expires_at,
+            )
+        return extended
+
+    def _longest(self, mode: Mode) -> int:
+        """Seconds a delegation of this kind lasts at most."""
+        return self._settings.standing_max_days * DAY_SECONDS if mode is Mode.STANDING else DAY_SECONDS
+
     async def evidence(self, delegation: Delegation, *, by: User) -> Secret:
         """A single-use proof, good for ten minutes, that the user herself wants a task opened now."""
         if by.id != delegation.user:
@@ -135,7 +183,7 @@ class Confirm:
         if purpose:
             _check_purpose(purpose)
         task_id = new_id("tsk")
-        grants = narrowed(delegation.grants, asked or delegation.grants, self._catalogue)
+        grants = narrowed(delegation.lines, asked or delegation.lines, self._catalogue)
         async with self._journal.change() as change:
             proof = await self._proof(change.tx, delegation, present, evidence, now)
             task = Task(

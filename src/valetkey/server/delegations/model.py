@@ -105,9 +105,31 @@ class Grant:
     max_calls: int | None = None
     not_after: int | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of the line: it grants nothing."""
+        return not self.scopes or not self.resources
+
+    def lessened(self, kept: "Kept") -> "Grant":
+        """The line with only what is kept of it; empty when nothing is left of its scopes or of its resources."""
+        if not kept.scopes <= self.scopes or not kept.resources <= {r.name for r in self.resources}:
+            raise Denied("A delegation is only ever narrowed. To give more, agree again.", reason="widening")
+        resources = tuple(r for r in self.resources if r.name in kept.resources)
+        if not kept.scopes or not resources:
+            return replace(self, scopes=frozenset(), resources=())
+        return replace(self, scopes=kept.scopes, resources=resources)
+
     def by_name(self) -> "Grant":
         """The same line as a ceiling is written: over any connection, by names alone."""
         return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stays of one line: scopes and names of resources."""
+
+    scopes: frozenset[str]
+    resources: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +150,24 @@ class Delegation:
 
     def is_live(self, now: float) -> bool:
         return now < self.expires_at
+
+    @property
+    def lines(self) -> tuple[Grant, ...]:
+        """The lines that still grant something."""
+        return tuple(line for line in self.grants if not line.is_empty)
+
+    def lessened(self, kept: Sequence["Kept"], *, expires_at: int) -> "Delegation":
+        """The same delegation with less on its lines, or an earlier end. Raises `Denied` for anything that is more.
+
+        Every line keeps its place, an emptied one too: calls are counted by it.
+        """
+        if len(kept) != len(self.grants) or expires_at > self.expires_at:
+            raise Denied("A delegation is only ever narrowed. To give more, agree again.", reason="widening")
+        return replace(
+            self,
+            grants=tuple(line.lessened(part) for line, part in zip(self.grants, kept, strict=True)),
+            expires_at=expires_at,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

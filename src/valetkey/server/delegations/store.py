@@ -1,6 +1,6 @@
 """The only SQL of delegations, tasks, evidence, counters and entitlements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,30 @@ async def add_delegation(tx: AsyncConnection, d: Delegation) -> None:
             expires_at=d.expires_at,
         )
     )
+
+
+async def change_delegation(tx: AsyncConnection, d: Delegation) -> None:
+    """Write what may change of a delegation: its lines and its end."""
+    await tx.execute(
+        update(delegations).where(delegations.c.id == d.id).values(grants=_json(d.grants), expires_at=d.expires_at)
+    )
+
+
+async def note_use(tx: AsyncConnection, used: Mapping[str, int]) -> None:
+    """When each of these delegations was last used, in seconds; never earlier than what is known."""
+    for delegation_id, at in used.items():
+        known = func.coalesce(delegations.c.used_at, 0)
+        await tx.execute(update(delegations).where(delegations.c.id == delegation_id, known < at).values(used_at=at))
+
+
+async def last_used(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, int]:
+    """When delegations were last used; those that never were are left out."""
+    rows = await connection.execute(
+        select(delegations.c.id, delegations.c.used_at).where(
+            delegations.c.id.in_(ids), delegations.c.used_at.is_not(None)
+        )
+    )
+    return {row.id: row.used_at for row in rows}
 
 
 async def delegation(connection: AsyncConnection, delegation_id: str) -> Delegation | None:

@@ -262,6 +262,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trusted_issuers")),
     )
+    with op.batch_alter_table("delegations", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("used_at", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
