@@ -13,6 +13,8 @@ from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.model import Agent, ServiceAccount, Status
 from valetkey.server.revocation import store as revocation
 
+_NOTHING_SAID = ClientMetadata()
+
 
 class Clients:
     """One per process."""
@@ -44,12 +46,12 @@ class Clients:
         for who asks again under the revocation fence; all others are looked up.
         """
         if proof.assertion is not None:
-            return _agents_own(await self._authenticate.asserted(proof.assertion, proof.client_id), ClientMetadata())
+            return _agents_own(await self._authenticate.asserted(proof.assertion, proof.client_id), _NOTHING_SAID)
         if proof.secret is None:
             return await self._public(proof.client_id or "")
         principal = await self._authenticate.client(proof.client_id or "", proof.secret, remembered=remembered)
         if isinstance(principal, Agent):
-            return _agents_own(principal, ClientMetadata())
+            return _agents_own(principal, _NOTHING_SAID)
         return _service(principal)
 
     async def _public(self, client_id: str) -> Client:
@@ -74,6 +76,6 @@ def _service(account: ServiceAccount) -> Client:
         kind=ClientKind.SERVICE_ACCOUNT,
         name=account.name,
         principal=account,
-        metadata=ClientMetadata(),
+        metadata=_NOTHING_SAID,
         org=account.org,
     )
