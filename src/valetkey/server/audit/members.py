@@ -31,9 +31,6 @@ _LOOKS_SECRET: Final = re.compile(HANDLE_PATTERN + r"|eyJ[\w-]{6,}\.[\w-]{6,}\.[
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-_SHORTEST_SECRET: Final = 37  # characters; no id is as long
-
-
 def _any_value(depth: int) -> Any:
     """The type of a value: no float, no null, no depth without end."""
     plain: Any = str | Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | bool
@@ -56,19 +53,16 @@ def encoded(members: Mapping[str, Any]) -> bytes:
     """Return `members` as the JSON object a record holds. Raises `Unrecordable`."""
     if not HEAD_NAMES.isdisjoint(members):
         raise Unrecordable(f"the names {sorted(HEAD_NAMES & members.keys())} belong to the record itself")
-    is_long = False
     for name, value in members.items():
-        if type(value) is str:  # most are, and this runs on every call
-            is_long = is_long or len(value) >= _SHORTEST_SECRET
-        else:
-            is_long = _check(value, name, MAX_DEPTH) or is_long
+        if type(value) is not str:  # most are, and this runs on every call
+            _check(value, name, MAX_DEPTH)
     try:
         text = _encode(members)
     except UnicodeEncodeError:  # half a surrogate pair, which came in through someone's JSON
         return encoded(_cleaned(members))
     # SECURITY: callers pass a Secret, which is refused above; this catches the one that was already revealed.
     # Guarded by tests/rules/test_audit_members.py::test_what_looks_like_our_own_secret_is_replaced_by_its_fingerprint
-    if is_long and (b"vk" in text or b"eyJ" in text) and _LOOKS_SECRET.search(text.decode()):
+    if (b"vk" in text or b"eyJ" in text) and _LOOKS_SECRET.search(text.decode()):
         text = _encode(_cleaned(members))
     return _inert(text)
 
@@ -107,29 +101,27 @@ def from_outside(value: object) -> object:
     return value
 
 
-def _check(value: object, name: str, depth: int) -> bool:
-    """Refuse what has no place in a record; return whether there is text long enough to be a secret."""
+def _check(value: object, name: str, depth: int) -> None:
+    """Refuse what has no place in a record."""
     kind = type(value)
-    if isinstance(value, str) and (kind is str or isinstance(value, StrEnum)):
-        return len(value) >= _SHORTEST_SECRET
-    if isinstance(value, int) and (kind is int or kind is bool):
+    if kind is str or kind is bool or isinstance(value, StrEnum):
+        return
+    if kind is int and isinstance(value, int):
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise Unrecordable(f"{name}: an integer beyond 2^53 - 1")
-        return False
+        return
     if depth == 0:
         raise Unrecordable(f"{name}: nested deeper than {MAX_DEPTH}")
-    is_long = False
     if isinstance(value, (list, tuple)):
         for item in value:
-            is_long = _check(item, name, depth - 1) or is_long
+            _check(item, name, depth - 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
                 raise Unrecordable(f"{name}: a name that is not text")
-            is_long = _check(item, name, depth - 1) or is_long or len(key) >= _SHORTEST_SECRET
+            _check(item, name, depth - 1)
     else:
         raise Unrecordable(f"{name}: {kind.__name__} has no place in a record")
-    return is_long
 
 
 def _inert(text: bytes) -> bytes:

@@ -101,7 +101,9 @@ class Addresses:
         """Rewrite a JSON body that is there as a whole."""
         if not _begins_like_json(body):
             return body
-        return self._member.sub(lambda member: b'url"' + member[1] + self._gateway_bytes, body)
+        pieces = self._member.split(body)
+        pieces[1::2] = [b'url"' + between + self._gateway_bytes for between in pieces[1::2]]
+        return b"".join(pieces)
 
     def stream(self) -> "AddressStream":
         """Return the rewriter of one JSON body."""

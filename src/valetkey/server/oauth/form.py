@@ -100,7 +100,10 @@ def _pairs(body: bytes) -> list[tuple[str, str]]:
 def _decoded(text: bytes) -> str:
     if b"+" in text:
         text = text.replace(b"+", b" ")
-    return (unquote_to_bytes(text) if b"%" in text else text).decode("utf-8")
+    if b"%" in text:
+        # NOTE: the escapes of every URN and address first: neither character can become part of another escape.
+        text = unquote_to_bytes(text.replace(b"%3A", b":").replace(b"%2F", b"/"))
+    return text.decode("utf-8")
 
 
 def client_proof(headers: Headers, form: Form) -> ClientProof:

@@ -18,6 +18,7 @@ from valetkey.server.principals.model import Agent, ServiceAccount, Status
 from valetkey.server.revocation import store as revocation
 
 _REMEMBERED = 4_096
+_NOTHING_SAID = ClientMetadata()
 
 
 class Clients:
@@ -87,7 +88,7 @@ class Clients:
             return await self._outside.with_secret(proof.client_id or "", proof.secret)
         principal = await self._authenticate.client(proof.client_id or "", proof.secret, remembered=remembered)
         if isinstance(principal, Agent):
-            return _agents_own(principal, ClientMetadata())
+            return _agents_own(principal, _NOTHING_SAID)
         return _service(principal)
 
     async def _asserted(self, assertion: str, proof: ClientProof) -> Client:
@@ -125,6 +126,6 @@ def _service(account: ServiceAccount) -> Client:
         kind=ClientKind.SERVICE_ACCOUNT,
         name=account.name,
         principal=account,
-        metadata=ClientMetadata(),
+        metadata=_NOTHING_SAID,
         org=account.org,
     )
