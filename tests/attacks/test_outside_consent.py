@@ -1,4 +1,4 @@
-"""Clients nobody registered here, all the way: what they said of themselves, whose they are, what they may give back."""
+"""Clients nobody registered here, all the way: what they said of themselves, whose they are, what they give back."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -11,15 +11,19 @@ from tests.support.house import House
 from valetkey.server import errors
 from valetkey.server.api.described import ApiRoute
 from valetkey.server.api.openapi import DISCOVERY, ENDPOINTS, paths_of
+from valetkey.server.oauth import register
 from valetkey.server.oauth.errors import _BY_REASON
 
 EVERY_CODE = {kind.code for kind in (errors.ValetkeyError, *errors.ValetkeyError.__subclasses__())}
 EVERY_OAUTH_CODE = {
     *_BY_REASON.values(),
     "invalid_client",
+    "invalid_dpop_proof",
     "invalid_request",
+    "invalid_token",
     "server_error",
     "temporarily_unavailable",
+    "use_dpop_nonce",
 }
 
 
@@ -57,6 +61,8 @@ async def test_every_route_of_v1_is_in_it_and_nothing_else(house: House) -> None
             continue
         assert isinstance(route, ApiRoute), f"{route.path} does not describe itself"
         served |= {(path, route.described.method.lower()) for path in paths_of(route.described)}
+    if any(route.path == register.DESCRIBED.path for route in house.app.asgi.routes):
+        served.add((register.DESCRIBED.path, "post"))
     outside = {(e.path, "post") for e in ENDPOINTS} | {(path, "get") for path, *_ in DISCOVERY}
     assert {(path, method) for path, said in document["paths"].items() for method in said} == served | outside
     assert {e.path for e in ENDPOINTS} == house.app.asgi.form_paths

@@ -6,12 +6,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
+from valetkey.server.api import answers
 from valetkey.server.api.agents import named
 from valetkey.server.api.agents import owned as check_owned
-from valetkey.server.api.door import Caller, body_of, route
+from valetkey.server.api.door import Caller, route
 from valetkey.server.oauth.clients.model import ClientMetadata
 from valetkey.server.oauth.clients.own import register
 from valetkey.server.oauth.clients.registration import GRANT_TYPES, jwks_text
+from valetkey.server.oauth.decoupled.notify import check_delivery
 from valetkey.server.services import Services
 
 
@@ -31,7 +33,7 @@ class NewClient(msgspec.Struct, forbid_unknown_fields=True):
     backchannel_client_notification_endpoint: str = ""
 
 
-def shown(agent: str, m: ClientMetadata) -> dict[str, Any]:
+def shown(agent: str, m: ClientMetadata) -> answers.AgentClient:
     """A client, as the API shows one."""
     return {
         "client_id": agent,
@@ -48,15 +50,14 @@ def shown(agent: str, m: ClientMetadata) -> dict[str, Any]:
     }
 
 
-async def get(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def get(services: Services, caller: Caller, request: Request) -> answers.AgentClient:
     caller.may("agents:read")
     agent = await named(services, caller, request.path_params["id"])
     check_owned(caller, agent)
     return shown(agent.id, (await services.clients.known(agent.id)).metadata)
 
 
-async def put(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
-    body = await body_of(request, NewClient)
+async def put(services: Services, caller: Caller, request: Request, body: NewClient) -> answers.AgentClient:
     user = caller.user()
     agent = await named(services, caller, request.path_params["id"])
     check_owned(caller, agent)
@@ -71,13 +72,32 @@ async def put(services: Services, caller: Caller, request: Request) -> dict[str,
         dpop_bound=body.dpop_bound_access_tokens,
         must_push=body.require_pushed_authorization_requests,
         must_sign=body.require_signed_request_object,
+        delivery=body.backchannel_token_delivery_mode,
+        notification_endpoint=body.backchannel_client_notification_endpoint,
     )
+    await check_delivery(services.egress, metadata)
     await register(services.journal, services.clock, agent, metadata, by=user)
     return shown(agent.id, metadata)
 
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/agents/{id}/client", "GET", get),
-        route(services, "/v1/agents/{id}/client", "PUT", put),
+        route(
+            services,
+            "/v1/agents/{id}/client",
+            "GET",
+            get,
+            summary="What an agent is as an OAuth client",
+            answer=answers.AgentClient,
+            scopes=("agents:read",),
+        ),
+        route(
+            services,
+            "/v1/agents/{id}/client",
+            "PUT",
+            put,
+            summary="Say what your agent is as an OAuth client",
+            body=NewClient,
+            answer=answers.AgentClient,
+        ),
     ]

@@ -6,6 +6,7 @@ Members may be added; programs ignore those they do not know. `valetkey.client.a
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 from valetkey.server.delegations.model import Basis, Mode
+from valetkey.server.principals.issuers.model import IssuerKind
 from valetkey.server.principals.model import Role, Status
 from valetkey.server.revocation.hops import Outcome
 
@@ -249,3 +250,90 @@ class SigningKey(TypedDict):
     algorithm: str
     signs_from: int
     retired_at: int | None
+
+
+class AgentClient(TypedDict):
+    """What an owned agent is as an OAuth client (RFC 7591 section 2)."""
+
+    client_id: str
+    redirect_uris: list[str]
+    token_endpoint_auth_method: str
+    application_type: str
+    grant_types: list[str]
+    dpop_bound_access_tokens: bool
+    require_pushed_authorization_requests: bool
+    require_signed_request_object: bool
+    backchannel_token_delivery_mode: str
+    backchannel_client_notification_endpoint: str
+    has_keys: bool
+
+
+class IdentityProvider(TypedDict):
+    """The company's own sign-in; the secret is never shown. `redirect_uri` is what to register there."""
+
+    id: str
+    name: str
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    group_claim: str
+    roles: dict[str, Role]
+    enrolls: bool
+    domains: list[str]
+
+
+class Removed(TypedDict):
+    id: str
+    removed: bool
+
+
+class InitialAccessToken(TypedDict):
+    """A token with which clients register, shown this once."""
+
+    initial_access_token: str
+    uses: int
+    expires_in: int
+
+
+class OrganizationLimits(TypedDict):
+    """The most its agents usually, and clients nobody registered ever, can be given."""
+
+    id: str
+    name: str
+    default_ceiling: list[str]
+    unknown_client_ceiling: list[str]
+
+
+class ResourceServer(TypedDict):
+    """An API of the organization's own. `seq` is the change its end is known under."""
+
+    id: str
+    name: str
+    title: str
+    audience: str
+    layout: Literal["rfc8693", "agent"]
+    algorithm: str
+    scopes: list[Scope]
+    service_account: str | None
+    agent: str | None
+    seq: NotRequired[int]
+
+
+class IssuerRule(TypedDict):
+    """Whoever all these claims are true of is this agent."""
+
+    agent: str
+    claims: dict[str, str]
+
+
+class TrustedIssuer(TypedDict):
+    """A platform or an identity provider that is believed. `keys` is an address, or `pasted`."""
+
+    id: str
+    issuer: str
+    kind: IssuerKind
+    keys: str
+    audience: str
+    token_endpoint_audience: bool
+    tenant: dict[str, str]
+    rules: list[IssuerRule]

@@ -1,16 +1,18 @@
 """/v1/identity-providers: the company's own sign-in, registered by administrators."""
 
-from typing import Any
-
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from valetkey.server.api.answers import Listed
-from valetkey.server.api.door import Caller, body_of, listed, route
+from valetkey.server.api import answers
+from valetkey.server.api.door import Caller, listed, route
+from valetkey.server.api.paging import Listing, Page
+from valetkey.server.errors import Conflict, UpstreamFailed
 from valetkey.server.principals.login.providers.model import Provider
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
+
+PROVIDERS = Listing("identity-providers")
 
 
 class NewProvider(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,7 +26,7 @@ class NewProvider(msgspec.Struct, forbid_unknown_fields=True):
     domains: list[str] = []
 
 
-def shown(services: Services, provider: Provider) -> dict[str, Any]:
+def shown(services: Services, provider: Provider) -> answers.IdentityProvider:
     """A provider, as the API shows one: never the secret."""
     return {
         "id": provider.id,
@@ -33,15 +35,14 @@ def shown(services: Services, provider: Provider) -> dict[str, Any]:
         "client_id": provider.client_id,
         "redirect_uri": services.login.sso.callback(provider.id),
         "group_claim": provider.group_claim,
-        "roles": {group: role.value for group, role in provider.roles.items()},
+        "roles": dict(provider.roles),
         "enrolls": provider.enrolls,
         "domains": list(provider.domains),
     }
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def create(services: Services, caller: Caller, request: Request, body: NewProvider) -> answers.IdentityProvider:
     by = caller.administrator()
-    body = await body_of(request, NewProvider)
     provider = await services.login.providers.add(
         by=by,
         name=body.name,
@@ -56,12 +57,17 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(services, provider)
 
 
-async def providers(services: Services, caller: Caller, request: Request) -> Listed[dict[str, Any]]:
+async def providers(
+    services: Services, caller: Caller, request: Request, page: Page
+) -> answers.Listed[answers.IdentityProvider]:
     by = caller.administrator()
-    return listed([shown(services, provider) for provider in await services.login.providers.of(by)])
+    after = PROVIDERS.after(services, caller, page.cursor)
+    found = [provider for provider in await services.login.providers.of(by) if provider.id > after]  # at most ten
+    rows, cursor = PROVIDERS.cut(services, caller, found, page.limit)
+    return listed([shown(services, provider) for provider in rows], cursor)
 
 
-async def remove(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def remove(services: Services, caller: Caller, request: Request) -> answers.Removed:
     provider_id = request.path_params["id"]
     await services.login.providers.remove(provider_id, by=caller.administrator())
     return {"id": provider_id, "removed": True}
@@ -69,7 +75,32 @@ async def remove(services: Services, caller: Caller, request: Request) -> dict[s
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/identity-providers", "POST", create, status=201),
-        route(services, "/v1/identity-providers", "GET", providers),
-        route(services, "/v1/identity-providers/{id}", "DELETE", remove),
+        route(
+            services,
+            "/v1/identity-providers",
+            "POST",
+            create,
+            status=201,
+            summary="Register the company's own sign-in",
+            body=NewProvider,
+            answer=answers.IdentityProvider,
+            refuses=(Conflict, UpstreamFailed),
+        ),
+        route(
+            services,
+            "/v1/identity-providers",
+            "GET",
+            providers,
+            summary="The sign-ins of the company",
+            query=Page,
+            answer=answers.Listed[answers.IdentityProvider],
+        ),
+        route(
+            services,
+            "/v1/identity-providers/{id}",
+            "DELETE",
+            remove,
+            summary="Nobody signs in by it any more",
+            answer=answers.Removed,
+        ),
     ]

@@ -6,18 +6,27 @@ Nothing is described here a second time: the types are those the doors decode an
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import msgspec
 
 from valetkey.server.api.answers import Problem
 from valetkey.server.api.described import JSON, ApiRoute, Described
-from valetkey.server.oauth import token
+from valetkey.server.oauth import introspect, pushed, register, token
+from valetkey.server.oauth.decoupled import backchannel, device
 from valetkey.server.oauth.described import DescribedEndpoint, OAuthError
+from valetkey.server.oauth.revocation import endpoint as revocation
 from valetkey.server.problems import STATUS
 
 PATH = "/openapi.json"
-ENDPOINTS: Sequence[DescribedEndpoint] = (token.DESCRIBED,)
+ENDPOINTS: Sequence[DescribedEndpoint] = (
+    token.DESCRIBED,
+    pushed.DESCRIBED,
+    device.DESCRIBED,
+    backchannel.DESCRIBED,
+    introspect.DESCRIBED,
+    revocation.DESCRIBED,
+)
 """The OAuth endpoints that programs POST to. A new one adds its description here."""
 
 PROBLEM = "application/problem+json"
@@ -49,8 +58,24 @@ class ServerMetadata(TypedDict):
     grant_types_supported: list[str]
 
 
+class ResourceMetadata(TypedDict):
+    """RFC 9728 section 2."""
+
+    resource: str
+    resource_name: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    scopes_supported: NotRequired[list[str]]
+    authorization_details_types_supported: NotRequired[list[str]]
+
+
+_RESOURCE = "/.well-known/oauth-protected-resource"
 DISCOVERY: Sequence[tuple[str, str, str, Any]] = (
     ("/.well-known/oauth-authorization-server", "What this authorization server serves", JSON, ServerMetadata),
+    ("/.well-known/openid-configuration", "The same, where OpenID Connect looks for it", JSON, ServerMetadata),
+    (_RESOURCE, "The gateway, as a protected resource", JSON, ResourceMetadata),
+    (f"{_RESOURCE}/p/{{integration}}", "One API behind the gateway", JSON, ResourceMetadata),
+    (f"{_RESOURCE}/v1", "This server's own API", JSON, ResourceMetadata),
     ("/.well-known/jwks.json", "The keys tokens are verified with", "application/jwk-set+json", JwkSet),
     (PATH, "This document", JSON, dict[str, Any]),
 )
@@ -58,12 +83,15 @@ DISCOVERY: Sequence[tuple[str, str, str, Any]] = (
 
 def document(issuer: str, routes: Iterable[Any]) -> dict[str, Any]:
     """The document over these routes; those that are not of the API are left out."""
+    routes = list(routes)
     described = [route.described for route in routes if isinstance(route, ApiRoute)]
+    registers = any(route.path == register.DESCRIBED.path for route in routes)
+    endpoints = [*ENDPOINTS, register.DESCRIBED] if registers else ENDPOINTS
     schemas = _Schemas(
         Problem,
         OAuthError,
         *(kind for d in described for kind in (d.body, d.answer)),
-        *(kind for e in ENDPOINTS for kind in (e.form, e.answer)),
+        *(kind for e in endpoints for kind in (e.form, e.answer)),
         *(kind for *_, kind in DISCOVERY),
     )
     refused = _Refused()
@@ -71,16 +99,10 @@ def document(issuer: str, routes: Iterable[Any]) -> dict[str, Any]:
     for each in described:
         for path, summary in zip(paths_of(each), each.summary.split(" | "), strict=True):
             paths[path][each.method.lower()] = _operation(each, path, summary, schemas, refused)
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         paths[endpoint.path]["post"] = _form_operation(endpoint, schemas, refused)
     for path, summary, media, answer in DISCOVERY:
-        paths[path]["get"] = {
-            "operationId": _operation_id("get", path),
-            "summary": summary,
-            "tags": ["discovery"],
-            "security": [],
-            "responses": {"200": _response("What was asked for.", media, schemas.of(answer))},
-        }
+        paths[path]["get"] = _discovery(path, summary, _response("What was asked for.", media, schemas.of(answer)))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -197,10 +219,32 @@ def _form_operation(endpoint: DescribedEndpoint, schemas: _Schemas, refused: "_R
     }
 
 
+def _discovery(path: str, summary: str, found: dict[str, Any]) -> dict[str, Any]:
+    said = {
+        "operationId": _operation_id("get", path),
+        "summary": summary,
+        "tags": ["discovery"],
+        "security": [],
+        "responses": {"200": found},
+    }
+    if "{integration}" not in path:
+        return said
+    kind: dict[str, Any] = {"schema": {"type": "object"}}
+    missing = {"description": "There is no such API.", "content": {JSON: kind, PROBLEM: kind}}
+    named = {"name": "integration", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return said | {"parameters": [named], "responses": {"200": found, "404": missing}}
+
+
 def _response(description: str, media: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {media: {"schema": schema}}}
 
 
 def _operation_id(method: str, path: str) -> str:
-    words = path.removeprefix("/v1").replace("{id}", "by_id").replace(".", "_").replace("-", "_")
+    words = (
+        path.removeprefix("/v1")
+        .replace("{id}", "by_id")
+        .replace("{integration}", "by_name")
+        .replace(".", "_")
+        .replace("-", "_")
+    )
     return "_".join([method.lower(), *(word for word in words.split("/") if word)])

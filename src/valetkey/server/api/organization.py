@@ -1,13 +1,13 @@
 """/v1/organization: its name, and the most that clients nobody registered can ever be given."""
 
-from typing import Any
-
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
+from valetkey.server.api import answers
 from valetkey.server.api.agents import check_ceiling
-from valetkey.server.api.door import Caller, body_of, route
+from valetkey.server.api.described import GrantText
+from valetkey.server.api.door import Caller, route
 from valetkey.server.audit.model import Event
 from valetkey.server.principals import store
 from valetkey.server.principals.model import Organization
@@ -15,10 +15,10 @@ from valetkey.server.services import Services
 
 
 class Changed(msgspec.Struct, forbid_unknown_fields=True):
-    unknown_client_ceiling: list[str]
+    unknown_client_ceiling: list[GrantText]
 
 
-def shown(organization: Organization) -> dict[str, Any]:
+def shown(organization: Organization) -> answers.OrganizationLimits:
     """The organization, as the API shows it."""
     return {
         "id": organization.id,
@@ -28,15 +28,14 @@ def shown(organization: Organization) -> dict[str, Any]:
     }
 
 
-async def organization(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def organization(services: Services, caller: Caller, request: Request) -> answers.OrganizationLimits:
     caller.user()
     async with services.database.read() as db:
         return shown(await store.organization(db, caller.org))
 
 
-async def change(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def change(services: Services, caller: Caller, request: Request, body: Changed) -> answers.OrganizationLimits:
     by = caller.administrator()
-    body = await body_of(request, Changed)
     ceiling = tuple(body.unknown_client_ceiling)
     check_ceiling(services, ceiling, org=caller.org, within=None)
     async with services.journal.change() as change:
@@ -48,6 +47,21 @@ async def change(services: Services, caller: Caller, request: Request) -> dict[s
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/organization", "GET", organization),
-        route(services, "/v1/organization", "PUT", change),
+        route(
+            services,
+            "/v1/organization",
+            "GET",
+            organization,
+            summary="The organization, and the most its agents are given",
+            answer=answers.OrganizationLimits,
+        ),
+        route(
+            services,
+            "/v1/organization",
+            "PUT",
+            change,
+            summary="Replace the most that clients nobody registered can ever be given",
+            body=Changed,
+            answer=answers.OrganizationLimits,
+        ),
     ]

@@ -1,20 +1,24 @@
 """/v1/resource-servers: APIs of the organization's own, which verify the credentials themselves."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
+from valetkey.server.api import answers
 from valetkey.server.api.agents import named as agent_named
-from valetkey.server.api.answers import Listed
-from valetkey.server.api.door import Caller, body_of, listed, route, same_org
+from valetkey.server.api.door import Caller, listed, route, same_org
+from valetkey.server.api.paging import Listing, Page
 from valetkey.server.api.service_accounts import named as account_named
 from valetkey.server.endings import end
+from valetkey.server.errors import Conflict, NotFound
 from valetkey.server.integrations import store
 from valetkey.server.integrations.registered import OwnScope, ResourceServer
 from valetkey.server.services import Services
 from valetkey.server.tokens.keys import TOKENS, algorithm_named
+
+SERVERS = Listing("resource-servers")
 
 
 class NewScope(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,7 +38,7 @@ class NewResourceServer(msgspec.Struct, forbid_unknown_fields=True):
     agent: str | None = None
 
 
-def shown(server: ResourceServer) -> dict[str, Any]:
+def shown(server: ResourceServer) -> answers.ResourceServer:
     """A resource server, as the API shows one."""
     return {
         "id": server.id,
@@ -49,9 +53,10 @@ def shown(server: ResourceServer) -> dict[str, Any]:
     }
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def create(
+    services: Services, caller: Caller, request: Request, body: NewResourceServer
+) -> answers.ResourceServer:
     by = caller.administrator()
-    body = await body_of(request, NewResourceServer)
     algorithm = algorithm_named(body.algorithm)
     account = await account_named(services, caller, body.service_account) if body.service_account else None
     agent = await agent_named(services, caller, body.agent) if body.agent else None
@@ -75,13 +80,18 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(server)
 
 
-async def servers(services: Services, caller: Caller, request: Request) -> Listed[dict[str, Any]]:
+async def servers(
+    services: Services, caller: Caller, request: Request, page: Page
+) -> answers.Listed[answers.ResourceServer]:
     org = caller.administrator().org
+    after = SERVERS.after(services, caller, page.cursor)
     async with services.database.read() as db:
-        return listed([shown(s) for s in await store.resource_servers(db) if s.org == org])
+        found = [s for s in await store.resource_servers(db) if s.org == org and s.id > after]
+    rows, cursor = SERVERS.cut(services, caller, found, page.limit)
+    return listed([shown(s) for s in rows], cursor)
 
 
-async def remove(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def remove(services: Services, caller: Caller, request: Request) -> answers.ResourceServer:
     by = caller.administrator()
     text = request.path_params["id"]
     async with services.database.read() as db:
@@ -94,7 +104,32 @@ async def remove(services: Services, caller: Caller, request: Request) -> dict[s
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/resource-servers", "POST", create, status=201),
-        route(services, "/v1/resource-servers", "GET", servers),
-        route(services, "/v1/resource-servers/{id}", "DELETE", remove),
+        route(
+            services,
+            "/v1/resource-servers",
+            "POST",
+            create,
+            status=201,
+            summary="Register an API of your own",
+            body=NewResourceServer,
+            answer=answers.ResourceServer,
+            refuses=(Conflict, NotFound),
+        ),
+        route(
+            services,
+            "/v1/resource-servers",
+            "GET",
+            servers,
+            summary="The APIs of your own",
+            query=Page,
+            answer=answers.Listed[answers.ResourceServer],
+        ),
+        route(
+            services,
+            "/v1/resource-servers/{id}",
+            "DELETE",
+            remove,
+            summary="End an API of your own, by id or name, with every credential for it",
+            answer=answers.ResourceServer,
+        ),
     ]

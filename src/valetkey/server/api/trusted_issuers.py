@@ -6,14 +6,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from valetkey.server.api import agents
-from valetkey.server.api.answers import Listed
-from valetkey.server.api.door import Caller, body_of, listed, route
-from valetkey.server.errors import InvalidRequest
+from valetkey.server.api import agents, answers
+from valetkey.server.api.door import Caller, listed, route
+from valetkey.server.api.paging import Listing, Page
+from valetkey.server.errors import Conflict, NotFound
 from valetkey.server.ids import new_id
 from valetkey.server.principals.issuers import store
 from valetkey.server.principals.issuers.model import IssuerKind, Rule, Trust, TrustedIssuer
 from valetkey.server.services import Services
+
+ISSUERS = Listing("trusted-issuers")
 
 
 class NewRule(msgspec.Struct, forbid_unknown_fields=True):
@@ -23,7 +25,7 @@ class NewRule(msgspec.Struct, forbid_unknown_fields=True):
 
 class NewIssuer(msgspec.Struct, forbid_unknown_fields=True):
     issuer: str
-    kind: str
+    kind: IssuerKind
     jwks_uri: str | None = None
     jwks: dict[str, Any] | None = None
     audience: str | None = None
@@ -32,12 +34,12 @@ class NewIssuer(msgspec.Struct, forbid_unknown_fields=True):
     rules: list[NewRule] = []
 
 
-def shown(issuer: TrustedIssuer) -> dict[str, Any]:
+def shown(issuer: TrustedIssuer) -> answers.TrustedIssuer:
     """A trusted issuer, as the API shows one."""
     return {
         "id": issuer.id,
         "issuer": issuer.issuer,
-        "kind": issuer.kind.value,
+        "kind": issuer.kind,
         "keys": issuer.jwks_uri or "pasted",
         "audience": issuer.trust.audience,
         "token_endpoint_audience": issuer.trust.at_token_endpoint,
@@ -46,13 +48,8 @@ def shown(issuer: TrustedIssuer) -> dict[str, Any]:
     }
 
 
-async def create(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def create(services: Services, caller: Caller, request: Request, body: NewIssuer) -> answers.TrustedIssuer:
     by = caller.administrator()
-    body = await body_of(request, NewIssuer)
-    try:
-        kind = IssuerKind(body.kind)
-    except ValueError as error:
-        raise InvalidRequest(f"The kind is one of {', '.join(IssuerKind)}.") from error
     rules = [
         Rule(agent=(await agents.named(services, caller, rule.agent)).id, claims=rule.claims) for rule in body.rules
     ]
@@ -60,7 +57,7 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
         id=new_id("iss"),
         org=by.org,
         issuer=body.issuer,
-        kind=kind,
+        kind=body.kind,
         jwks_uri=body.jwks_uri,
         jwks=None if body.jwks is None else msgspec.json.encode(body.jwks).decode(),
         trust=Trust(
@@ -75,20 +72,50 @@ async def create(services: Services, caller: Caller, request: Request) -> dict[s
     return shown(await services.trusting.add(issuer, by=by))
 
 
-async def issuers(services: Services, caller: Caller, request: Request) -> Listed[dict[str, Any]]:
+async def issuers(
+    services: Services, caller: Caller, request: Request, page: Page
+) -> answers.Listed[answers.TrustedIssuer]:
     caller.administrator()
+    after = ISSUERS.after(services, caller, page.cursor)
     async with services.database.read() as db:
-        return listed([shown(issuer) for issuer in await store.of_org(db, caller.org)])
+        found = await store.of_org(db, caller.org, after=after, limit=page.limit + 1)
+    rows, cursor = ISSUERS.cut(services, caller, found, page.limit)
+    return listed([shown(issuer) for issuer in rows], cursor)
 
 
-async def remove(services: Services, caller: Caller, request: Request) -> dict[str, Any]:
+async def remove(services: Services, caller: Caller, request: Request) -> answers.TrustedIssuer:
     by = caller.administrator()
     return shown(await services.trusting.remove(request.path_params["id"], by=by))
 
 
 def routes(services: Services) -> list[Route]:
     return [
-        route(services, "/v1/trusted-issuers", "POST", create, status=201),
-        route(services, "/v1/trusted-issuers", "GET", issuers),
-        route(services, "/v1/trusted-issuers/{id}", "DELETE", remove),
+        route(
+            services,
+            "/v1/trusted-issuers",
+            "POST",
+            create,
+            status=201,
+            summary="Believe a platform or an identity provider",
+            body=NewIssuer,
+            answer=answers.TrustedIssuer,
+            refuses=(Conflict, NotFound),
+        ),
+        route(
+            services,
+            "/v1/trusted-issuers",
+            "GET",
+            issuers,
+            summary="Who is believed",
+            query=Page,
+            answer=answers.Listed[answers.TrustedIssuer],
+        ),
+        route(
+            services,
+            "/v1/trusted-issuers/{id}",
+            "DELETE",
+            remove,
+            summary="Believe an issuer no more",
+            answer=answers.TrustedIssuer,
+        ),
     ]

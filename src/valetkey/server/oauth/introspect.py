@@ -6,7 +6,7 @@ That is the client it was issued to, and who speaks for the resource server it i
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.standing import Good, Standing
@@ -14,6 +14,7 @@ from valetkey.server.errors import Denied, NotAuthenticated
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
+from valetkey.server.oauth.described import BESIDES, OF_CLIENTS, AboutAToken, DescribedEndpoint
 from valetkey.server.oauth.door import Typed
 from valetkey.server.oauth.form import Form, Headers, client_proof
 from valetkey.server.principals.model import ServiceAccount
@@ -103,3 +104,19 @@ def wants_signed(headers: Headers) -> bool:
             weights[kind] = float(quality) if quality.replace(".", "", 1).isdecimal() else 0.0
     signed = weights.get(SIGNED, 0.0)
     return signed > 0 and signed >= weights.get("application/json", 0.0)
+
+
+class IntrospectionAnswer(TypedDict):
+    """RFC 7662 section 2.2, with the claims of the token itself; of one that is not good, `active` alone."""
+
+    active: bool
+    token_type: NotRequired[str]
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/introspect",
+    summary="What a token says, and whether it is good now",
+    form=AboutAToken,
+    answer=IntrospectionAnswer,
+    errors={400: ("invalid_request", *OF_CLIENTS), **BESIDES},
+)

@@ -1,11 +1,14 @@
 """`POST /oauth/par` (RFC 9126): an authenticated client leaves its request here and sends the browser with a name."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated, NotFound
 from valetkey.server.oauth.authorize import PUSHED_URN, Authorize
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.described import BESIDES, OF_ASKING, OF_CLIENTS, AskingForm, DescribedEndpoint, Text
 from valetkey.server.oauth.form import Form, Headers, client_proof
 from valetkey.server.tokens.proofs import Proofs
 
@@ -50,3 +53,44 @@ def _bound(form: Form, jkt: str | None) -> Form:
     if form.get("dpop_jkt") not in (None, jkt):
         raise InvalidRequest("dpop_jkt is not the thumbprint of the key that the DPoP proof proves.")
     return Form({**form.single, "dpop_jkt": jkt}, form.repeated)
+
+
+class PushedForm(AskingForm, kw_only=True):
+    """An authorization request (RFC 6749 section 4.1.1), in parameters or signed in `request` (RFC 9101)."""
+
+    response_type: Text = msgspec.UNSET
+    response_mode: Text = msgspec.UNSET
+    redirect_uri: Text = msgspec.UNSET
+    state: Text = msgspec.UNSET
+    code_challenge: Text = msgspec.UNSET
+    code_challenge_method: Text = msgspec.UNSET
+    dpop_jkt: Text = msgspec.UNSET
+    nonce: Text = msgspec.UNSET
+    prompt: Text = msgspec.UNSET
+    max_age: Text = msgspec.UNSET
+
+
+class PushedAnswer(TypedDict):
+    """RFC 9126 section 2.2."""
+
+    request_uri: str
+    expires_in: int
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/par",
+    summary="Leave an authorization request here, and send the browser with its name",
+    status=201,
+    form=PushedForm,
+    answer=PushedAnswer,
+    errors={
+        400: (
+            *OF_ASKING,
+            "unsupported_response_type",
+            "invalid_request_uri",
+            "request_uri_not_supported",
+            *OF_CLIENTS,
+        ),
+        **BESIDES,
+    },
+)

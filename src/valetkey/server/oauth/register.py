@@ -1,7 +1,7 @@
 """The door of `/oauth/register`: JSON in, JSON out, bounded, never cached; refusals in the shape of RFC 7591."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import msgspec
 from starlette.requests import Request
@@ -11,6 +11,7 @@ from starlette.routing import Route
 from valetkey.server.errors import InvalidRequest, NotAuthenticated
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.clients.register import Register
+from valetkey.server.oauth.described import DescribedEndpoint, Text
 from valetkey.server.oauth.errors import oauth_error
 from valetkey.server.problems import log_bug
 from valetkey.server.secret import Secret
@@ -100,3 +101,48 @@ async def _object(request: Request) -> dict[str, object]:
         raise InvalidRequest(
             "The body is not one plain JSON object.", detail=str(error), reason="client_metadata"
         ) from (error)
+
+
+class Registration(msgspec.Struct):
+    """What a client says of itself (RFC 7591 section 2)."""
+
+    redirect_uris: list[str] | msgspec.UnsetType = msgspec.UNSET
+    client_name: Text = msgspec.UNSET
+    client_uri: Text = msgspec.UNSET
+    token_endpoint_auth_method: Text = msgspec.UNSET
+    application_type: Text = msgspec.UNSET
+    grant_types: list[str] | msgspec.UnsetType = msgspec.UNSET
+    response_types: list[str] | msgspec.UnsetType = msgspec.UNSET
+    scope: Text = msgspec.UNSET
+    jwks: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    jwks_uri: Text = msgspec.UNSET
+
+
+class RegisteredClient(TypedDict):
+    """RFC 7591 section 3.2.1, RFC 7592 section 3; the secret is shown this once."""
+
+    client_id: str
+    client_id_issued_at: int
+    redirect_uris: list[str]
+    token_endpoint_auth_method: str
+    registration_access_token: str
+    registration_client_uri: str
+    client_secret: NotRequired[str]
+    client_secret_expires_at: NotRequired[int]
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/register",
+    summary="A client registers itself, with an initial access token where one is asked for",
+    status=201,
+    media="application/json",
+    client=False,
+    form=Registration,
+    answer=RegisteredClient,
+    errors={
+        400: ("invalid_request", "invalid_client_metadata", "invalid_redirect_uri", "invalid_software_statement"),
+        401: ("invalid_token",),
+        429: ("temporarily_unavailable",),
+        503: ("temporarily_unavailable",),
+    },
+)

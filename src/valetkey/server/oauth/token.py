@@ -14,7 +14,7 @@ import msgspec
 from valetkey.server.errors import Denied, InvalidRequest, ProofRefused
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
-from valetkey.server.oauth.described import DescribedEndpoint
+from valetkey.server.oauth.described import BESIDES, OF_CLIENTS, ClientForm, DescribedEndpoint, Text
 from valetkey.server.oauth.form import ClientProof, Form, Headers, client_proof
 from valetkey.server.oauth.grants.asked import Answer, Asked, Grant
 from valetkey.server.oauth.grants.exchange import EXCHANGE
@@ -78,23 +78,28 @@ class TokenEndpoint:
         return client
 
 
-class TokenForm(msgspec.Struct):
+class TokenForm(ClientForm, kw_only=True):
     """Which of these a grant needs, its specification says. What a grant does not know is ignored."""
 
     grant_type: Annotated[str, msgspec.Meta(description="One of the metadata's grant_types_supported.")]
-    scope: str | msgspec.UnsetType = msgspec.UNSET
+    scope: Text = msgspec.UNSET
     resource: list[str] | msgspec.UnsetType = msgspec.UNSET
     audience: list[str] | msgspec.UnsetType = msgspec.UNSET
-    authorization_details: str | msgspec.UnsetType = msgspec.UNSET
-    subject_token: str | msgspec.UnsetType = msgspec.UNSET
-    subject_token_type: str | msgspec.UnsetType = msgspec.UNSET
-    requested_token_type: str | msgspec.UnsetType = msgspec.UNSET
-    requested_expires_in: str | msgspec.UnsetType = msgspec.UNSET
-    credential: str | msgspec.UnsetType = msgspec.UNSET
-    client_id: str | msgspec.UnsetType = msgspec.UNSET
-    client_secret: str | msgspec.UnsetType = msgspec.UNSET
-    client_assertion: str | msgspec.UnsetType = msgspec.UNSET
-    client_assertion_type: str | msgspec.UnsetType = msgspec.UNSET
+    authorization_details: Text = msgspec.UNSET
+    code: Text = msgspec.UNSET
+    code_verifier: Text = msgspec.UNSET
+    redirect_uri: Text = msgspec.UNSET
+    refresh_token: Text = msgspec.UNSET
+    device_code: Text = msgspec.UNSET
+    auth_req_id: Text = msgspec.UNSET
+    assertion: Text = msgspec.UNSET
+    subject_token: Text = msgspec.UNSET
+    subject_token_type: Text = msgspec.UNSET
+    actor_token: Text = msgspec.UNSET
+    actor_token_type: Text = msgspec.UNSET
+    requested_token_type: Text = msgspec.UNSET
+    requested_expires_in: Text = msgspec.UNSET
+    credential: Text = msgspec.UNSET
 
 
 class TokenAnswer(TypedDict):
@@ -103,6 +108,7 @@ class TokenAnswer(TypedDict):
     access_token: str
     token_type: str
     expires_in: int
+    refresh_token: NotRequired[str]
     scope: NotRequired[str]
     issued_token_type: NotRequired[str]
     authorization_details: NotRequired[list[dict[str, Any]]]
@@ -110,20 +116,24 @@ class TokenAnswer(TypedDict):
 
 DESCRIBED = DescribedEndpoint(
     path="/oauth/token",
-    summary="A token for a grant: an exchange under a task, or for this server's own API",
+    summary="A token for a code, an answered question, a refresh token, an exchange, an assertion, or this API itself",
     form=TokenForm,
     answer=TokenAnswer,
     errors={
         400: (
             "invalid_request",
+            "invalid_grant",
             "invalid_scope",
             "invalid_target",
             "invalid_authorization_details",
-            "unauthorized_client",
             "unsupported_grant_type",
+            "authorization_pending",
+            "slow_down",
+            "expired_token",
+            "invalid_dpop_proof",
+            "use_dpop_nonce",
+            *OF_CLIENTS,
         ),
-        401: ("invalid_client",),
-        429: ("temporarily_unavailable",),
-        503: ("temporarily_unavailable",),
+        **BESIDES,
     },
 )

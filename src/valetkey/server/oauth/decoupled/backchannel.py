@@ -6,7 +6,9 @@ and a client that was declined waits before it may ask that person again.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypedDict
+
+import msgspec
 
 from valetkey.server.errors import Denied
 from valetkey.server.oauth.decoupled.ask import Asking
@@ -19,6 +21,7 @@ from valetkey.server.oauth.decoupled.model import (
     notification_token,
 )
 from valetkey.server.oauth.decoupled.patience import Patience
+from valetkey.server.oauth.described import BESIDES, OF_ASKING, OF_CLIENTS, AskingForm, DescribedEndpoint, Text
 from valetkey.server.oauth.form import Form, Headers
 from valetkey.server.oauth.outside import AgentFor
 
@@ -69,3 +72,32 @@ def metadata() -> dict[str, Any]:
         "backchannel_user_code_parameter_supported": False,
         "backchannel_authentication_request_signing_alg_values_supported": ["ES256", "Ed25519", "RS256"],
     }
+
+
+class BackchannelForm(AskingForm, kw_only=True):
+    """CIBA section 7.1. Exactly one hint names the person."""
+
+    id_token_hint: Text = msgspec.UNSET
+    binding_message: Text = msgspec.UNSET
+    requested_expiry: Text = msgspec.UNSET
+    client_notification_token: Text = msgspec.UNSET
+
+
+class BackchannelAnswer(TypedDict):
+    """CIBA section 7.3."""
+
+    auth_req_id: str
+    expires_in: int
+    interval: int
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/backchannel",
+    summary="Ask a person who is somewhere else",
+    form=BackchannelForm,
+    answer=BackchannelAnswer,
+    errors={
+        400: (*OF_ASKING, "unknown_user_id", "invalid_binding_message", *OF_CLIENTS),
+        **BESIDES,
+    },
+)

@@ -2,10 +2,11 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from valetkey.server.oauth.decoupled.ask import Asking
 from valetkey.server.oauth.decoupled.model import ALPHABET, CODE_LETTERS, INTERVAL, SECONDS, Kind, spelled
+from valetkey.server.oauth.described import BESIDES, OF_ASKING, OF_CLIENTS, AskingForm, DescribedEndpoint
 from valetkey.server.oauth.form import Form, Headers
 
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -32,3 +33,23 @@ class DeviceAuthorization:
             "expires_in": SECONDS,
             "interval": INTERVAL,
         }
+
+
+class DeviceAnswer(TypedDict):
+    """RFC 8628 section 3.2."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/device_authorization",
+    summary="Begin where no browser is: a code for the client, a short one for its person",
+    form=AskingForm,
+    answer=DeviceAnswer,
+    errors={400: (*OF_ASKING, *OF_CLIENTS), **BESIDES},
+)

@@ -6,7 +6,7 @@ one verb for every door. A token that is unknown, malformed, expired or already 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
@@ -14,6 +14,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.errors import Denied, Expired, NotAuthenticated
 from valetkey.server.ids import is_handle
 from valetkey.server.oauth.clients.clients import Clients
+from valetkey.server.oauth.described import BESIDES, OF_CLIENTS, AboutAToken, DescribedEndpoint
 from valetkey.server.oauth.form import Form, Headers, client_proof
 from valetkey.server.oauth.revocation import store
 from valetkey.server.revocation.hops import Stop
@@ -98,3 +99,16 @@ class Revocation:
 def _recorded(client_id: str) -> str:
     """A client's id as an audit record and the table of revoked nodes hold it."""
     return client_id[:40]
+
+
+class Nothing(TypedDict):
+    """An object without members."""
+
+
+DESCRIBED = DescribedEndpoint(
+    path="/oauth/revoke",
+    summary="A client ends a token of its own, and all that came of it",
+    form=AboutAToken,
+    answer=Nothing,
+    errors={400: ("invalid_request", *OF_CLIENTS), **BESIDES},
+)

@@ -42,9 +42,13 @@ async def add(tx: AsyncConnection, issuer: TrustedIssuer) -> None:
     )
 
 
-async def of_org(connection: AsyncConnection, org: str) -> list[TrustedIssuer]:
-    query = select(trusted_issuers).where(trusted_issuers.c.org == org).order_by(trusted_issuers.c.id)
-    return [_issuer(row) for row in await connection.execute(query)]
+async def of_org(
+    connection: AsyncConnection, org: str, *, after: str = "", limit: int | None = None
+) -> list[TrustedIssuer]:
+    """In the order they came; `after` is the id of the last one already seen."""
+    query = select(trusted_issuers).where(trusted_issuers.c.org == org, trusted_issuers.c.id > after)
+    rows = await connection.execute(query.order_by(trusted_issuers.c.id).limit(limit))
+    return [_issuer(row) for row in rows]
 
 
 async def named(connection: AsyncConnection, org: str, issuer: str) -> list[TrustedIssuer]:
