@@ -97,9 +97,7 @@ class Prover:
         url = more.pop("url", self.house.settings.issuer + path)
         return self.holder.proof(method, url, now=more.pop("now", self.house.clock.now()), token=token, **more)
 
-    async def asks(
-        self, headers: Mapping[str, str], form: Mapping[str, Any], *, path: str = "/oauth/token"
-    ) -> Reply:
+    async def asks(self, headers: Mapping[str, str], form: Mapping[str, Any], *, path: str = "/oauth/token") -> Reply:
         """A token request with a proof; asks again once with the nonce it is given, as clients do."""
         reply = await self._asks(headers, form, path)
         if reply.status == 400 and reply.json()["error"] == "use_dpop_nonce":

@@ -121,7 +121,7 @@ class Redeem:
     async def check_agreed(self, client: Client, agreed: Agreed) -> None:
         """An outside client is still what she agreed to: her agent, and described as it was then."""
         # SECURITY: whoever holds a client's address may change what it says; who agreed to the old is asked again.
-        # Guarded by tests/attacks/test_outside_consent.py::test_ci_7_a_client_that_changed_redeems_and_refreshes_nothing
+        # Guarded by tests/attacks/test_outside_consent.py::test_ci_7_a_client_that_changed_gets_nothing_more
         if client.principal is not None:
             return
         agent = await self._outside.agent_of(agreed.user, client)
