@@ -53,7 +53,7 @@ from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
 from valetkey.server.oauth import authorize as authorizing
-from valetkey.server.oauth import introspect
+from valetkey.server.oauth import id_token, introspect
 from valetkey.server.oauth import register as registering
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
@@ -65,6 +65,7 @@ from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.grants.id_jag import JWT_BEARER_GRANT, IdJag
 from valetkey.server.oauth.grants.refresh import Refresh
+from valetkey.server.oauth.id_token import IdTokens
 from valetkey.server.oauth.introspect import Introspection
 from valetkey.server.oauth.metadata import of_outside_clients
 from valetkey.server.oauth.outside import AgentsOfClients
@@ -225,6 +226,7 @@ class App:
             issue=issue,
             clients=clients,
             outside=outside,
+            id_tokens=IdTokens(keys, clock, settings),
             catalogue=catalogue,
             mac=mac,
             clock=clock,
@@ -304,6 +306,9 @@ class App:
                 {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
                 introspect.METADATA,
                 authorizing.metadata(),
+                id_token.METADATA,
+                # SECURITY: what is registered is its organization's business, and this document is for everybody.
+                {"authorization_details_types_supported": sorted(catalogue.built_in)},
                 of_outside_clients(settings),
             ],
             services=services,
