@@ -64,9 +64,10 @@ class GoOn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
-    """She has to sign in, or to prove herself anew (`again`)."""
+    """She has to sign in, or to prove herself anew (`again`), and as well as one of these levels if any is named."""
 
     again: bool
+    acr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +260,7 @@ class Authorize:
         if user is None or session is None:
             if "none" in request.prompt:
                 raise Denied("Nobody is signed in.", reason="login_required")
-            return SignIn(again=False)
+            return SignIn(again=False, acr=request.acr_values)
         if (again := self._proves_herself(opened, session)) is not None:
             return again
         async with self._database.write() as tx:
@@ -294,7 +295,7 @@ class Authorize:
             return None
         if "none" in request.prompt:
             raise Denied("She has to sign in again.", reason="login_required")
-        return SignIn(again=True)
+        return SignIn(again=True, acr=request.acr_values)
 
     async def _given(
         self, opened: _Opened, wanted: Wanted, user: User
