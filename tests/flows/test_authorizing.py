@@ -379,3 +379,13 @@ async def test_the_metadata_says_what_is_served(house: House) -> None:
     assert said["response_types_supported"] == ["code"]
     assert {"authorization_code", "refresh_token"} <= set(said["grant_types_supported"])
     assert said["authorization_endpoint"] == f"{house.settings.issuer}/oauth/authorize"
+
+
+async def test_the_level_that_is_asked_for_is_the_one_the_sign_in_page_offers(house: House) -> None:
+    client = await a_client(house)
+    tab = house.tab()
+    await client.authorize(tab, acr_values="urn:valetkey:acr:passkey")
+    assert tab.at.endswith("acr=urn%3Avaletkey%3Aacr%3Apasskey")
+    assert 'action="/login/password"' not in tab.text
+    await client.authorize(tab)
+    assert "acr=" not in tab.at

@@ -70,9 +70,9 @@ async def test_md_3_every_advertised_value_is_served(house: House) -> None:
     )
     assert basic.json()["active"] is posted.json()["active"] is True
     for name in ("token_endpoint", "introspection_endpoint", "revocation_endpoint"):
+        usual = {"client_secret_basic", "client_secret_post", "private_key_jwt"}
         more = {"none", "spiffe_jwt"} if name == "token_endpoint" else set()
-        ways = {"client_secret_basic", "client_secret_post", "private_key_jwt"}
-        assert set(said[f"{name}_auth_methods_supported"]) == ways | more
+        assert set(said[f"{name}_auth_methods_supported"]) == usual | more
     keys = (await house.call("GET", said["jwks_uri"].removeprefix(said["issuer"]))).json()["keys"]
     assert unverified_header(token)["kid"] in {key["kid"] for key in keys}
     signed = await house.call(

@@ -6,12 +6,20 @@ import jwt
 import pytest
 
 from tests.attacks.test_introspection import INACTIVE, ask, give_back
+from tests.support.billing import let
 from tests.support.house import House, Robot
+from tests.support.oauth import a_client
 from tests.support.tokens import unverified_claims, unverified_header
-from valetkey.server.oauth.id_token import IdTokens
+from valetkey.server.oauth.id_token import IdTokens, at_hash
 from valetkey.server.principals.model import Role, Status, User
 from valetkey.server.tokens.mint import SignedIn
 
+BILLING: dict[str, Any] = {
+    "name": "billing",
+    "title": "Billing",
+    "audience": "https://billing.acme.com",
+    "scopes": [{"name": "invoices:read", "sentence": "read invoices", "tier": "read"}],
+}
 PATH = "/repos/acme-corp/backend"
 TYPE = "urn:ietf:params:oauth:token-type:"
 
@@ -83,3 +91,48 @@ async def test_oa_16_an_id_token_is_never_accepted_as_anything_else(house: House
         impostor = Robot(house, agent.id, agent.name, stolen)
         assert (await impostor.exchange(task["task_token"])).status == 401
     assert (await house.gateway(token, "GET", PATH)).status == 200
+
+
+async def test_oc_3_a_code_for_openid_is_worth_an_id_token(house: House) -> None:
+    client = await a_client(house)
+    asked: dict[str, Any] = {"scope": "openid", "nonce": "n-0S6_WzA2Mj"}
+    answer = await client.tokens(await house.signed_in(), **asked)
+    assert "openid" in answer["scope"].split()
+    said = unverified_claims(answer["id_token"])
+    assert (said["aud"], said["sub"], said["nonce"]) == (client.robot.id, house.alice.id, "n-0S6_WzA2Mj")
+    assert said["at_hash"] == at_hash(answer["access_token"])
+    assert said["auth_time"] <= house.clock.now()
+    assert said["acr"]
+    assert said["amr"]
+    assert "email" not in said
+    assert "id_token" not in (await client.refresh(answer["refresh_token"])).json()
+
+
+async def test_oc_3_nobody_who_did_not_ask_gets_an_id_token(house: House) -> None:
+    client = await a_client(house)
+    assert "id_token" not in await client.tokens(await house.signed_in(), nonce="n")
+
+
+async def test_ra_5_the_documents_say_what_is_served(house: House) -> None:
+    document = (await house.call("GET", "/.well-known/openid-configuration")).json()
+    assert document["id_token_signing_alg_values_supported"] == ["ES256"]
+    assert document["scopes_supported"] == ["openid", "offline_access"]
+    await house.alice.does("POST", "/v1/resource-servers", **BILLING)
+    document = (await house.call("GET", "/.well-known/oauth-authorization-server")).json()
+    assert "github" in document["authorization_details_types_supported"]
+    assert "billing" not in document["authorization_details_types_supported"]
+
+
+async def test_at_3_a_resource_server_learns_how_she_signed_in(house: House) -> None:
+    """AT-3: at the code and when refreshed the same."""
+    client = await a_client(house)
+    await house.alice.does("POST", "/v1/resource-servers", **BILLING)
+    await let(house, client.robot, "billing:invoices:read@*")
+    asked: dict[str, Any] = {"resource": BILLING["audience"], "scope": "invoices:read", "authorization_details": None}
+    first = await client.tokens(await house.signed_in(), **asked)
+    house.clock.advance(70)
+    second = (await client.refresh(first["refresh_token"])).json()
+    said = [unverified_claims(answer["access_token"]) for answer in (first, second)]
+    facts = [{name: one.get(name) for name in ("auth_time", "acr", "amr")} for one in said]
+    assert facts[0] == facts[1]
+    assert None not in facts[0].values()

@@ -3,6 +3,10 @@
 import pytest
 
 from tests.support.house import House
+from valetkey.server.delegations import store as delegations
+from valetkey.server.delegations.model import Kept
+from valetkey.server.errors import Conflict
+from valetkey.server.principals import store as principals
 
 READ_WRITE = "github:repo:read,issues:write@acme-corp/backend,acme-corp/payroll"
 
@@ -35,6 +39,27 @@ async def test_unticking_ends_that_part_at_once_for_what_is_running_too(house: H
     assert (await house.gateway(token, "POST", "/repos/acme-corp/backend/issues", json={"title": "x"})).status == 403
     [record] = await house.events("delegation.narrowed")
     assert [text.partition(":")[2] for text in record["grants"]] == ["repo:read@acme-corp/backend"]
+
+
+async def test_an_older_page_gives_back_nothing_that_was_taken_meanwhile(house: House) -> None:
+    """What two requests read at the same moment is written by the first alone."""
+    _, made, _, token = await house.ready(READ_WRITE)
+    confirm = house.app.services.confirm
+    async with house.app.database.read() as db:
+        seen = await delegations.delegation(db, made["id"])
+        alice = await principals.user(db, house.alice.id)
+    assert seen is not None
+    assert alice is not None
+    less = [Kept(frozenset({"repo:read"}), frozenset({"acme-corp/backend"}))]
+    narrowed = await confirm.narrow(seen, less, expires_at=seen.expires_at, by=alice)
+    as_it_was = [Kept(g.scopes, frozenset(r.name for r in g.resources)) for g in seen.grants]
+    with pytest.raises(Conflict):
+        await confirm.narrow(seen, as_it_was, expires_at=seen.expires_at, by=alice)
+    with pytest.raises(Conflict):
+        await confirm.extend(seen, 7_200, by=alice)
+    async with house.app.database.read() as db:
+        assert await delegations.delegation(db, made["id"]) == narrowed
+    assert (await house.gateway(token, "GET", "/repos/acme-corp/payroll/issues")).status == 403
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,14 @@ from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.doors import LAYOUT, gateway_address
 from valetkey.server.tokens.keys import Keys
-from valetkey.server.tokens.mint import delegated_claims, granted_members, prepare, resource_claims, task_claims
+from valetkey.server.tokens.mint import (
+    SignedIn,
+    delegated_claims,
+    granted_members,
+    prepare,
+    resource_claims,
+    task_claims,
+)
 from valetkey.server.tokens.model import Kind
 from valetkey.server.tokens.verify import Verifying
 from valetkey.verify.keys import Algorithm
@@ -118,11 +125,13 @@ class Issue:
         *,
         again: Callable[[], Awaitable[object]] | None = None,
         jkt: str | None = None,
+        signed_in: SignedIn | None = None,
     ) -> Issued:
         """Mint one credential for `agent` under the task its token names. The actor is the authenticated agent.
 
         `again` authenticates the agent once more, under the knowledge the decision is made on. `jkt` is the key this
         request proved: the credential is bound to it, and a task token that is bound needs exactly its own key.
+        `signed_in` is how the person proved herself when she agreed, where that is known (RFC 9068 section 2.2.1).
         """
         try:
             holder = await self._verifying.at_exchange(unverified_task_token)
@@ -158,7 +167,7 @@ class Issue:
             if again is not None:
                 await again()
             try:
-                return await self._issue(authority, seq, ask, jkt)
+                return await self._issue(authority, seq, ask, jkt, signed_in)
             except Stale:
                 await self._authorities.refresh()
         raise Unavailable(detail="revocations outran the decision")
@@ -184,7 +193,9 @@ class Issue:
         )
         return prepare(self._keys.signer("ES256"), Kind.TASK, claims).signed()
 
-    async def _issue(self, authority: Authority, seq: int, ask: Ask, jkt: str | None) -> Issued:
+    async def _issue(
+        self, authority: Authority, seq: int, ask: Ask, jkt: str | None, signed_in: SignedIn | None
+    ) -> Issued:
         now = self._clock.now()
         integration = self.target(ask.target, authority.user.org)
         if integration is None:
@@ -224,6 +235,8 @@ class Issue:
             expires_at=expires_at,
             jkt=jkt,
         )
+        if kind is Kind.RESOURCE and signed_in is not None:
+            claims |= signed_in.claims()
         unsigned = prepare(await self._keys.ready(self._algorithm(integration)), kind, claims)
         entry = Entry(
             event=Event.TOKEN_ISSUED,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from valetkey.server.tokens.mint import SignedIn
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
@@ -23,6 +25,11 @@ class Agreed:
     auth_time: int = 0
     acr: str = ""
     amr: tuple[str, ...] = ()
+
+    @property
+    def signed_in(self) -> SignedIn | None:
+        """How she proved herself when she agreed; None where nobody saw her do it."""
+        return SignedIn(auth_time=self.auth_time, acr=self.acr, amr=self.amr) if self.acr and self.auth_time else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,9 +64,10 @@ class GoOn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
-    """She has to sign in, or to prove herself anew (`again`)."""
+    """She has to sign in, or to prove herself anew (`again`), and as well as one of these levels if any is named."""
 
     again: bool
+    acr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,12 +260,16 @@ class Authorize:
         if user is None or session is None:
             if "none" in request.prompt:
                 raise Denied("Nobody is signed in.", reason="login_required")
-            return SignIn(again=False)
+            return SignIn(again=False, acr=request.acr_values)
         if (again := self._proves_herself(opened, session)) is not None:
             return again
         async with self._database.write() as tx:
             if not await store.claim_request(tx, opened.mac, session=session.id):
                 raise _Shown(_foreign())
+        # SECURITY: before she signed in nobody's organization was known; another's APIs do not exist for her.
+        # Guarded by tests/attacks/test_outside_consent.py::test_another_organizations_api_is_nobodys_on_the_page
+        if any(self._rules.named(line.grant.integration, user.org) is None for line in request.lines):
+            raise Denied("A resource of the request is not an API known here.", reason="target")
         agent = await self._agent_for(user, request.client)
         if agent is None or agent.org != user.org:
             raise Denied("This agent is not of your organization.", reason="access_denied")
@@ -290,7 +295,7 @@ class Authorize:
             return None
         if "none" in request.prompt:
             raise Denied("She has to sign in again.", reason="login_required")
-        return SignIn(again=True)
+        return SignIn(again=True, acr=request.acr_values)
 
     async def _given(
         self, opened: _Opened, wanted: Wanted, user: User

@@ -19,12 +19,12 @@ OPENID: Final = "openid"
 EMAIL: Final = "email"
 ID_TOKEN_SECONDS: Final = 300
 METADATA: Final[Mapping[str, list[str]]] = {
-    "scopes_supported": [OPENID, EMAIL],
+    "scopes_supported": [OPENID, "offline_access"],
     "subject_types_supported": ["public"],
     "id_token_signing_alg_values_supported": ["ES256"],
-    "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "at_hash", "email"],
+    "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "at_hash"],
 }
-"""To be contributed by whoever serves `/oauth/authorize`."""
+"""Members of the discovery documents. No request is for `email` yet, so nothing says that one may be."""
 
 
 class IdTokens:

@@ -56,12 +56,14 @@ class Introspection:
         if isinstance(caller.principal, ServiceAccount) and SCOPE not in caller.principal.scopes:
             raise Denied(f"This service account does not have {SCOPE}.", reason="unauthorized_client")
         good = await self._standing.good(form.must("token"))
-        answer = members_of(good) if good is not None and self._may_know(caller, good) else INACTIVE
+        answer = members_of(good) if good is not None and await self._may_know(caller, good) else INACTIVE
         return self._signed(caller, answer) if wants_signed(headers) else answer
 
-    def _may_know(self, caller: Client, good: Good) -> bool:
+    async def _may_know(self, caller: Client, good: Good) -> bool:
         principal = caller.principal
-        if principal is None or principal.org != good.token.org:
+        if principal is None:  # an outside client is an agent in every organization where somebody agreed to it
+            return await self._clients.is_its(caller, good.token.client)
+        if principal.org != good.token.org:
             return False
         if principal.id == good.token.client:
             return True

@@ -27,6 +27,7 @@ from valetkey.server.oauth.details import scopes_of
 from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
+from valetkey.server.oauth.id_token import OPENID, IdTokens
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
@@ -53,6 +54,7 @@ class Redeem:
         issue: Issue,
         clients: Clients,
         outside: Outside,
+        id_tokens: IdTokens,
         catalogue: Catalogue,
         mac: Mac,
         clock: Clock,
@@ -63,6 +65,7 @@ class Redeem:
         self._issue = issue
         self._clients = clients
         self._outside = outside
+        self._id_tokens = id_tokens
         self._catalogue = catalogue
         self._mac = mac
         self._clock = clock
@@ -77,6 +80,8 @@ class Redeem:
             raise spent()
         check_key(asked, agreed)
         await self.check_agreed(client, agreed)
+        if OPENID in agreed.scopes and agreed.signed_in is None:
+            raise Denied("openid is for a person who signs in to agree.", reason="scope")
         delegation, agent = await self.openable(agreed)
         target = self.target(asked.form, agreed, client, delegation)
         refresh = new_handle("rf") if REFRESH in client.metadata.grant_types else None
@@ -107,6 +112,7 @@ class Redeem:
             also=also,
         )
         answer = await self.answer(asked, agreed, task, agent, target)
+        answer = {**answer, **await self._who_signed_in(agreed, answer["access_token"])}
         return {**answer, "refresh_token": refresh.reveal()} if refresh is not None else answer
 
     async def standing_client(self, asked: Asked) -> Client:
@@ -192,13 +198,33 @@ class Redeem:
                 **_said(granted_members(task.grants), agreed),
             }
         ask = Ask(target=target, scopes=scopes)
-        issued = await self._issue.delegated(agent, handle, ask, again=asked.again, jkt=asked.jkt)
+        issued = await self._issue.delegated(
+            agent, handle, ask, again=asked.again, jkt=asked.jkt, signed_in=agreed.signed_in
+        )
         return {
             "access_token": issued.token,
             "token_type": issued.token_type,
             "expires_in": issued.expires_in,
             **_said(issued.granted, agreed),
         }
+
+    async def _who_signed_in(self, agreed: Agreed, access_token: str) -> Mapping[str, Any]:
+        """OpenID Connect Core section 3.1.3.3: an ID token, where the request was for one."""
+        if OPENID not in agreed.scopes or agreed.signed_in is None:
+            return {}
+        async with self._database.read() as db:
+            user = await principals.user(db, agreed.user)
+        if user is None:
+            raise spent()
+        token = self._id_tokens.id_token(
+            user,
+            agreed.client,
+            scopes=frozenset(agreed.scopes),
+            signed_in=agreed.signed_in,
+            nonce=agreed.nonce,
+            access_token=access_token,
+        )
+        return {"id_token": token}
 
     async def _may_act(self, task: Task) -> list[Agent]:
         """The agents she lets it be passed on to."""

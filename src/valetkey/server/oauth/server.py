@@ -17,7 +17,7 @@ from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.oauth import authorize as authorizing
-from valetkey.server.oauth import introspect
+from valetkey.server.oauth import id_token, introspect
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.every import EveryClient
 from valetkey.server.oauth.decoupled import backchannel
@@ -36,6 +36,7 @@ from valetkey.server.oauth.grants.exchange import EXCHANGE, Exchange
 from valetkey.server.oauth.grants.for_the_api import CLIENT_CREDENTIALS, USER_CREDENTIAL, ApiTokens
 from valetkey.server.oauth.grants.id_jag import JWT_BEARER_GRANT, IdJag
 from valetkey.server.oauth.grants.refresh import Refresh
+from valetkey.server.oauth.id_token import IdTokens
 from valetkey.server.oauth.introspect import Introspection
 from valetkey.server.oauth.limits import Limits
 from valetkey.server.oauth.metadata import of_outside_clients
@@ -112,6 +113,7 @@ class AuthorizationServer:
             issue=issue,
             clients=clients,
             outside=on.known.outside,
+            id_tokens=IdTokens(on.keys, clock, settings),
             catalogue=on.catalogue,
             mac=mac,
             clock=clock,
@@ -180,6 +182,9 @@ class AuthorizationServer:
             {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
             introspect.METADATA,
             authorizing.metadata(),
+            id_token.METADATA,
+            # SECURITY: what is registered is its organization's business, and this document is for everybody.
+            {"authorization_details_types_supported": sorted(on.catalogue.built_in)},
             backchannel.metadata(),
             of_outside_clients(settings),
         ]

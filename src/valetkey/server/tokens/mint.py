@@ -112,7 +112,6 @@ def resource_claims(
     jti: str,
     now: int,
     expires_at: int,
-    signed_in: SignedIn | None = None,
     jkt: str | None = None,
 ) -> dict[str, Any]:
     """The layout of RFC 8693 section 4.1 and RFC 9068: `sub` is the user, `act` the agent acting now, then earlier."""
@@ -133,7 +132,6 @@ def resource_claims(
         "task": task,
         "delegation": delegation,
         **bound_to(jkt),
-        **(signed_in.claims() if signed_in is not None else {}),
         **granted,
     }
 

@@ -33,7 +33,8 @@ def led_on(came: Next, handle: Secret) -> Response:
             return RedirectResponse(came.location, 303)
         case SignIn():
             back = quote(f"/oauth/authorize?request={handle.reveal()}", safe="")
-            return RedirectResponse(f"/login?next={back}" + ("&again=1" if came.again else ""), 303)
+            level = f"&acr={quote(' '.join(came.acr), safe='')}" if came.acr else ""
+            return RedirectResponse(f"/login?next={back}" + ("&again=1" if came.again else "") + level, 303)
         case Question():
             return RedirectResponse(f"/consent?request={handle.reveal()}", 303)
 

@@ -54,6 +54,16 @@ class Clients:
                 self._bound[client.id] = known
         return known
 
+    async def is_its(self, client: Client, holder: str) -> bool:
+        """Whether what names this holder was issued to the client: to itself, or to an agent that it is for somebody.
+
+        Tokens of an outside client name the agent.
+        """
+        if holder == client.id or client.principal is not None:
+            return holder == client.id
+        async with self._database.read() as db:
+            return await store.client_of(db, holder) == client.id
+
     async def known(self, client_id: str) -> Client:
         """The client of that id, which has proven nothing yet. Raises `NotFound` for what is unknown or has ended."""
         if is_outside(client_id):

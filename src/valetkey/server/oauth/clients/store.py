@@ -135,6 +135,12 @@ async def agent_of(connection: AsyncConnection, user: str, client: str) -> Stand
     return None if row is None else Standing(agent=row.agent, digest=row.digest)
 
 
+async def client_of(connection: AsyncConnection, agent: str) -> str | None:
+    """The outside client this agent is; None for an agent that was registered here."""
+    row = (await connection.execute(select(client_agents.c.client).where(client_agents.c.agent == agent))).first()
+    return None if row is None else str(row.client)
+
+
 async def agents_of_client(connection: AsyncConnection, client: str) -> list[str]:
     """Every agent this client is for somebody."""
     rows = await connection.execute(select(client_agents.c.agent).where(client_agents.c.client == client))

@@ -65,7 +65,7 @@ class Revocation:
         if ends is None:
             return {}
         # RFC 7009 section 2.1: refused and told so, for a client that believes it ended something must not be wrong.
-        if ends.client != caller.id:
+        if not await self._clients.is_its(caller, ends.client):
             raise Denied("This token was not issued to this client.", reason="unauthorized_client")
         for node in ends.nodes:
             await revoke(
