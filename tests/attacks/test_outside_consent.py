@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.flows.test_outside_clients import allow
+from tests.support.decoupled import DEVICE_CODE, Elsewhere
 from tests.support.house import House, Robot
 from tests.support.http import Reply
 from tests.support.oauth import Client
@@ -125,3 +126,25 @@ async def test_another_organizations_api_is_nobodys_on_the_page(outside: tuple[H
     reply = await client.authorize(await house.signed_in(), **asked)
     assert b"Payroll" not in reply.body
     assert client.told(reply)["error"] == "invalid_target"
+
+
+async def test_another_organizations_api_is_nobodys_on_a_device_either(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    mallory = await other_organization(house)
+    server = {
+        "name": "payroll",
+        "title": "The Secret Payroll",
+        "audience": "https://payroll.evil.example",
+        "scopes": [{"name": "salaries:read", "sentence": "read salaries", "tier": "read"}],
+    }
+    await mallory.does("POST", "/v1/resource-servers", **server)
+    publisher.publishes(FRESH, grant_types=[DEVICE_CODE])
+    device = Elsewhere(client_of(house, publisher))
+    asked = {"resource": server["audience"], "scope": "salaries:read", "authorization_details": None}
+    assert (await device.begin(**asked)).status == 200
+    tab = await house.signed_in()
+    seen = await device.typed(tab)
+    assert b"Payroll" not in seen.body
+    assert b"not valid, or it has expired" in seen.body
+    await device.begin()
+    assert b"GitHub" in (await device.typed(tab)).body

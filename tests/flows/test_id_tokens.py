@@ -7,6 +7,7 @@ import pytest
 
 from tests.attacks.test_introspection import INACTIVE, ask, give_back
 from tests.support.billing import let
+from tests.support.decoupled import elsewhere
 from tests.support.house import House, Robot
 from tests.support.oauth import a_client
 from tests.support.tokens import unverified_claims, unverified_header
@@ -106,6 +107,20 @@ async def test_oc_3_a_code_for_openid_is_worth_an_id_token(house: House) -> None
     assert said["amr"]
     assert "email" not in said
     assert "id_token" not in (await client.refresh(answer["refresh_token"])).json()
+
+
+async def test_oc_3_who_asks_over_the_backchannel_for_openid_learns_the_same(house: House) -> None:
+    agent = await elsewhere(house)
+    for scope, is_told in (("openid", True), (None, False)):
+        await agent.ask(scope=scope)
+        await agent.answered(await house.signed_in())
+        house.clock.advance(5)
+        answer = (await agent.poll()).json()
+        assert ("id_token" in answer) is is_told, answer
+        if is_told:
+            said = unverified_claims(answer["id_token"])
+            assert (said["aud"], said["sub"]) == (agent.client.robot.id, house.alice.id)
+            assert said["at_hash"] == at_hash(answer["access_token"])
 
 
 async def test_oc_3_nobody_who_did_not_ask_gets_an_id_token(house: House) -> None:

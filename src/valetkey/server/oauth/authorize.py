@@ -266,10 +266,7 @@ class Authorize:
         async with self._database.write() as tx:
             if not await store.claim_request(tx, opened.mac, session=session.id):
                 raise _Shown(_foreign())
-        # SECURITY: before she signed in nobody's organization was known; another's APIs do not exist for her.
-        # Guarded by tests/attacks/test_outside_consent.py::test_another_organizations_api_is_nobodys_on_the_page
-        if any(self._rules.named(line.grant.integration, user.org) is None for line in request.lines):
-            raise Denied("A resource of the request is not an API known here.", reason="target")
+        self._rules.check_seen(request.lines, user.org)
         agent = await self._agent_for(user, request.client)
         if agent is None or agent.org != user.org:
             raise Denied("This agent is not of your organization.", reason="access_denied")

@@ -6,7 +6,7 @@ URI is known to be the client's, nobody is sent anywhere.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,13 @@ class Rules:
         """The API of that name, as far as the client's organization knows it; an outside client's person decides."""
         found = self.catalogue.get(name)
         return found if found is not None and (org is None or found.is_seen_by(org)) else None
+
+    def check_seen(self, lines: Iterable[Line], org: str) -> None:
+        """Everything that is asked is an API of the person's organization."""
+        # SECURITY: before she signed in nobody's organization was known; another's APIs do not exist for her.
+        # Guarded by tests/attacks/test_outside_consent.py::test_another_organizations_api_is_nobodys_on_the_page
+        if any(self.named(line.grant.integration, org) is None for line in lines):
+            raise Denied("A resource of the request is not an API known here.", reason="target")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,6 +179,7 @@ class Answering:
         """The same question as on any consent page, read anew from what was kept."""
         client = await self._clients.known(request.client)
         asked = request_of(request.form, client, self._rules, EVERYWHERE)
+        self._rules.check_seen(asked.lines, user.org)
         agent = await self._agent_for(user, client)
         if agent is None or agent.org != user.org:
             raise _over()
