@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -231,3 +232,22 @@ async def test_a_checkpoint_reads_the_heads_and_never_the_whole_trail(paused: Ho
         plan = [row.detail for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
     assert any("SEARCH audit_records" in step for step in plan)
     assert not any("SCAN audit_records" in step for step in plan)
+
+
+async def test_a_checkpoint_under_way_is_finished_before_the_database_closes(tmp_path: Path) -> None:
+    async with open_house(tmp_path / "data") as house:
+        heads, reading = house.app.journal.heads, asyncio.Event()
+
+        async def slow() -> Any:
+            async with house.app.database.read():
+                reading.set()
+                for _ in range(200):  # turns of the loop: the server is closing meanwhile
+                    await asyncio.sleep(0)
+                return await heads()
+
+        house.app.journal.heads = slow  # type: ignore[method-assign]
+        await house.app.journal.record(Entry(event=Event.LOGIN_FAILED, org="", members={}))
+        writing = asyncio.create_task(house.app.witness.write())
+        await reading.wait()
+    assert writing.done()
+    assert not house.app.journal.since_checkpoint

@@ -232,8 +232,7 @@ class App:
         await self.calls.settle()
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()
-        if self.journal.since_checkpoint:
-            await self.witness.write()
+        await self.witness.finish()
         await self.egress.close()
         await self.journal.close()
         await self.database.close()

@@ -80,6 +80,13 @@ class Witness:
         self._writing = asyncio.create_task(self._write())
         await asyncio.shield(self._writing)
 
+    async def finish(self) -> None:
+        """Let a line under way end, and write a last one over what was recorded since; at shutdown."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        if self._journal.since_checkpoint:
+            await self.write()
+
     async def _write(self) -> None:
         self._journal.appended.clear()
         counted, self._journal.since_checkpoint = self._journal.since_checkpoint, 0
