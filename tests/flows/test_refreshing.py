@@ -119,6 +119,16 @@ async def test_a_standing_one_opens_another_task_when_the_old_one_ended_as_often
     assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
+async def test_signing_out_ends_what_was_for_while_she_is_there_and_nothing_else(house: House) -> None:
+    client = await a_client(house)
+    for changes, scope, answer in (({}, None, "invalid_grant"), (STANDING, "offline_access", None)):
+        tab = await house.signed_in()
+        tokens = await client.tokens(tab, changes, scope=scope, prompt="consent")
+        await tab.get("/")
+        await tab.submit("/logout")
+        assert (await client.refresh(tokens["refresh_token"])).json().get("error") == answer
+
+
 async def test_what_is_revoked_refreshes_nothing(house: House) -> None:
     client = await a_client(house)
     tab = await house.signed_in()

@@ -27,7 +27,7 @@ from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.errors import oauth_error
 from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.outside import AgentFor
-from valetkey.server.oauth.request import AuthorizationRequest, Rules, redirect_of, request_of
+from valetkey.server.oauth.request import OFFLINE, AuthorizationRequest, Rules, redirect_of, request_of
 from valetkey.server.oauth.signed import RequestObjects
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
@@ -316,7 +316,7 @@ class Authorize:
     async def _coded(self, opened: _Opened, session: Session, given: Given) -> Redirected:
         """The code, bound to client, redirect URI, challenge, resources, session and key (OAuth 2.1 section 4.1.2)."""
         request, delegation, now = opened.request, given.delegation, int(self._clock.now())
-        kept = request.scopes - ({"offline_access"} if delegation.mode != "standing" else set())
+        kept = request.scopes - ({OFFLINE} if delegation.mode != "standing" else set())
         code = Code(
             id=new_id("tok"),
             agreed=Agreed(

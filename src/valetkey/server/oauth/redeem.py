@@ -28,6 +28,7 @@ from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
 from valetkey.server.oauth.id_token import OPENID, IdTokens
+from valetkey.server.oauth.request import OFFLINE
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
@@ -136,7 +137,9 @@ class Redeem:
 
     async def openable(self, agreed: Agreed, *, also: tuple[str, ...] = ()) -> tuple[Delegation, Agent]:
         """The delegation and its agent, once nothing above them has ended. `invalid_grant` otherwise."""
-        nodes = (*also, *([agreed.session] if agreed.session is not None else []))
+        # Who agreed that it may act while she is away signs out without ending it (OpenID Connect Core section 11).
+        session = None if OFFLINE in agreed.scopes else agreed.session
+        nodes = also if session is None else (*also, session)
         async with self._database.read() as db:
             delegation = await delegations.delegation(db, agreed.delegation)
             if delegation is None or (delegation.user, delegation.agent) != (agreed.user, agreed.agent):

@@ -19,7 +19,8 @@ from valetkey.server.oauth.clients.redirects import is_of_this_device, matching
 from valetkey.server.oauth.details import details_of, scopes_of
 from valetkey.server.oauth.form import Form
 
-SPECIAL_SCOPES = frozenset({"openid", "offline_access"})
+OFFLINE = "offline_access"
+SPECIAL_SCOPES = frozenset({"openid", OFFLINE})
 LONGEST_STATE = 2_048
 LONGEST_NONCE = 512
 LONGEST_PURPOSE = 500
@@ -77,7 +78,7 @@ class AuthorizationRequest:
     @property
     def standing(self) -> bool:
         """Whether it asks to act while the person is away."""
-        return "offline_access" in self.scopes
+        return OFFLINE in self.scopes
 
     def wanted(self, *, user: str, agent: str) -> Wanted:
         """What it asks of this person, for whom the client is this agent."""

@@ -25,7 +25,7 @@ from valetkey.server.oauth.decoupled.model import OPEN, DecoupledRequest, Kind, 
 from valetkey.server.oauth.decoupled.notify import Notify
 from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.outside import AgentFor
-from valetkey.server.oauth.request import EVERYWHERE, Rules, request_of
+from valetkey.server.oauth.request import EVERYWHERE, OFFLINE, Rules, request_of
 from valetkey.server.principals.model import User
 from valetkey.server.principals.sessions.model import Session
 from valetkey.server.revocation import store as revocation
@@ -105,7 +105,7 @@ class Answering:
     ) -> None:
         """Keep what she agreed to, in the transaction that records it."""
         wanted, asked = question.wanted, question.request
-        scopes = asked.scopes - ({"offline_access"} if delegation.mode is not Mode.STANDING else set())
+        scopes = asked.scopes - ({OFFLINE} if delegation.mode is not Mode.STANDING else set())
         outcome = Agreed(
             client=request.client,
             org=delegation.org,
