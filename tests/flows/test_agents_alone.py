@@ -41,6 +41,16 @@ async def test_every_other_route_is_closed_to_an_agent(house: House) -> None:
     bodies: dict[str, Any] = {
         "/v1/users": {"email": "x@acme.com"},
         "/v1/agents": {"name": "mine"},
+        "/v1/agents/{id}/client": {"redirect_uris": []},
+        "/v1/resource-servers": {
+            "name": "billing",
+            "audience": "https://billing.acme.com",
+            "scopes": [{"name": "invoices:read", "sentence": "read invoices"}],
+        },
+        "/v1/trusted-issuers": {"issuer": "https://id.acme.com", "kind": "spiffe", "jwks": {"keys": []}},
+        "/v1/initial-access-tokens": {"uses": 1},
+        "/v1/organization": {"unknown_client_ceiling": []},
+        "/v1/identity-providers": {"name": "x", "issuer": "https://id.acme.com", "client_id": "y"},
         "/v1/agents/{id}/ceiling": {"ceiling": []},
         "/v1/service-accounts": {"name": "mine", "scopes": ["audit:read"]},
         "/v1/connections": {"integration": "github", "credential": "x"},

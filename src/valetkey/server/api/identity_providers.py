@@ -7,7 +7,7 @@ from starlette.routing import Route
 from valetkey.server.api import answers
 from valetkey.server.api.door import Caller, listed, route
 from valetkey.server.api.paging import Listing, Page
-from valetkey.server.errors import Conflict, UpstreamFailed
+from valetkey.server.errors import Conflict
 from valetkey.server.principals.login.providers.model import Provider
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -84,7 +84,7 @@ def routes(services: Services) -> list[Route]:
             summary="Register the company's own sign-in",
             body=NewProvider,
             answer=answers.IdentityProvider,
-            refuses=(Conflict, UpstreamFailed),
+            refuses=(Conflict,),
         ),
         route(
             services,

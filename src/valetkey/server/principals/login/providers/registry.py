@@ -7,7 +7,7 @@ from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
-from valetkey.server.errors import Denied, InvalidRequest, NotFound
+from valetkey.server.errors import Denied, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.ids import new_id
 from valetkey.server.principals.login.model import shown_name
 from valetkey.server.principals.login.providers import store
@@ -45,7 +45,7 @@ class Registry:
         enrolls: bool = False,
         domains: tuple[str, ...] = (),
     ) -> Provider:
-        """Register one. Raises `InvalidRequest` for what cannot be used, `UpstreamFailed` when it does not answer."""
+        """Register one. Raises `InvalidRequest` for what cannot be used or does not answer properly."""
         _only_administrators(by)
         client = client_id.strip()
         if not 1 <= len(client) <= 255 or not client.isascii() or not client.isprintable():
@@ -59,7 +59,10 @@ class Registry:
             raise InvalidRequest("This is not the name of a claim.")
         if len(issuer) > 255:
             raise InvalidRequest("The issuer is at most 255 characters long.")
-        metadata = await self._calls.metadata(issuer)
+        try:
+            metadata = await self._calls.metadata(issuer)
+        except UpstreamFailed as error:  # what she typed is what is wrong, or she tries again when it is up
+            raise InvalidRequest(str(error), hint="Check the issuer's address, character by character.") from error
         provider = Provider(
             id=new_id("idp"),
             org=by.org,
