@@ -64,11 +64,14 @@ def _refreshed(house: Deployment, tokens: list[str]) -> float:
         file.flush()
         return load.refresh(
             f"{house.url}/oauth/token", basic=house.basic, tokens=Path(file.name), connections=CONNECTIONS
-        )
+        ).rate
 
 
 async def _tokens(house: Deployment) -> list[str]:
-    """As many refresh tokens as connections: the person agrees once, and every code after it brings one."""
+    """A refresh token for each connection, and one for the request that wrk makes only to look at it.
+
+    The person agrees once, and every code after it brings one.
+    """
     tab = await _person(house)
     query = urlencode(
         {
@@ -78,7 +81,7 @@ async def _tokens(house: Deployment) -> list[str]:
         }
     )  # fmt: skip
     found = []
-    for _ in range(CONNECTIONS):
+    for _ in range(CONNECTIONS + 1):
         reply = await tab.get(f"/oauth/authorize?{query}")
         if reply.header("location") is None:
             reply = await tab.submit("/consent", button="Allow")
