@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from valetkey.server.integrations.authorization import Key, OAuth
     from valetkey.server.integrations.lookup import Identify, Lookup
     from valetkey.server.integrations.operations import Operations
 
@@ -177,6 +178,10 @@ class Integration:
     lookups: Mapping[str, "Lookup"] = field(default_factory=dict)
     identify: "Identify | None" = None
     addresses: Addresses = field(default_factory=Addresses)
+    oauth: "OAuth | None" = None
+    """How it is connected by the API's own consent; None where there is no such way."""
+    key: "Key | None" = None
+    """How its keys are made, where they may be pasted."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"

@@ -11,6 +11,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final
 
+from valetkey.server.integrations.authorization import Key, OAuth, Revocation, UpstreamScope
 from valetkey.server.integrations.lookup import Identify, Lookup
 from valetkey.server.integrations.model import (
     Addresses,
@@ -25,7 +26,7 @@ from valetkey.server.integrations.operations import Alias, compile_operations, p
 _KEYS: Final = frozenset(
     {"name", "title", "audience", "base_url", "hosts", "encoded_slash", "operations", "scopes"}
 ) | {
-    *("injection", "token_positions", "aliases", "identify", "lookups", "addresses"),
+    *("injection", "token_positions", "aliases", "identify", "lookups", "addresses", "oauth", "key"),
 }
 
 
@@ -77,7 +78,36 @@ def parse_integration(document: Mapping[str, Any], table: str | None) -> Integra
             key_endings=tuple(addresses.get("key_endings", [])),
             headers=frozenset(addresses.get("headers", [])),
         ),
+        oauth=_oauth(document["oauth"], document.get("scopes", {})) if "oauth" in document else None,
+        key=_key(document["key"]) if "key" in document else None,
     )
+
+
+def _oauth(described: Mapping[str, Any], scopes: Mapping[str, Any]) -> OAuth:
+    about = dict(described)
+    upstream = {name: _upstream_scope(name, how, scopes) for name, how in about.pop("scopes", {}).items()}
+    revocation = about.pop("revocation", None)
+    return OAuth(
+        scopes=MappingProxyType(upstream),
+        always=tuple(about.pop("always", ())),
+        extra=MappingProxyType(about.pop("extra", {})),
+        revocation=None if revocation is None else Revocation(**revocation),
+        **about,
+    )
+
+
+def _key(described: Mapping[str, Any]) -> Key:
+    about = dict(described)
+    revocation = about.pop("revocation", None)
+    return Key(revocation=None if revocation is None else Revocation(**revocation), **about)
+
+
+def _upstream_scope(name: str, how: Mapping[str, Any], scopes: Mapping[str, Any]) -> UpstreamScope:
+    about = dict(how)
+    covers = frozenset(about.pop("covers", ()))
+    if covers - scopes.keys():
+        raise ValueError(f"{name} covers scopes nobody described: {sorted(covers - scopes.keys())}")
+    return UpstreamScope(name=name, covers=covers, reversible=about.pop("reversible", about["tier"] == "read"), **about)
 
 
 def _scopes(described: Mapping[str, Mapping[str, Any]], rows: list[Operation]) -> dict[str, Scope]:

@@ -1,0 +1,104 @@
+"""How an API gives out credentials: by OAuth, or as a key somebody makes on a page of its own.
+
+Responsible for the addresses, the quirks as named options, and what each permission of the API means in one plain
+sentence. Refuses to know apps, people, and how anything is sent. What an API does not say stays at the safe default.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from valetkey.server.integrations.model import Tier
+
+ClientAuthentication = Literal["basic", "post", "none"]
+Refreshes = Literal["none", "stable", "rotating"]
+RevokesBy = Literal["rfc7009", "bearer", "github", "path"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamScope:
+    """A permission under the API's own name. `sentence` completes "it may …"; `covers` are scopes of ours it is needed
+    for, and what the credential could be used for if it leaked."""
+
+    name: str
+    sentence: str
+    tier: Tier
+    reversible: bool
+    covers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """How to make the API forget a credential.
+
+    `rfc7009`: POST `token=` with client authentication. `bearer`: `method` on `url` with the credential itself.
+    `github`: DELETE with Basic client authentication and a JSON body that holds the access token; `{client_id}` in
+    `url` is filled in. `path`: `method` on `url` with the credential in place of `{token}`. `kills` says whether the
+    refresh token dies with it (`grant`) or the one credential only (`token`).
+    """
+
+    by: RevokesBy
+    url: str
+    method: str = "POST"
+    kills: Literal["grant", "token"] = "grant"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth:
+    """The authorization server of an API (RFC 6749), as it really behaves.
+
+    `issuer` is compared with `iss` of the answer where it is sent, and must be there when `sends_iss` (RFC 9207).
+    `body` is how the token request is written. `token_at` and `account_at` are dotted paths into the token's answer:
+    the object that holds the access token (Slack's user token), and who it is. `success` must be true in every answer
+    of an API that says 200 to failures. `refresh`: whether a refresh token comes, and whether it changes each time.
+    """
+
+    authorize_url: str
+    token_url: str
+    device_url: str = ""
+    issuer: str = ""
+    sends_iss: bool = False
+    client_authentication: ClientAuthentication = "post"
+    pkce: bool = True
+    scope_parameter: str = "scope"
+    scope_separator: str = " "
+    extra: Mapping[str, str] = field(default_factory=dict)
+    always: tuple[str, ...] = ()
+    body: Literal["form", "json"] = "form"
+    token_at: str = ""
+    account_at: str = ""
+    account_id_at: str = ""
+    workspace_at: str = ""
+    granted_at: str = "scope"
+    success: str = ""
+    refresh: Refreshes = "none"
+    refresh_kills_access: bool = False
+    """A refresh also ends the access token that was good until then (GitHub)."""
+    lasts_seconds: int | None = None
+    """For how long an access token is good when its answer does not say; None: until it is revoked."""
+    revocation: Revocation | None = None
+    scopes: Mapping[str, UpstreamScope] = field(default_factory=dict)
+
+    def asked_for(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """The API's permissions needed for these scopes of ours, and those that are asked for always, in file order."""
+        wanted = frozenset(wanted)
+        needed = {name for name, scope in self.scopes.items() if scope.covers & wanted}
+        return (
+            *(name for name in self.scopes if name in needed),
+            *(name for name in self.always if name not in needed),
+        )
+
+    def powers(self, granted: Iterable[str]) -> frozenset[str]:
+        """Scopes of ours that a credential with these permissions can serve; one nobody described adds none."""
+        return frozenset().union(*(self.scopes[name].covers for name in granted if name in self.scopes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A credential a person makes on the API's own page and pastes. `made_at` is that page; `advice` what to tick."""
+
+    made_at: str
+    advice: str
+    pattern: str = ""
+    """The whole shape of such a key, to catch a slip of the hand; never a proof."""
+    revocation: Revocation | None = None
