@@ -13,8 +13,9 @@ ALLOWED = {
     ("POST", "/v1/tasks"),
     ("POST", "/v1/tasks/{id}/children"),
     ("POST", "/v1/tokens"),
+    ("POST", "/v1/leases"),  # under a task, as a token is
     ("POST", "/v1/tokens/explain"),
-    ("POST", "/v1/revocations"),  # its own task or token
+    ("POST", "/v1/revocations"),  # its own task, token or lease
     ("POST", "/v1/login"),  # asks nobody who they are: the code is the proof
 }
 

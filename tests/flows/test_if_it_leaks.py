@@ -13,6 +13,7 @@ from tests.flows.test_dpop import bound
 from tests.flows.test_id_jag import Provider
 from tests.flows.test_id_jag import presents as presents_word
 from tests.flows.test_id_tokens import minted
+from tests.flows.test_leases import PEM, installed
 from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_workloads import Platform
@@ -572,6 +573,20 @@ async def test_our_secret_at_an_identity_provider_redeems_nothing_alone(tmp_path
         assert len(form["code_verifier"]) >= 43  # without it a stolen code is worth nothing (RFC 7636)
     for file in (tmp_path / "data").rglob("*"):
         assert not file.is_file() or secret.encode() not in file.read_bytes()
+
+
+@row("leased credential", "private key of an installed app")
+async def test_a_leased_credential_is_as_narrow_as_its_task_and_ends_with_it(tmp_path: Path) -> None:
+    async with installed(tmp_path / "data", None) as at:
+        lent = await at.lent()
+        stolen = lent["credential"]
+        assert await opens(at.house, stolen) == set()
+        assert await at.at_github(stolen, "GET", "/repos/acme-corp/backend/issues") == 200
+        assert await at.at_github(stolen, "GET", "/repos/acme-corp/payroll/issues") == 404
+        await at.house.alice.does("POST", "/v1/revocations", node=lent["id"])
+        assert await at.at_github(stolen, "GET", "/repos/acme-corp/backend/issues") == 401
+    key = PEM.splitlines()[1].encode()
+    assert not [file for file in (tmp_path / "data").rglob("*") if file.is_file() and key in file.read_bytes()]
 
 
 def test_every_row_has_its_test_and_every_test_its_row() -> None:

@@ -105,6 +105,7 @@ _COMMANDS = (
     ("main:demo", "demo"),
     ("doctor:doctor", "doctor"),
     ("keys:app", "keys"),
+    ("lease:app", "leases"),
     ("login:login", "login"),
     ("login:logout", "logout"),
     ("organization:app", "organization"),

@@ -114,6 +114,29 @@ class Connection(TypedDict):
     status: str
 
 
+class Lease(TypedDict):
+    id: str
+    agent: str
+    user: str
+    task: str
+    delegation: str
+    connection: str
+    integration: str
+    grants: list[str]
+    status: str
+    credential_fingerprint: str
+    opened_at: int
+    ends_at: int
+    problem: str
+
+
+class Lent(TypedDict):
+    id: str
+    credential: str
+    ends_at: int
+    grants: list[str]
+
+
 class Entitlement(TypedDict):
     user: str
     connection: str

@@ -149,10 +149,18 @@ class Integrations(Group):
 
 class Connections(Group):
     def create(
-        self, integration: str, *, credential: str, name: str | None = None, shared: bool = False
+        self,
+        integration: str,
+        *,
+        credential: str,
+        name: str | None = None,
+        shared: bool = False,
+        app_id: str | None = None,
+        installation_id: str | None = None,
     ) -> answers.Connection:
-        """Connect an account by its own token, which the server seals and never shows again."""
+        """Connect an account by its own token, or an installed app by its key. It is sealed and never shown again."""
         body = {"integration": integration, "credential": credential, "name": name, "shared": shared}
+        body |= {"app_id": app_id, "installation_id": installation_id}
         connection: answers.Connection = self._call(post("/v1/connections", **body))
         return connection
 
@@ -251,6 +259,19 @@ class Tokens(Group):
     def explain(self, token: str) -> answers.Explanation:
         explanation: answers.Explanation = self._call(post("/v1/tokens/explain", token=token))
         return explanation
+
+
+class Leases(Group):
+    def create(
+        self, task_token: str, *, target: str, scope: str | None = None, grants: Sequence[str] = ()
+    ) -> answers.Lent:
+        """As the agent: a real credential that the API narrows itself. It is taken back when the task ends."""
+        body = {"target": target, "scope": scope, "grants": list(grants) or None}
+        lent: answers.Lent = self._call(post("/v1/leases", task_token=task_token, **body))
+        return lent
+
+    def list(self) -> list[answers.Lease]:
+        return self._listed("/v1/leases")
 
 
 class Revocations(Group):

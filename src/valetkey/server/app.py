@@ -11,12 +11,15 @@ from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
+from valetkey.server.credentials.lend import Lend
 from valetkey.server.credentials.standing import Standing
+from valetkey.server.credentials.take_back import TakeBack
 from valetkey.server.db import fence
 from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
@@ -95,7 +98,8 @@ class App:
 
         self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
         await egress.open()
-        borrow = Borrow(database, ring, catalogue)
+        installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
+        borrow = Borrow(database, ring, catalogue, installations, clock)
         lookups = Lookups(
             egress,
             borrow,
@@ -128,6 +132,18 @@ class App:
             catalogue=catalogue,
             last_used=self.last_used,
         )
+        self.take_back = take_back = TakeBack(
+            database=database,
+            journal=journal,
+            authorities=authorities,
+            issue=issue,
+            catalogue=catalogue,
+            borrow=borrow,
+            installations=installations,
+            ring=ring,
+            clock=clock,
+        )
+        hops = (streams.stop, take_back.stop)
         self.calls = Calls(
             journal=journal,
             authorities=authorities,
@@ -161,7 +177,7 @@ class App:
                 pass_on=pass_on,
                 standing=Standing(verifying, authorities, issue, catalogue, clock),
                 known=known,
-                hops=(streams.stop,),
+                hops=hops,
             )
         )
         enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue.built_in))
@@ -182,8 +198,19 @@ class App:
             confirm=confirm,
             pass_on=pass_on,
             issue=issue,
+            lend=Lend(
+                journal=journal,
+                authorities=authorities,
+                issue=issue,
+                lookups=lookups,
+                borrow=borrow,
+                installations=installations,
+                take_back=take_back,
+                ring=ring,
+                clock=clock,
+            ),
             lookups=lookups,
-            link=Link(journal, lookups, ring, clock, catalogue),
+            link=Link(journal, lookups, installations, ring, clock, catalogue),
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -194,7 +221,7 @@ class App:
             authorize=oauth.authorize,
             answering=oauth.answering,
             egress=egress,
-            hops=(streams.stop,),
+            hops=hops,
             checkpoints=checkpoints,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
@@ -211,6 +238,7 @@ class App:
             streams.watch,
             self.feed.watch,
             self.last_used.watch,
+            take_back.watch,
             self._catch_up,
         )
         for watch in watches:

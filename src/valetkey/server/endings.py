@@ -4,6 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.find import issued_token
 from valetkey.server.connections import store as connections
+from valetkey.server.credentials import store as leases
 from valetkey.server.delegations import store as delegations
 from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
@@ -46,7 +47,7 @@ async def _is_theirs(db: AsyncConnection, by: Principal, node: str) -> bool:
         return False
     match by:
         case Agent():
-            return node[:4] in ("tsk_", "tok_") and by.id in owners[1]
+            return node[:4] in ("tsk_", "tok_", "lse_") and by.id in owners[1]
         case ServiceAccount():
             return True  # the door asked for the scope
         case User():
@@ -84,6 +85,9 @@ async def _owners(db: AsyncConnection, node: str) -> tuple[str, frozenset[str]] 
             if above is None:
                 return None
             return above.org, frozenset({above.user, *(t.agent for t in lineage)})
+        case "lse_":
+            lease = await leases.lease(db, node)
+            return None if lease is None else (lease.org, frozenset({lease.user, lease.agent}))
         case "tok_":
             return await _token_owners(db, node)
         case _:

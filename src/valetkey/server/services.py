@@ -9,6 +9,7 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.issue import Issue
+from valetkey.server.credentials.lend import Lend
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
@@ -49,6 +50,7 @@ class Services:
     mac: Mac
     confirm: Confirm
     issue: Issue
+    lend: Lend
     lookups: Lookups
     link: Link
     pass_on: PassOn

@@ -127,6 +127,33 @@ class Connection(TypedDict):
     status: Literal["linked", "revoked"]
 
 
+class Lease(TypedDict):
+    """A credential that is out: how narrow it is, what its end is, and never the credential."""
+
+    id: str
+    agent: str
+    user: str
+    task: str
+    delegation: str
+    connection: str
+    integration: str
+    grants: list[str]
+    status: Literal["opening", "out", "ending", "ended", "lost"]
+    credential_fingerprint: str
+    opened_at: int
+    ends_at: int
+    problem: str
+
+
+class Lent(TypedDict):
+    """`credential` is shown this once. It is taken back at `ends_at`, or when anything above it is revoked."""
+
+    id: str
+    credential: str
+    ends_at: int
+    grants: list[str]
+
+
 class Entitlement(TypedDict):
     user: str
     connection: str

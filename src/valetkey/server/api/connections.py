@@ -10,6 +10,7 @@ from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
+from valetkey.server.connections.model import AppInstallation
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.store import add_entitlement
 from valetkey.server.errors import Conflict, ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
@@ -26,10 +27,14 @@ CONNECTIONS = Listing("connections")
 
 
 class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
+    """`credential` is the account's own; of an installed app, which is always shared, the app's private key."""
+
     integration: str
     credential: str
     name: str | None = None
     shared: bool = False
+    app_id: str | None = None
+    installation_id: str | None = None
 
 
 class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,9 +78,14 @@ async def create(services: Services, caller: Caller, request: Request, body: New
         body.name.isascii() and 1 <= len(body.name) <= 64 and body.name.replace("-", "a").isalnum()
     ):
         raise InvalidRequest("A connection's name has letters, digits and dashes.")
-    facts = await services.link.paste(
-        body.integration, Secret(body.credential), name=body.name, shared=body.shared, by=caller.user()
-    )
+    credential = Secret(body.credential)
+    if body.app_id is not None or body.installation_id is not None:
+        installed = AppInstallation(app=body.app_id or "", installation=body.installation_id or "")
+        facts = await services.link.install(body.integration, installed, credential, name=body.name, by=caller.user())
+    else:
+        facts = await services.link.paste(
+            body.integration, credential, name=body.name, shared=body.shared, by=caller.user()
+        )
     return shown(facts, revoked=False)
 
 

@@ -88,6 +88,13 @@ class Event(StrEnum):
     TOKEN_ISSUED = "token.issued"  # noqa: S105 - the name of an event
     TOKEN_REFUSED = "token.refused"  # noqa: S105
 
+    LEASE_OPENED = "lease.opened"
+    LEASE_REFUSED = "lease.refused"
+    LEASE_OBTAINED = "lease.obtained"
+    LEASE_FAILED = "lease.failed"
+    LEASE_LOST = "lease.lost"
+    LEASE_ENDED = "lease.ended"
+
     # One decision, one of these three; an allowed call is followed by how it ended, or by `call.unknown`.
     CALL_ALLOWED = "call.allowed"
     CALL_HELD = "call.held"

@@ -4,12 +4,17 @@ Hosts are frozen into the connection when it is made: a request goes to frozen â
 opened credential is remembered per connection generation, in memory only, and forgotten when the connection changes.
 """
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 from urllib.parse import quote, urlsplit
+from weakref import WeakValueDictionary
 
+from valetkey.server.clock import Clock
 from valetkey.server.connections import store
+from valetkey.server.connections.installation import Installations
+from valetkey.server.connections.model import AppInstallation, Connection
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Url
 from valetkey.server.errors import ConnectionRequired, Denied
@@ -18,7 +23,10 @@ from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
-_REMEMBERED = 4_096
+EARLIER_SECONDS: Final = 300
+"""So long before it ends a credential of an installation is made anew."""
+_REMEMBERED: Final = 4_096
+_NOTHING: Final = Secret("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +40,8 @@ class Borrowed:
     header: bytes
     value: Secret
     secret: Secret
+    good_until: int | None = None
+    """Until when it may be remembered (seconds since the epoch); None: until the connection changes."""
 
     def at(self, target: bytes) -> Url:
         """The address of a canonical target below the API's base path."""
@@ -42,26 +52,82 @@ class Borrowed:
         return self.at(b"".join(b"/" + quote(segment, safe="").encode() for segment in segments))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An installed app: where it is asked, which installation, and its private key."""
+
+    base: Url
+    installed: AppInstallation
+    key: Secret
+
+
 class Borrow:
     """One per process."""
 
-    def __init__(self, database: Database, ring: KeyRing, catalogue: Mapping[str, Integration]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ring: KeyRing,
+        catalogue: Mapping[str, Integration],
+        installations: Installations,
+        clock: Clock,
+    ) -> None:
         self._database = database
         self._ring = ring
         self._catalogue = catalogue
+        self._installations = installations
+        self._clock = clock
         self._known: dict[tuple[str, int], Borrowed] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def borrow(self, facts: ConnectionFacts) -> Borrowed:
         """The credential of this connection at this generation. Raises `ConnectionRequired` when it is gone."""
-        known = self._known.get((facts.id, facts.generation))
+        known = self._remembered(facts)
         if known is not None:
             return known
         async with self._database.read() as db:
             found = await store.connection(db, facts.id)
         if found is None or found.facts.generation != facts.generation:
             raise ConnectionRequired(detail=f"{facts.id} changed while it was used")
+        if found.installed is not None:
+            async with self._turns.setdefault(facts.id, asyncio.Lock()):
+                return self._remembered(facts) or await self._of_installation(found)
         integration = self._catalogue[facts.integration]
-        borrowed = injected(integration, found.facts.base_url, found.hosts, store.open_credential(found, self._ring))
+        credential = store.open_credential(found, self._ring)
+        return self._remember(facts, injected(integration, found.facts.base_url, found.hosts, credential))
+
+    async def opened(self, connection_id: str) -> Opened:
+        """A connection of an installed app with its key, for whoever makes a narrow credential by it.
+
+        Raises `Denied` for any other connection: its credential cannot be narrowed, so it is used at the gateway alone.
+        """
+        async with self._database.read() as db:
+            found = await store.connection(db, connection_id)
+        if found is None or found.installed is None:
+            raise Denied("The credential of this account cannot be narrowed.", reason="use_gateway")
+        integration = self._catalogue[found.facts.integration]
+        key = store.open_credential(found, self._ring)
+        # The place is proven like that of any credential; the key itself never goes there.
+        place = injected(integration, found.facts.base_url, found.hosts, _NOTHING)
+        return Opened(base=place.at(b"/"), installed=found.installed, key=key)
+
+    def _remembered(self, facts: ConnectionFacts) -> Borrowed | None:
+        known = self._known.get((facts.id, facts.generation))
+        if known is None or (known.good_until is not None and self._clock.now() >= known.good_until):
+            return None
+        return known
+
+    async def _of_installation(self, found: Connection) -> Borrowed:
+        """A credential for all the installation can do, used here alone, until shortly before it ends."""
+        integration = self._catalogue[found.facts.integration]
+        if integration.installation is None:
+            raise ConnectionRequired(detail=f"{found.facts.integration} has no installations")
+        opened = await self.opened(found.facts.id)
+        minted = await self._installations.whole(integration.installation, opened.base, opened.installed, opened.key)
+        borrowed = injected(integration, found.facts.base_url, found.hosts, minted.credential)
+        return self._remember(found.facts, replace(borrowed, good_until=minted.expires_at - EARLIER_SECONDS))
+
+    def _remember(self, facts: ConnectionFacts, borrowed: Borrowed) -> Borrowed:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[facts.id, facts.generation] = borrowed

@@ -1,8 +1,9 @@
-"""Linking an account by a pasted credential: whose it is, is asked of the API itself, then it is sealed.
+"""Linking an account by a pasted credential or an app's key: whose it is, is asked of the API, then it is sealed.
 
 A personal connection belongs to whoever pasted it; only an administrator makes a shared one.
 """
 
+import re
 from collections.abc import Mapping
 
 from valetkey.server.audit.model import Event, fingerprint
@@ -10,7 +11,9 @@ from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections import store
 from valetkey.server.connections.borrow import injected
+from valetkey.server.connections.installation import Installations, private_key
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.connections.model import AppInstallation
 from valetkey.server.errors import Denied, InvalidRequest, NotFound
 from valetkey.server.ids import new_id
 from valetkey.server.integrations.model import Integration
@@ -20,16 +23,24 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 LONGEST_CREDENTIAL = 4_096
+_DIGITS = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class Link:
     """One per process."""
 
     def __init__(
-        self, journal: Journal, lookups: Lookups, ring: KeyRing, clock: Clock, catalogue: Mapping[str, Integration]
+        self,
+        journal: Journal,
+        lookups: Lookups,
+        installations: Installations,
+        ring: KeyRing,
+        clock: Clock,
+        catalogue: Mapping[str, Integration],
     ) -> None:
         self._journal = journal
         self._lookups = lookups
+        self._installations = installations
         self._ring = ring
         self._clock = clock
         self._catalogue = catalogue
@@ -48,14 +59,54 @@ class Link:
             raise InvalidRequest("The credential is empty or too long.")
         borrowed = injected(integration, integration.base_url, integration.hosts, credential)
         account, powers = await self._lookups.account(integration, borrowed)
-        owner = None if shared else by.id
+        return await self._linked(
+            integration, credential, account=account, powers=powers, name=name, owner=None if shared else by.id, by=by
+        )
+
+    async def install(
+        self, integration_name: str, installed: AppInstallation, key: Secret, *, name: str | None, by: User
+    ) -> ConnectionFacts:
+        """Seal the private key of an app that is installed there: a shared account. Only an administrator does."""
+        integration = self._catalogue.get(integration_name)
+        if integration is None or integration.installation is None:
+            raise InvalidRequest(f"{integration_name} has no apps that are installed.")
+        if not by.is_administrator:
+            raise Denied("Only an administrator shares a connection.", reason="not_administrator")
+        if not (_DIGITS.fullmatch(installed.app) and _DIGITS.fullmatch(installed.installation)):
+            raise InvalidRequest("The ids of an app and of its installation are numbers.")
+        private_key(key)
+        base = injected(integration, integration.base_url, integration.hosts, Secret("-")).at(b"/")
+        account = await self._installations.account(integration.installation, base, installed, key)
+        return await self._linked(
+            integration,
+            key,
+            account=account,
+            powers=frozenset({"*"}),
+            name=name,
+            owner=None,
+            by=by,
+            installed=installed,
+        )
+
+    async def _linked(
+        self,
+        integration: Integration,
+        credential: Secret,
+        *,
+        account: str,
+        powers: frozenset[str],
+        name: str | None,
+        owner: str | None,
+        by: User,
+        installed: AppInstallation | None = None,
+    ) -> ConnectionFacts:
         connection_id = new_id("con")
         facts = ConnectionFacts(
             id=connection_id,
             org=by.org,
             owner=owner,
-            integration=integration_name,
-            name=name or _usual_name(integration_name, account, connection_id, shared=shared),
+            integration=integration.name,
+            name=name or _usual_name(integration.name, account, connection_id, shared=owner is None),
             account=account,
             base_url=integration.base_url,
             powers=powers,
@@ -69,6 +120,7 @@ class Link:
                 credential=credential,
                 ring=self._ring,
                 now=int(self._clock.now()),
+                installed=installed,
             )
             change.record(
                 Event.CONNECTION_CREATED,

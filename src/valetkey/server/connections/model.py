@@ -6,10 +6,22 @@ from valetkey.server.policy.model import ConnectionFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppInstallation:
+    """An app and one installation of it, by the API's own ids: digits."""
+
+    app: str
+    installation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """`sealed` is the credential as the vault keeps it; only `borrow` has it opened."""
+    """`sealed` is the credential as the vault keeps it; only `borrow` has it opened.
+
+    Of an installed app it is the app's private key, which is never sent: it makes the credentials that are.
+    """
 
     facts: ConnectionFacts
     hosts: frozenset[str]  # frozen when the connection was made
     sealed: bytes
     created_at: int
+    installed: AppInstallation | None = None

@@ -7,7 +7,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.connections.model import Connection
+from valetkey.server.connections.model import AppInstallation, Connection
 from valetkey.server.db.schema import connections
 from valetkey.server.errors import Conflict
 from valetkey.server.policy.model import ConnectionFacts
@@ -19,7 +19,14 @@ from valetkey.server.vault.seal import seal
 
 
 async def add(
-    tx: AsyncConnection, facts: ConnectionFacts, *, hosts: frozenset[str], credential: Secret, ring: KeyRing, now: int
+    tx: AsyncConnection,
+    facts: ConnectionFacts,
+    *,
+    hosts: frozenset[str],
+    credential: Secret,
+    ring: KeyRing,
+    now: int,
+    installed: AppInstallation | None = None,
 ) -> None:
     """Seal the credential into a new row. Raises `Conflict` when the owner has another of that name.
 
@@ -43,9 +50,11 @@ async def add(
                     name=facts.name,
                     account=facts.account,
                     base_url=facts.base_url,
-                    powers=msgspec.json.encode({"powers": sorted(facts.powers), "hosts": sorted(hosts)}).decode(),
+                    powers=msgspec.json.encode(
+                        {"powers": sorted(facts.powers), "hosts": sorted(hosts), "installed": installed}
+                    ).decode(),
                     generation=facts.generation,
-                    sealed=seal(ring, credential, _place(ring, facts, hosts)),
+                    sealed=seal(ring, credential, _place(ring, facts, hosts, installed)),
                     created_at=now,
                 )
             )
@@ -85,7 +94,7 @@ async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:
 
 def open_credential(found: Connection, ring: KeyRing) -> Secret:
     """The real credential. Raises `VaultError` when the row is not the one that was sealed."""
-    return open_sealed(ring, found.sealed, _place(ring, found.facts, found.hosts))
+    return open_sealed(ring, found.sealed, _place(ring, found.facts, found.hosts, found.installed))
 
 
 def _connection(row: Any) -> Connection:
@@ -101,10 +110,21 @@ def _connection(row: Any) -> Connection:
         powers=frozenset(kept["powers"]),
         generation=row.generation,
     )
-    return Connection(facts=facts, hosts=frozenset(kept["hosts"]), sealed=row.sealed, created_at=row.created_at)
+    return Connection(
+        facts=facts,
+        hosts=frozenset(kept["hosts"]),
+        sealed=row.sealed,
+        created_at=row.created_at,
+        installed=AppInstallation(**kept["installed"]) if kept.get("installed") else None,
+    )
 
 
-def _place(ring: KeyRing, facts: ConnectionFacts, hosts: frozenset[str]) -> Place:
+def _place(
+    ring: KeyRing, facts: ConnectionFacts, hosts: frozenset[str], installed: AppInstallation | None = None
+) -> Place:
+    # SECURITY: which installation is part of the place: an app's key opens all of them.
+    # Guarded by tests/attacks/test_leases.py::test_a_key_moved_to_another_installation_does_not_open
+    of_app = "" if installed is None else f" app {installed.app} installation {installed.installation}"
     return Place(
         deployment=ring.deployment,
         organization=facts.org,
@@ -112,7 +132,7 @@ def _place(ring: KeyRing, facts: ConnectionFacts, hosts: frozenset[str]) -> Plac
         column="sealed",
         row=facts.id,
         owner=facts.owner,
-        integration=facts.integration,
+        integration=facts.integration + of_app,
         allowed_hosts=hosts | {facts.base_url},
         generation=facts.generation,
     )

@@ -8,7 +8,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal, must_be_recorded
@@ -42,6 +42,8 @@ from valetkey.verify.keys import Algorithm
 
 _TRIES = 20
 _REMEMBERED = 4_096
+
+T = TypeVar("T")
 
 ENDED = {
     Reason.REVOKED: Revoked,
@@ -133,6 +135,25 @@ class Issue:
         request proved: the credential is bound to it, and a task token that is bound needs exactly its own key.
         `signed_in` is how the person proved herself when she agreed, where that is known (RFC 9068 section 2.2.1).
         """
+
+        async def issued(authority: Authority, seq: int) -> Issued:
+            return await self._issue(authority, seq, ask, jkt, signed_in)
+
+        return await self.acting(agent, unverified_task_token, issued, again=again, jkt=jkt)
+
+    async def acting(
+        self,
+        agent: Agent,
+        unverified_task_token: str,
+        decided: Callable[[Authority, int], Awaitable[T]],
+        *,
+        again: Callable[[], Awaitable[object]] | None = None,
+        jkt: str | None = None,
+    ) -> T:
+        """What `decided` makes of the authority of the task a token names, for the agent it belongs to.
+
+        It is asked once more for as long as a revocation comes in between: `decided` raises `Stale` then.
+        """
         try:
             holder = await self._verifying.at_exchange(unverified_task_token)
         except (NotAuthenticated, Expired) as error:
@@ -167,7 +188,7 @@ class Issue:
             if again is not None:
                 await again()
             try:
-                return await self._issue(authority, seq, ask, jkt, signed_in)
+                return await decided(authority, seq)
             except Stale:
                 await self._authorities.refresh()
         raise Unavailable(detail="revocations outran the decision")

@@ -233,6 +233,15 @@ entitlements = Table(
     _ref("created_by"), _time("created_at"), Index(None, "user", "connection"),
 )  # fmt: skip
 
+# Credentials that are out
+leases = Table(
+    "leases", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _ref("task"), _ref("delegation"),
+    _ref("connection"), _text("integration"), _text("grants"), _text("nodes"), _text("state"), _text("fingerprint"),
+    Column("sealed", LargeBinary, nullable=True), _time("opened_at"), _time("ends_at"),
+    _time("upstream_ends_at", optional=True), Column("tries", Integer, nullable=False), _time("next_at", optional=True),
+    _text("problem"), Index(None, "org"), Index(None, "state", "ends_at"),
+)  # fmt: skip
+
 # Keys
 vault_keys = Table(
     "vault_keys", metadata, _id(), _text("state"), Column("generation", Integer, nullable=False, unique=True),

@@ -102,3 +102,18 @@ class Key:
     pattern: str = ""
     """The whole shape of such a key, to catch a slip of the hand; never a proof."""
     revocation: Revocation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """An app that was installed on an organization gets credentials for it that name resources and permissions.
+
+    Addresses are paths below the API's base; `{installation}` is filled in. `permissions` says which scopes of ours
+    each permission of the API's needs: it is asked for only when all of them were delegated, for it can do as much.
+    """
+
+    mint: str
+    revoke: str
+    account: str
+    resource_kind: str
+    permissions: Mapping[str, frozenset[str]]

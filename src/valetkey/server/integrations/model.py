@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from valetkey.server.integrations.authorization import Key, OAuth
+    from valetkey.server.integrations.authorization import Installation, Key, OAuth
     from valetkey.server.integrations.lookup import Identify, Lookup
     from valetkey.server.integrations.operations import Operations
 
@@ -182,6 +182,8 @@ class Integration:
     """How it is connected by the API's own consent; None where there is no such way."""
     key: "Key | None" = None
     """How its keys are made, where they may be pasted."""
+    installation: "Installation | None" = None
+    """How an app installed there gets narrow credentials; None where there are none to be had."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"

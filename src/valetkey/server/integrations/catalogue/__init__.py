@@ -11,7 +11,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final
 
-from valetkey.server.integrations.authorization import Key, OAuth, Revocation, UpstreamScope
+from valetkey.server.integrations.authorization import Installation, Key, OAuth, Revocation, UpstreamScope
 from valetkey.server.integrations.lookup import Identify, Lookup
 from valetkey.server.integrations.model import (
     Addresses,
@@ -26,7 +26,7 @@ from valetkey.server.integrations.operations import Alias, compile_operations, p
 _KEYS: Final = frozenset(
     {"name", "title", "audience", "base_url", "hosts", "encoded_slash", "operations", "scopes"}
 ) | {
-    *("injection", "token_positions", "aliases", "identify", "lookups", "addresses", "oauth", "key"),
+    *("injection", "token_positions", "aliases", "identify", "lookups", "addresses", "oauth", "key", "installation"),
 }
 
 
@@ -80,6 +80,9 @@ def parse_integration(document: Mapping[str, Any], table: str | None) -> Integra
         ),
         oauth=_oauth(document["oauth"], document.get("scopes", {})) if "oauth" in document else None,
         key=_key(document["key"]) if "key" in document else None,
+        installation=_installation(document["installation"], document.get("scopes", {}))
+        if "installation" in document
+        else None,
     )
 
 
@@ -100,6 +103,16 @@ def _key(described: Mapping[str, Any]) -> Key:
     about = dict(described)
     revocation = about.pop("revocation", None)
     return Key(revocation=None if revocation is None else Revocation(**revocation), **about)
+
+
+def _installation(described: Mapping[str, Any], scopes: Mapping[str, Any]) -> Installation:
+    about = dict(described)
+    permissions = {name: frozenset(needed) for name, needed in about.pop("permissions").items()}
+    for name, needed in permissions.items():
+        # SECURITY: a permission that needed nothing would be asked for always.
+        if not needed or needed - scopes.keys() or name.count(":") != 1:
+            raise ValueError(f"{name} is no permission, or needs nothing, or scopes nobody described")
+    return Installation(permissions=MappingProxyType(permissions), **about)
 
 
 def _upstream_scope(name: str, how: Mapping[str, Any], scopes: Mapping[str, Any]) -> UpstreamScope:

@@ -1,0 +1,93 @@
+"""A lease: our record that a credential of somebody else's is out, how narrow it is, and when it ends. Pure.
+
+A credential leaves only where the API itself narrows it to what was delegated, and only when nothing that could apply
+needs to see a single call: no counted line, nothing but named and bound resources, the same scopes on each of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from valetkey.server.delegations.model import Grant
+from valetkey.server.errors import Denied
+from valetkey.server.integrations.model import Integration
+from valetkey.server.policy.model import Authority
+
+MOST_RESOURCES = 100
+USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
+
+
+class State(StrEnum):
+    """Opening: decided, and perhaps made. Out: handed out. Ending: over here, and not yet revoked there."""
+
+    OPENING = "opening"
+    OUT = "out"
+    ENDING = "ending"
+    ENDED = "ended"
+    LOST = "lost"
+    """Perhaps made, never seen: it ends by itself there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Times are seconds since the epoch. `nodes` are all whose end is its end."""
+
+    id: str
+    org: str
+    user: str
+    agent: str
+    task: str
+    delegation: str
+    connection: str
+    integration: str
+    lines: tuple[Grant, ...]
+    nodes: frozenset[str]
+    state: State
+    opened_at: int
+    ends_at: int
+    fingerprint: str = ""
+    upstream_ends_at: int | None = None
+    tries: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowing:
+    """What the API is asked to make: permissions on resources by its own ids. Never empty: nothing would mean all."""
+
+    permissions: frozenset[str]
+    resource_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.permissions or not self.resource_ids:
+            raise ValueError("an empty narrowing is none")
+
+
+def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integration) -> Narrowing:
+    """How the API can narrow to exactly these lines. Raises `Denied` where it can not, with the way that can."""
+    installation = integration.installation
+    if installation is None:
+        raise _gateway(f"{integration.title} gives out no credentials that are narrow enough to hand out.")
+    levels = (lines, authority.delegation.grants, authority.entitlements, *(t.grants for t in authority.tasks))
+    if any(g.max_calls is not None for grants in levels for g in grants if g.integration == integration.name):
+        raise _gateway("Calls are counted here, and a credential that is out cannot be counted.")
+    if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
+        raise _gateway("A credential has the same permissions on everything it reaches; these lines do not.")
+    scopes = lines[0].scopes
+    resources = [resource for line in lines for resource in line.resources]
+    if any(r.kind != installation.resource_kind or not r.id for r in resources):
+        raise _gateway(f"A credential is for {installation.resource_kind} resources that are named one by one.")
+    ids = tuple(sorted({r.id for r in resources}))
+    if len(ids) > MOST_RESOURCES:
+        raise _gateway(f"A credential reaches at most {MOST_RESOURCES} resources.")
+    held = {name for name in integration.scopes if any(integration.includes(scope, name) for scope in scopes)}
+    permissions = frozenset(p for p, needed in installation.permissions.items() if needed <= held)
+    served = {scope for p in permissions for scope in installation.permissions[p]}
+    # SECURITY: what was asked for and no permission serves must not be left out in silence.
+    if unserved := sorted(scope for scope in scopes if scope not in served):
+        raise _gateway(f"{integration.title} has no permission that says no more than {', '.join(unserved)}.")
+    return Narrowing(permissions=permissions, resource_ids=ids)
+
+
+def _gateway(words: str) -> Denied:
+    return Denied(words, hint=USE_THE_GATEWAY, reason="use_gateway")

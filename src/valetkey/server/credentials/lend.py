@@ -1,0 +1,255 @@
+"""Handing out a credential that the API itself has narrowed.
+
+1. the agent and its task are proven as for any credential (`Issue.acting`), 2. what is asked is narrowed and judged as
+for any credential, then found leasable or sent to the gateway, 3. every resource is looked up afresh: its id decides,
+4. the lease is recorded, durably and under the fence, before the API is asked, 5. what came is kept sealed, under the
+fence again, before it is handed out: a revocation in between means it is given back, never given out.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.audit.model import Event, fingerprint
+from valetkey.server.audit.store import Entry, Journal, must_be_recorded
+from valetkey.server.clock import Clock
+from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.installation import Installations, Minted
+from valetkey.server.connections.lookup import Lookups
+from valetkey.server.credentials import store
+from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.issue import ENDED, Ask, Issue
+from valetkey.server.credentials.lease import USE_THE_GATEWAY, Lease, Narrowing, State, narrowing
+from valetkey.server.credentials.take_back import TakeBack
+from valetkey.server.db.group import Stale
+from valetkey.server.delegations.grants import grant_text
+from valetkey.server.delegations.model import Fit, Grant
+from valetkey.server.errors import Conflict, Denied, Revoked, TooMany, Unavailable, UpstreamFailed, ValetkeyError
+from valetkey.server.ids import new_id
+from valetkey.server.integrations.model import Integration, ResourceRef
+from valetkey.server.policy.decide import live
+from valetkey.server.policy.model import Authority, Reason
+from valetkey.server.principals.model import Agent
+from valetkey.server.secret import Secret
+from valetkey.server.vault.ring import KeyRing
+
+MOST_OUT: Final = 1_000  # of one organization, at once
+_TRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """A credential on its way to its agent, once."""
+
+    lease: Lease
+    credential: Secret
+    upstream_ends_at: int
+
+
+class Lend:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        authorities: Authorities,
+        issue: Issue,
+        lookups: Lookups,
+        borrow: Borrow,
+        installations: Installations,
+        take_back: TakeBack,
+        ring: KeyRing,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._authorities = authorities
+        self._issue = issue
+        self._lookups = lookups
+        self._borrow = borrow
+        self._installations = installations
+        self._take_back = take_back
+        self._ring = ring
+        self._clock = clock
+
+    async def lend(self, agent: Agent, unverified_task_token: str, ask: Ask, *, jkt: str | None = None) -> Lent:
+        """A narrow credential of the API for `agent`, under the task its token names. Raises the typed refusal."""
+
+        async def decided(authority: Authority, seq: int) -> tuple[Lease, Narrowing, Integration]:
+            return await self._decided(authority, seq, ask)
+
+        lease, narrow, integration = await self._issue.acting(agent, unverified_task_token, decided, jkt=jkt)
+        minted = await self._made(lease, narrow, integration)
+        await self._kept(lease, minted)
+        return Lent(lease=lease, credential=minted.credential, upstream_ends_at=minted.expires_at)
+
+    async def _decided(self, authority: Authority, seq: int, ask: Ask) -> tuple[Lease, Narrowing, Integration]:
+        try:
+            integration = self._issue.target(ask.target, authority.user.org)
+            if integration is None:
+                raise Denied(f"{ask.target[:200]} is not an API known here.", reason="target")
+            ended = live(authority, self._clock.now())
+            if ended is not None:
+                raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
+            lines = self._issue.lines(authority.task.grants, ask, integration.name)
+            self._issue.judge(authority, lines)
+            narrow = narrowing(lines, authority, integration)
+            await self._borrow.opened(lines[0].connection)
+            await self._check_resources(authority, lines)
+        except ValetkeyError as error:
+            raise await self._refused(authority, seq, ask, error) from error
+        now = int(self._clock.now())
+        limits = [line.not_after for line in lines if line.not_after is not None]
+        lease = Lease(
+            id=new_id("lse"),
+            org=authority.user.org,
+            user=authority.user.id,
+            agent=authority.agent.id,
+            task=authority.task.id,
+            delegation=authority.delegation.id,
+            connection=lines[0].connection,
+            integration=integration.name,
+            lines=lines,
+            nodes=authority.nodes,
+            state=State.OPENING,
+            opened_at=now,
+            ends_at=min([authority.expires_at, *limits]),
+        )
+        entry = Entry(
+            event=Event.LEASE_OPENED,
+            org=lease.org,
+            members={
+                **_who(authority),
+                "lease": lease.id,
+                "connection": lease.connection,
+                "integration": lease.integration,
+                "grants": [grant_text(line) for line in lines],
+                "permissions": sorted(narrow.permissions),
+                "resource_ids": list(narrow.resource_ids),
+                "ends_at": lease.ends_at,
+                "known_under": seq,
+            },
+            refers=lease.id,
+            also=_Opening(lease),
+        )
+        must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
+        return lease, narrow, integration
+
+    async def _check_resources(self, authority: Authority, lines: Sequence[Grant]) -> None:
+        """Every resource is still what it was when it was delegated, as the API says now."""
+        facts = authority.connections[lines[0].connection]
+        for resource in {r for line in lines for r in line.resources}:
+            found = await self._lookups.resource(facts, ResourceRef(resource.kind, id=resource.id), fresh=True)
+            if found is None or resource.fit(found) is not Fit.YES:
+                raise Denied(f"{resource.name} must be confirmed again.", reason=Reason.RESOURCE_CHANGED.value)
+
+    async def _made(self, lease: Lease, narrow: Narrowing, integration: Integration) -> Minted:
+        """The credential, or a closed lease: refused for certain, or perhaps made and never seen."""
+        how = integration.installation
+        assert how is not None
+        try:
+            opened = await self._borrow.opened(lease.connection)
+            return await self._installations.narrow(
+                how,
+                opened.base,
+                opened.installed,
+                opened.key,
+                resource_ids=narrow.resource_ids,
+                permissions=narrow.permissions,
+            )
+        except ValetkeyError as error:
+            state = State.LOST if isinstance(error, UpstreamFailed) else State.ENDED
+            event = Event.LEASE_LOST if state is State.LOST else Event.LEASE_FAILED
+            async with self._journal.change() as change:
+                if await store.close(change.tx, lease.id, state, problem=error.code):
+                    change.record(event, lease.org, lease=lease.id, why=error.code)
+            raise
+
+    async def _kept(self, lease: Lease, minted: Minted) -> None:
+        """Keep what ends it, unless it has ended already: then it is ended there and nobody gets it."""
+        members = {"lease": lease.id, "credential": fingerprint(minted.credential), "ends_at": lease.ends_at}
+        try:
+            for _ in range(_TRIES):
+                await self._authorities.refresh()
+                authority, seq = await self._authorities.of_task(lease.task)
+                if (ended := live(authority, self._clock.now())) is not None:
+                    raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
+                if lease.connection not in authority.connections:
+                    raise Revoked(reason=Reason.REVOKED.value)
+                keeping = _Keeping(lease, minted, self._ring)
+                entry = Entry(event=Event.LEASE_OBTAINED, org=lease.org, members=members, refers=lease.id, also=keeping)
+                try:
+                    must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
+                    return
+                except Stale:
+                    continue
+            raise Unavailable(detail="revocations outran the lease")
+        except BaseException:
+            # SECURITY: nobody has it yet and nobody will: what is not recorded is not handed out.
+            # Guarded by tests/attacks/test_leases.py::test_what_is_revoked_while_it_is_made_is_given_back
+            await asyncio.shield(self._take_back.unseen(lease, minted.credential))
+            raise
+
+    async def _refused(self, authority: Authority, seq: int, ask: Ask, error: ValetkeyError) -> ValetkeyError:
+        """Record the refusal and return it."""
+        await self._journal.record(
+            Entry(
+                event=Event.LEASE_REFUSED,
+                org=authority.user.org,
+                members={
+                    **_who(authority),
+                    "target": ask.target[:200],
+                    "reason": str(error.members.get("reason", error.code)),
+                },
+            ),
+            decided_under=seq,
+        )
+        if error.members.get("reason") == "use_gateway":
+            error.next_step = USE_THE_GATEWAY
+        return error
+
+
+class _Opening:
+    """Writes the lease in the commit that records it, unless too many are out."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    async def __call__(self, tx: AsyncConnection) -> Exception | None:
+        if await store.count_out(tx, self._lease.org) >= MOST_OUT:
+            return TooMany("Too many credentials are out.", retry_after=60, reason="leases")
+        await store.add(tx, self._lease)
+        return None
+
+
+class _Keeping:
+    """Seals the credential in the commit that says it was obtained, unless the lease has ended meanwhile."""
+
+    def __init__(self, lease: Lease, minted: Minted, ring: KeyRing) -> None:
+        self._lease = lease
+        self._minted = minted
+        self._ring = ring
+
+    async def __call__(self, tx: AsyncConnection) -> Exception | None:
+        kept = await store.hold(
+            tx,
+            self._lease,
+            self._minted.credential,
+            fingerprint=fingerprint(self._minted.credential),
+            upstream_ends_at=self._minted.expires_at,
+            ring=self._ring,
+        )
+        return None if kept else Conflict("This lease has ended meanwhile.")
+
+
+def _who(authority: Authority) -> dict[str, Any]:
+    return {
+        "user": authority.user.id,
+        "agent": authority.agent.id,
+        "chain": [a.id for a in authority.agents],
+        "task": authority.task.id,
+        "delegation": authority.delegation.id,
+    }

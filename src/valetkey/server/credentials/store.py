@@ -1,0 +1,168 @@
+"""The only SQL of leases, and the only place a leased credential is opened again: to have it revoked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.credentials.lease import Lease, State
+from valetkey.server.db.schema import leases
+from valetkey.server.delegations.model import Grant
+from valetkey.server.secret import Secret
+from valetkey.server.vault.aad import Place
+from valetkey.server.vault.open import open_sealed
+from valetkey.server.vault.ring import KeyRing
+from valetkey.server.vault.seal import seal
+
+_lines = msgspec.json.Decoder(tuple[Grant, ...])
+_NOT_OVER = (State.OPENING.value, State.OUT.value, State.ENDING.value)
+
+
+async def add(tx: AsyncConnection, lease: Lease) -> None:
+    await tx.execute(
+        insert(leases).values(
+            id=lease.id,
+            org=lease.org,
+            user=lease.user,
+            agent=lease.agent,
+            task=lease.task,
+            delegation=lease.delegation,
+            connection=lease.connection,
+            integration=lease.integration,
+            grants=msgspec.json.encode(lease.lines, order="deterministic").decode(),
+            nodes=msgspec.json.encode(sorted(lease.nodes)).decode(),
+            state=lease.state.value,
+            fingerprint="",
+            opened_at=lease.opened_at,
+            ends_at=lease.ends_at,
+            tries=0,
+            problem="",
+        )
+    )
+
+
+async def hold(
+    tx: AsyncConnection, lease: Lease, credential: Secret, *, fingerprint: str, upstream_ends_at: int, ring: KeyRing
+) -> bool:
+    """Keep what is needed to end it. False when it was ended meanwhile."""
+    done = await tx.execute(
+        update(leases)
+        .where(leases.c.id == lease.id, leases.c.state == State.OPENING.value)
+        .values(
+            state=State.OUT.value,
+            fingerprint=fingerprint,
+            upstream_ends_at=upstream_ends_at,
+            sealed=seal(ring, credential, _place(ring, lease)),
+        )
+    )
+    return done.rowcount == 1
+
+
+async def take(tx: AsyncConnection, lease: Lease, *, tries: int, next_at: int) -> bool:
+    """Take one try at ending it, so that of several processes one asks. False when another has it."""
+    done = await tx.execute(
+        update(leases)
+        .where(leases.c.id == lease.id, leases.c.tries == lease.tries, leases.c.state.in_(_NOT_OVER))
+        .values(state=State.ENDING.value, tries=tries, next_at=next_at)
+    )
+    return done.rowcount == 1
+
+
+async def close(tx: AsyncConnection, lease_id: str, state: State, *, problem: str = "") -> bool:
+    """It is over; what could open it is gone. False when it was over before."""
+    done = await tx.execute(
+        update(leases)
+        .where(leases.c.id == lease_id, leases.c.state.in_(_NOT_OVER))
+        .values(state=state.value, sealed=None, next_at=None, problem=problem)
+    )
+    return done.rowcount == 1
+
+
+async def note(tx: AsyncConnection, lease_id: str, problem: str) -> None:
+    """Why it could not be ended yet, for people to see."""
+    await tx.execute(update(leases).where(leases.c.id == lease_id).values(problem=problem))
+
+
+async def lease(connection: AsyncConnection, lease_id: str) -> Lease | None:
+    row = (await connection.execute(select(leases).where(leases.c.id == lease_id))).first()
+    return None if row is None else _lease(row)
+
+
+async def not_over(connection: AsyncConnection, *, due_by: int | None = None, limit: int) -> list[Lease]:
+    """Leases that are not over; with `due_by`, those that may be tried at by then. The oldest first."""
+    query = select(leases).where(leases.c.state.in_(_NOT_OVER)).order_by(leases.c.ends_at).limit(limit)
+    if due_by is not None:
+        query = query.where(or_(leases.c.next_at.is_(None), leases.c.next_at <= due_by))
+    return [_lease(row) for row in await connection.execute(query)]
+
+
+async def count_out(connection: AsyncConnection, org: str) -> int:
+    """How many of an organization's are not over."""
+    query = select(func.count()).select_from(leases).where(leases.c.org == org, leases.c.state.in_(_NOT_OVER))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def leases_of(
+    connection: AsyncConnection,
+    *,
+    org: str,
+    user: str | None = None,
+    after: str = "",
+    limit: int = 100,
+) -> list[Lease]:
+    """The newest first; `after` is the id of the last one already seen."""
+    query = select(leases).where(leases.c.org == org).order_by(leases.c.id.desc()).limit(limit)
+    if user is not None:
+        query = query.where(leases.c.user == user)
+    if after:
+        query = query.where(leases.c.id < after)
+    return [_lease(row) for row in await connection.execute(query)]
+
+
+async def open_credential(connection: AsyncConnection, found: Lease, *, ring: KeyRing) -> Secret | None:
+    """The credential that is out, to be ended; None when it never was, or is no more."""
+    row = (await connection.execute(select(leases.c.sealed).where(leases.c.id == found.id))).first()
+    return None if row is None or row.sealed is None else open_sealed(ring, row.sealed, _place(ring, found))
+
+
+def under(found: Sequence[Lease], nodes: frozenset[str]) -> list[Lease]:
+    """Those that end with one of these nodes."""
+    return [one for one in found if (one.nodes | {one.id}) & nodes]
+
+
+def _lease(row: Any) -> Lease:
+    return Lease(
+        id=row.id,
+        org=row.org,
+        user=row.user,
+        agent=row.agent,
+        task=row.task,
+        delegation=row.delegation,
+        connection=row.connection,
+        integration=row.integration,
+        lines=_lines.decode(row.grants),
+        nodes=frozenset(msgspec.json.decode(row.nodes)),
+        state=State(row.state),
+        opened_at=row.opened_at,
+        ends_at=row.ends_at,
+        fingerprint=row.fingerprint,
+        upstream_ends_at=row.upstream_ends_at,
+        tries=row.tries,
+        problem=row.problem,
+    )
+
+
+def _place(ring: KeyRing, lease: Lease) -> Place:
+    return Place(
+        deployment=ring.deployment,
+        organization=lease.org,
+        table="leases",
+        column="sealed",
+        row=lease.id,
+        owner=lease.user,
+        integration=lease.integration,
+        allowed_hosts=frozenset({lease.connection}),
+        generation=1,
+    )
