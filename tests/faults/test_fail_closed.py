@@ -19,18 +19,18 @@ from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry
 from valetkey.server.connections import borrow
 from valetkey.server.db import fence
-from valetkey.server.gateway import call as gateway_call
+from valetkey.server.gateway import admit as gateway_admit
 
 READ = "/repos/acme-corp/backend"
 FAULTS = ("raises", "hangs", "answers nothing", "answers another kind")
 
 Spot = Callable[[House], tuple[Any, str]]
 CALL_SPOTS: dict[str, Spot] = {
-    "verifying": lambda h: (h.app.calls._verifying, "at_gateway"),
-    "knowledge": lambda h: (h.app.calls._authorities, "of_task"),
+    "verifying": lambda h: (h.app.calls._admit._verifying, "at_gateway"),
+    "knowledge": lambda h: (h.app.calls._admit._authorities, "of_task"),
     "database": lambda h: (h.app.database, "read"),
-    "lookup": lambda h: (h.app.calls._lookups, "resource"),
-    "decide": lambda h: (gateway_call, "decide"),
+    "lookup": lambda h: (h.app.calls._admit._lookups, "resource"),
+    "decide": lambda h: (gateway_admit, "decide"),
     "clock": lambda h: (h.clock, "now"),
     "journal": lambda h: (h.app.journal, "record"),
     "group commit": lambda h: (h.app.journal._group, "_write"),
@@ -84,7 +84,7 @@ class _Fault:
 
 def _forget(house: House) -> None:
     """A node that remembers nothing asks every dependency."""
-    house.app.calls._authorities._known.clear()
+    house.app.calls._admit._authorities._known.clear()
     house.app.calls._borrow._known.clear()
     house.app.asgi._services.authenticate._agents.clear()
 
@@ -135,7 +135,7 @@ async def test_a_call_is_refused_and_sends_nothing_when_this_fails(
             if reply is not None:
                 _is_refused(reply)
             assert len(house.github.requests) == sent, kind
-            house.app.calls._lookups._known.clear()  # nothing learnt under a fault is trusted, nor needed
+            house.app.calls._admit._lookups._known.clear()  # nothing learnt under a fault is trusted, nor needed
             assert (await house.gateway(token, "GET", READ)).status == 200, kind
 
 

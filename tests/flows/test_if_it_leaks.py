@@ -10,6 +10,7 @@ import pytest
 
 from tests.flows.test_bootstrap import Fresh
 from tests.flows.test_dpop import bound
+from tests.flows.test_engines import asked
 from tests.flows.test_id_jag import Provider
 from tests.flows.test_id_jag import presents as presents_word
 from tests.flows.test_id_tokens import minted
@@ -573,6 +574,17 @@ async def test_our_secret_at_an_identity_provider_redeems_nothing_alone(tmp_path
         assert len(form["code_verifier"]) >= 43  # without it a stolen code is worth nothing (RFC 7636)
     for file in (tmp_path / "data").rglob("*"):
         assert not file.is_file() or secret.encode() not in file.read_bytes()
+
+
+@row("engine secret")
+async def test_an_engines_secret_is_worth_nothing_without_somebodys_credential(tmp_path: Path) -> None:
+    async with asked(tmp_path / "data") as at:
+        secret = at.engine["secret"]
+        assert await opens(at.house, secret) == set()
+        assert (await at.forward("GET", "/repos/acme-corp/backend/issues", authorization="")).status == 401
+        assert (await at.forward("GET", "/repos/acme-corp/backend/issues")).status == 200
+        await at.house.alice.does("POST", "/v1/revocations", node=at.engine["id"])
+        assert (await at.forward("GET", "/repos/acme-corp/backend/issues")).status == 404
 
 
 @row("leased credential", "private key of an installed app")

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 
-from tests.support import chromium, mcp_conformance, mcp_programs, node
+from tests.support import chromium, mcp_conformance, mcp_programs, nginx, node
 from tests.support.postgres_keeper import programs
 
 
 def main() -> int:
     """Prepare; a thing that cannot be had is said and is not a failure."""
-    for line in (*_postgresql(), *_chromium(), *_node(), *_mcp()):
+    for line in (*_postgresql(), *_chromium(), *_nginx(), *_node(), *_mcp()):
         print(f"prepare: {line}", flush=True)
     return 0
 
@@ -49,6 +49,21 @@ def _chromium() -> list[str]:
     if done.returncode or not chromium.program():
         return [f"Chromium could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
     return ["installed the Debian package chromium"]
+
+
+def _nginx() -> list[str]:
+    if nginx.program():
+        return []
+    install = list(nginx.INSTALL)
+    if os.getuid() != 0 or shutil.which("apt-get") is None:
+        return [f"nginx is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
+    # RUNLEVEL: the package's own server is not wanted, only its program.
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for command in (["apt-get", "update", "-qq"], install):
+        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+    if done.returncode or not nginx.program():
+        return [f"nginx could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
+    return ["installed the Debian package nginx-light"]
 
 
 def _node() -> list[str]:

@@ -104,6 +104,7 @@ _COMMANDS = (
     ("delegate:app", "delegations"),
     ("main:demo", "demo"),
     ("doctor:doctor", "doctor"),
+    ("engine:app", "engine"),
     ("keys:app", "keys"),
     ("lease:app", "leases"),
     ("login:login", "login"),

@@ -1,6 +1,7 @@
 """`valetkey serve`: one server process until SIGTERM or SIGINT. Prints where it is and, once, the bootstrap code."""
 
 import asyncio
+import contextlib
 import gc
 import json as json_text
 import os
@@ -54,7 +55,12 @@ async def _serve(settings: "Settings", *, as_json: bool) -> None:
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     try:
         health_port = settings.health_port or settings.port + 1
-        async with listen.Listener(app.health, host=settings.host, port=health_port):
+        async with contextlib.AsyncExitStack() as opened:
+            await opened.enter_async_context(listen.Listener(app.health, host=settings.host, port=health_port))
+            if settings.decision_port:
+                # Real credentials are in its answers: on loopback only, whatever the public port listens on.
+                decisions = listen.Listener(app.decisions, host="127.0.0.1", port=settings.decision_port)
+                await opened.enter_async_context(decisions)
 
             def ready(_port: int) -> None:
                 _announce(app, settings, as_json=as_json)

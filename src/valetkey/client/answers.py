@@ -71,6 +71,15 @@ class ServiceAccount(TypedDict):
     secret: NotRequired[str]
 
 
+class Engine(TypedDict):
+    id: str
+    name: str
+    integration: str
+    address: str
+    status: str
+    secret: NotRequired[str]
+
+
 class NewSecret(TypedDict):
     id: str
     secret: str

@@ -142,6 +142,16 @@ class ResourceServers(Group):
         return removed
 
 
+class Engines(Group):
+    def create(self, name: str, *, integration: str, address: str) -> answers.Engine:
+        """Let a proxy ask for decisions; `secret` in the answer is shown this once."""
+        engine: answers.Engine = self._call(post("/v1/engines", name=name, integration=integration, address=address))
+        return engine
+
+    def list(self) -> list[answers.Engine]:
+        return self._listed("/v1/engines")
+
+
 class Integrations(Group):
     def list(self) -> list[answers.Integration]:
         return self._listed("/v1/integrations")

@@ -47,6 +47,7 @@ class Client:
         self.delegations = resources.Delegations(self)
         self.tasks = resources.Tasks(self)
         self.tokens = resources.Tokens(self)
+        self.engines = resources.Engines(self)
         self.leases = resources.Leases(self)
         self.revocations = resources.Revocations(self)
         self.audit = resources.Audit(self)

@@ -29,7 +29,9 @@ from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
+from valetkey.server.gateway.admit import Admit
 from valetkey.server.gateway.call import Calls
+from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.streams import Streams
@@ -42,6 +44,7 @@ from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.engines.engines import Engines
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.login.login import build_login
 from valetkey.server.principals.sessions.session import Sessions
@@ -109,11 +112,12 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
         )
         authenticate = Authenticate(database, mac, clock, settings.issuer)
+        self.engines = engines = Engines(database, journal, mac, clock)
         known = every_client(database, journal, authenticate, egress, mac=mac, clock=clock, settings=settings)
         self.streams = streams = Streams(clock)
         self.authorities = authorities = Authorities(
             database,
-            also_forget=(authenticate.forget, borrow.forget, known.clients.forget),
+            also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
             also_learn=(catalogue.learn,),
             outrun=streams.outrun,
         )
@@ -144,16 +148,21 @@ class App:
             clock=clock,
         )
         hops = (streams.stop, take_back.stop)
-        self.calls = Calls(
+        admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
             proofs=proofs,
             lookups=lookups,
-            borrow=borrow,
-            egress=egress,
             clock=clock,
             catalogue=catalogue,
+        )
+        self.calls = Calls(
+            admit=admit,
+            journal=journal,
+            proofs=proofs,
+            borrow=borrow,
+            egress=egress,
             timeout=float(settings.upstream_timeout_seconds),
         )
         confirm = Confirm(journal, mac, clock, settings, catalogue)
@@ -192,6 +201,7 @@ class App:
             proofs=proofs,
             authenticate=authenticate,
             enroll=enroll,
+            engines=engines,
             sessions=Sessions(journal, database, mac, clock),
             login=build_login(database, journal, mac, ring, egress, clock, settings),
             mac=mac,
@@ -231,6 +241,7 @@ class App:
             services=services,
             routes=[*api.routes(services), *pages.routes(services)],
         )
+        self.decisions = DecisionDoor(self.calls, streams, engines, doors)
         self.health = Health(database, self.witness, self._numbers)
         watches = (
             journal.watch,

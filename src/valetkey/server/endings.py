@@ -10,6 +10,7 @@ from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
 from valetkey.server.integrations import store as integrations
 from valetkey.server.principals import store as principals
+from valetkey.server.principals.engines import store as engines
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation.revoke import Report, revoke
 from valetkey.server.services import Services
@@ -68,6 +69,9 @@ async def _owners(db: AsyncConnection, node: str) -> tuple[str, frozenset[str]] 
         case "svc_":
             account = await principals.service_account(db, node)
             return None if account is None else (account.org, frozenset())
+        case "eng_":
+            engine = await engines.engine(db, node)
+            return None if engine is None else (engine.org, frozenset())
         case "rsv_":
             server = await integrations.resource_server(db, node)
             return None if server is None else (server.org, frozenset())

@@ -26,20 +26,20 @@ os.register_at_fork(after_in_child=_RANDOM.clear)  # two processes must not give
 
 IdKind = Literal[
     "org", "usr", "agt", "svc", "ses", "dlg", "tsk", "con", "apr", "lse", "tok", "pol", "aud",
-    "cli", "rsv", "idp", "iss", "req", "app",
+    "cli", "rsv", "idp", "iss", "req", "app", "eng",
 ]  # fmt: skip
 HandleKind = Literal[
-    "ag", "sa", "cl", "in", "ev", "bs", "se", "gu", "st", "rq", "co", "rf", "dv", "bc", "ia", "rm", "cs"
-]
+    "ag", "sa", "cl", "in", "ev", "bs", "se", "gu", "st", "rq", "co", "rf", "dv", "bc", "ia", "rm", "cs", "en",
+]  # fmt: skip
 """ag agent secret, sa service-account secret, cl user's CLI credential, in invitation, ev evidence, bs bootstrap,
 se session, gu a browser not signed in, st a step of signing in, rq authorization request, co authorization code,
 rf refresh token, dv device code, bc backchannel request, ia initial access token, rm registration management,
-cs state of linking an account."""
+cs state of linking an account, en engine secret."""
 
 _ID: Final = re.compile(
-    r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud|cli|rsv|idp|iss|req|app)_[0-9a-hjkmnp-tv-z]{26}"
+    r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud|cli|rsv|idp|iss|req|app|eng)_[0-9a-hjkmnp-tv-z]{26}"
 )
-HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs|se|gu|st|rq|co|rf|dv|bc|ia|rm|cs)_[0-9A-Za-z]{49}"
+HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs|se|gu|st|rq|co|rf|dv|bc|ia|rm|cs|en)_[0-9A-Za-z]{49}"
 _HANDLE: Final = re.compile(HANDLE_PATTERN)
 
 

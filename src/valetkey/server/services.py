@@ -22,6 +22,7 @@ from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
 from valetkey.server.oauth.decoupled.answer import Answering
 from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.engines.engines import Engines
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
 from valetkey.server.principals.login.login import Login
@@ -45,6 +46,7 @@ class Services:
     proofs: Proofs
     authenticate: Authenticate
     enroll: Enroll
+    engines: Engines
     sessions: Sessions
     login: Login
     mac: Mac

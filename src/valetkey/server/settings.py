@@ -32,6 +32,9 @@ class Settings:
     host: str = field(default="127.0.0.1", metadata={"doc": "address to listen on"})
     port: int = field(default=DEFAULT_PORT, metadata={"doc": "port of the pages, the API and the gateway"})
     health_port: int = field(default=0, metadata={"doc": "port of /healthz, /readyz and /metrics; 0 is port + 1"})
+    decision_port: int = field(
+        default=0, metadata={"doc": "port on loopback where engines (nginx, Envoy, …) ask for decisions; 0 is off"}
+    )
     public_url: str = field(default="", metadata={"doc": "how clients reach the server; also the issuer name"})
     gateway_url: str = field(default="", metadata={"doc": "how agents reach /p; a host name of its own is safer"})
     data: Path = field(default=Path("valetkey-data"), metadata={"doc": "folder of the database, keys, checkpoints"})
@@ -192,7 +195,7 @@ def _refuse_dangerous(settings: Settings) -> None:
     for name, algorithm in settings.algorithms.items():
         if algorithm not in ("ES256", "Ed25519", "RS256"):
             raise InvalidRequest(f"{name}: {algorithm} is not an algorithm this server signs with.")
-    for name in ("port", "health_port"):
+    for name in ("port", "health_port", "decision_port"):
         if not 0 <= getattr(settings, name) <= 65_535:
             raise InvalidRequest(f"{name} is not a port")
     choices = {"client_documents": ("on", "off"), "dynamic_registration": ("off", "token", "open")}

@@ -90,6 +90,17 @@ class ServiceAccount(TypedDict):
     secret: NotRequired[str]
 
 
+class Engine(TypedDict):
+    """A proxy that may ask for decisions. `secret` is shown once, to whoever added it."""
+
+    id: str
+    name: str
+    integration: str
+    address: str
+    status: Literal["active", "revoked"]
+    secret: NotRequired[str]
+
+
 class NewSecret(TypedDict):
     """The secret that replaced the one before, shown this once."""
 

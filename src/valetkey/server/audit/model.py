@@ -53,6 +53,8 @@ class Event(StrEnum):
     SERVICE_ACCOUNT_SUSPENDED = "service-account.suspended"
     SERVICE_ACCOUNT_RESUMED = "service-account.resumed"
 
+    ENGINE_ADDED = "engine.added"
+
     CLIENT_REGISTERED = "client.registered"
     CLIENT_CHANGED = "client.changed"
     CLIENT_REMOVED = "client.removed"

@@ -79,6 +79,10 @@ service_accounts = Table(
 service_account_secrets = Table(
     "service_account_secrets", metadata, _mac(), _ref("service_account"), _time("created_at")
 )
+engines = Table(
+    "engines", metadata, _id(), Column("mac", LargeBinary(32), nullable=False, unique=True), _ref("org"), _text("name"),
+    _text("integration"), _text("address"), _ref("created_by"), _time("created_at"), UniqueConstraint("org", "name"),
+)  # fmt: skip
 assertions = Table("assertions", metadata, _id("client"), _id("jti"), _time("expires_at"))
 
 # Signing in: what proves a person, and the browsers that are signed in

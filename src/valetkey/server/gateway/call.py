@@ -1,77 +1,26 @@
-"""What every door does with a call, top to bottom; a door turns bytes into an `Attempt` and an `Answer` into bytes.
+"""What every door does with a call that may go on; a door turns bytes into an `Attempt` and an `Answer` into bytes.
 
-1. verify the credential, 2. canonicalise the target, 3. recognise the operation, 4. resolve the resource,
-5. decide, 6. record (durable before the effect, under the revocation fence), 7. borrow and inject, 8. send what was
-judged, 9. hand back the answer scrubbed, 10. record the outcome.
+1 to 6. admitted: judged and recorded (`admit`), 7. borrow and inject, 8. send what was judged, 9. hand back the answer
+scrubbed, 10. record the outcome. An engine carries out 8 and 9 itself: it is told the headers of 7.
 """
 
-import contextlib
-import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Effect, Entry, Journal, must_be_recorded
-from valetkey.server.clock import Clock
+from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.connections.borrow import Borrow
-from valetkey.server.connections.lookup import Lookups
-from valetkey.server.credentials.authority import Authorities
-from valetkey.server.credentials.issue import ENDED
-from valetkey.server.db.group import Stale
-from valetkey.server.delegations import store as delegations
 from valetkey.server.egress import Egress
 from valetkey.server.errors import (
     ConnectionRequired,
-    Denied,
-    NotAuthenticated,
-    NotFound,
-    ProofRefused,
-    TooMany,
-    Unavailable,
-    UpstreamFailed,
     ValetkeyError,
 )
+from valetkey.server.gateway.admit import Admit, Again, Attempt
 from valetkey.server.gateway.answer import Answer, answer
-from valetkey.server.gateway.canonical import Target, canonical
-from valetkey.server.gateway.headers import outgoing, presented_token, refuse_navigation
-from valetkey.server.gateway.held import Holdings
+from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
-from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
-from valetkey.server.policy.decide import decide, live, reaching, usable
-from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason
-from valetkey.server.tokens.model import Delegated
+from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
-from valetkey.server.tokens.verify import Verifying
-from valetkey.verify.dpop import Proof
-
-Headers = Sequence[tuple[bytes, bytes]]
-
-_TRIES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """A call as it arrived. `raw_path` is what follows `/p/{integration}`, undecoded; nothing here is trusted."""
-
-    method: str
-    raw_path: bytes
-    query: bytes
-    headers: Headers
-    body: AsyncIterator[bytes] | None
-
-
-class _Unresolved(Exception):
-    """The API did not say what the call's resource is; the cause is what its caller is told."""
-
-    def __init__(self, call: Call, cause: ValetkeyError) -> None:
-        super().__init__(cause.code)
-        self.call = call
-        self.cause = cause
 
 
 class Calls:
@@ -80,47 +29,25 @@ class Calls:
     def __init__(
         self,
         *,
+        admit: Admit,
         journal: Journal,
-        authorities: Authorities,
-        verifying: Verifying,
         proofs: Proofs,
-        lookups: Lookups,
         borrow: Borrow,
         egress: Egress,
-        clock: Clock,
-        catalogue: Mapping[str, Integration],
         timeout: float,
     ) -> None:
+        self._admit = admit
         self._journal = journal
-        self._authorities = authorities
-        self._verifying = verifying
         self._proofs = proofs
-        self._lookups = lookups
         self._borrow = borrow
         self._egress = egress
-        self._clock = clock
-        self._catalogue = catalogue
         self._timeout = timeout
-        self._holdings = Holdings(catalogue)
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
         """Judge one call and carry it out. The caller closes the answer; `stream` lets it be cut."""
-        refuse_navigation(attempt.headers)
-        presented = presented_token(attempt.headers, door.positions)
-        token = await self._verifying.at_gateway(presented.token, door.integration.audience)
-        proof: Proof | None = None
-        if token.cnf is not None or presented.under_dpop:
-            proof = self._proofs.at_resource(
-                attempt.headers,
-                method=attempt.method,
-                url=door.gateway + attempt.raw_path.decode("latin-1"),
-                token=presented.token,
-                cnf=token.cnf,
-                under_dpop=presented.under_dpop,
-            )
-        target = canonical(attempt.method, attempt.raw_path, attempt.query, door.profile)
-        match = door.integration.operations.match(target.method, target.segments)
-        decision_id, authority, connection_id = await self._decided(token, target, match, door, stream, proof)
+        judged = await self._admit(attempt, door, stream, address=door.gateway)
+        authority, target, proof = judged.authority, judged.target, judged.proof
+        decision_id, connection_id = judged.decision, judged.connection
         finished = partial(self._finished, decision_id, authority, stream)
         status, sending = 0, None
         try:
@@ -169,154 +96,39 @@ class Calls:
                 await sending.close()
             raise
 
+    async def told(
+        self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again
+    ) -> list[tuple[bytes, bytes]]:
+        """Judge one call that an engine carries out itself: the headers it puts into the request.
+
+        The engine sends on the target it has, so it must be the one that was judged, byte for byte. What becomes of
+        the call nobody here sees: its outcome is recorded as `unobserved`. `again` proves the engine under the fence.
+        """
+        judged = await self._admit(attempt, door, stream, address=address, org=org, again=again, as_it_is=True)
+        authority = judged.authority
+        finished = partial(self._finished, judged.decision, authority, stream)
+        ended = "interrupted"
+        try:
+            stream.decided()
+            borrowed = await self._borrow.borrow(authority.connections[judged.connection])
+            kept = outgoing(
+                attempt.headers,
+                agent=authority.agent.name,
+                task=authority.task.id,
+                credential_headers=door.credential_headers,
+            )
+            ended = "unobserved"
+            return [
+                (borrowed.header, borrowed.value.reveal().encode()),
+                *((name, value) for name, value in kept if name == b"user-agent"),
+                (b"x-decision-id", judged.decision.encode()),
+            ]
+        finally:
+            finished(status=0, size=0, ended=ended)
+
     async def settle(self) -> None:
         """Wait until every outcome is written; at shutdown."""
         await self._journal.settle()
-
-    async def _decided(
-        self,
-        token: Delegated,
-        target: Target,
-        match: Match | None,
-        door: Prepared,
-        stream: Stream,
-        proof: Proof | None,
-    ) -> tuple[str, Authority, str]:
-        """Decide and record, again whenever a revocation came in between. Raises the refusal, itself recorded."""
-        # SECURITY: the proof is spent in the commit that records the decision, so that of two calls with one proof one
-        # is refused whatever nodes they come to (DP-5).
-        # Guarded by tests/attacks/test_dpop.py::test_dp_5_a_proof_counts_once_over_all_nodes
-        spending = self._proofs.spending(proof) if proof is not None else None
-        for _ in range(_TRIES):
-            try:
-                authority, seq = await self._authorities.of_task(token.task)
-            except NotFound as error:
-                raise NotAuthenticated(detail=error.detail) from error
-            if authority.agent.id != token.agent or authority.user.org != token.org:
-                raise NotAuthenticated(detail="the token does not belong to its task")
-            stream.nodes, stream.known_under = authority.nodes | {token.jti}, seq
-            stream.ends_at = authority.expires_at
-            failed: ValetkeyError | None = None
-            decision: Decision
-            try:
-                call, decision = await self._judged(token, target, match, door, authority)
-            except _Unresolved as unresolved:
-                call, failed = unresolved.call, unresolved.cause
-                decision = Deny(reason=Reason.ERROR)
-            try:
-                recorded = await self._recorded(token, target, call, decision, authority, seq, spending)
-                return recorded, authority, call.connection
-            except ProofRefused:
-                with contextlib.suppress(Denied):
-                    used = Deny(reason=Reason.PROOF_USED)
-                    await self._recorded(token, target, call, used, authority, seq, None)
-                raise
-            except Stale:
-                await self._authorities.refresh()
-            except Denied as denied:
-                if failed is None:
-                    raise
-                failed.members.setdefault("decision", denied.members["decision"])
-                raise failed from None
-        raise Unavailable(detail="revocations outran the decision")
-
-    async def _judged(
-        self, token: Delegated, target: Target, match: Match | None, door: Prepared, authority: Authority
-    ) -> tuple[Call, Decision]:
-        now = self._clock.now()
-        integration = door.integration
-        if match is None:
-            return _unknown(integration.name, target), Deny(reason=Reason.UNKNOWN_OPERATION)
-        ref = resource_of(match)
-        call = Call(
-            integration=integration.name,
-            connection="",
-            operation=match.operation,
-            scopes_needed=match.scopes_needed,
-            resource="" if ref is None else ref.name or f"id {ref.id}",
-            actual=None,
-            parameters=match.judged,
-        )
-        ended = live(authority, now) or (
-            Deny(reason=Reason.REVOKED) if self._authorities.is_revoked(token.jti) else None
-        )
-        if ended is not None:
-            return call, ended
-        held = self._holdings.of(token, authority, now)
-        chosen = held.reached.get(call.judged_by)
-        if chosen is None:
-            found = reaching(call, held.grants, self._catalogue, now)
-            if isinstance(found, Deny):
-                return call, found
-            held.reach(call.judged_by, chosen := found)
-        actual = None
-        if ref is not None:
-            facts = usable(authority, chosen)
-            if isinstance(facts, Deny):
-                return call.through(chosen), facts
-            try:
-                actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
-            except (UpstreamFailed, ConnectionRequired, Denied) as error:
-                raise _Unresolved(call.through(chosen), error) from None
-        call = call.through(chosen, actual)
-        now = self._clock.now()  # a look-up takes its time
-        known = held.allowed.get(call.judged_by) if now < held.good_until else None
-        if known is not None:
-            return call, known
-        decision = decide(call, authority, held.grants, self._catalogue, now)
-        if isinstance(decision, Allow):
-            held.allow(call.judged_by, decision)
-        return call, decision
-
-    async def _recorded(
-        self,
-        token: Delegated,
-        target: Target,
-        call: Call,
-        decision: Decision,
-        authority: Authority,
-        seq: int,
-        spending: Effect | None,
-    ) -> str:
-        """Record the decision and return the record's id; a denial is raised.
-
-        `spending` spends the proof of the caller's key, if it gave one, in the commit that records the decision.
-        """
-        members: dict[str, Any] = {
-            "user": authority.user.id,
-            "agent": authority.agent.id,
-            "chain": [a.id for a in authority.agents],
-            "task": authority.task.id,
-            "delegation": authority.delegation.id,
-            "token": token.jti,
-            "integration": call.integration,
-            "method": target.method,
-            "operation": call.operation.id,
-            "resource": call.resource,
-            "parameters": dict(call.parameters),
-            "known_under": seq,
-        }
-        if call.connection:
-            members["connection"] = call.connection
-        if call.actual is not None:
-            members["resource_id"] = call.actual.id
-        org = authority.user.org
-        if isinstance(decision, Allow):
-            spends = [(s.task, s.line) for s in decision.spends]
-            also: Effect | None = partial(_spend, spends) if spends else None
-            if spending is not None:
-                also = spending if also is None else partial(_both, spending, also)
-            entry = Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also)
-            try:
-                return must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
-            except TooMany:
-                decision, spending = Deny(reason=Reason.OUT_OF_CALLS), None  # the proof is spent, the call is not
-        members["reason"] = decision.reason.value
-        recorded = await self._journal.record(
-            Entry(event=Event.CALL_DENIED, org=org, members=members, also=spending), decided_under=seq
-        )
-        kind = TooMany if decision.reason is Reason.OUT_OF_CALLS else ENDED.get(decision.reason, Denied)
-        raise kind(decision.words, detail=decision.reason.value, reason=decision.reason.value, decision=recorded)
 
     def _finished(
         self, decision_id: str, authority: Authority, stream: Stream, *, status: int, size: int, ended: str
@@ -328,35 +140,3 @@ class Calls:
         self._journal.note(
             Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id)
         )
-
-
-async def _both(first: Effect, second: Effect, tx: AsyncConnection) -> Exception | None:
-    """One after the other; the second one only when the first did not refuse."""
-    return await first(tx) or await second(tx)
-
-
-async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:
-    return await delegations.spend(tx, spends)
-
-
-def _unknown(integration: str, target: Target) -> Call:
-    """A call no operation matches; its path may hold anything, so only a digest is kept."""
-    digest = hashlib.sha256(target.path_bytes).hexdigest()
-    operation = Operation(
-        id="unknown",
-        method=target.method,
-        template="",
-        category="",
-        access="write",
-        scope="",
-        resource_kind="account",
-    )
-    return Call(
-        integration=integration,
-        connection="",
-        operation=operation,
-        scopes_needed=frozenset(),
-        resource="",
-        actual=None,
-        parameters={"path_sha256": digest},
-    )

@@ -1,0 +1,28 @@
+"""Engines: proxies that ask our decision door."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "engines",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("mac", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("org", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("integration", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.String(length=40), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_engines")),
+        sa.UniqueConstraint("mac", name=op.f("uq_engines_mac")),
+        sa.UniqueConstraint("org", "name", name=op.f("uq_engines_org_name")),
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
