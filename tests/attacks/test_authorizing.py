@@ -66,23 +66,13 @@ REDIRECTS = (
 
 
 @pytest.mark.parametrize("asked", REDIRECTS)
-async def test_oa_02_another_redirect_uri_is_refused_on_a_page_and_sent_nowhere(
-    house_sqlite: House, asked: str
-) -> None:
-    client = await _client(house_sqlite)
-    tab = await house_sqlite.signed_in()
+async def test_oa_02_another_redirect_uri_is_refused_on_a_page_and_sent_nowhere(house: House, asked: str) -> None:
+    client = await _client(house)
+    tab = await house.signed_in()
     reply = await client.authorize(tab, redirect_uri=asked)
     assert reply.status == 400
     assert reply.header("location") is None
     assert "did not register" in tab.text
-
-
-@pytest.fixture
-async def house_sqlite(house: House) -> House:
-    """Redirect rules do not depend on the database."""
-    if not house.app.database.is_sqlite:
-        pytest.skip("the same rules on either database")
-    return house
 
 
 async def _client(house: House) -> Client:
