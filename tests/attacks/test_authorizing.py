@@ -10,6 +10,7 @@ import pytest
 from tests.support.house import House
 from tests.support.nodes import second_node
 from tests.support.oauth import CALLBACK, Client, a_client, s256
+from tests.support.strangers import other_organization
 
 PATH = "/repos/acme-corp/backend"
 SCRIPTS = (
@@ -254,6 +255,15 @@ async def test_oa_13_another_clients_consent_is_never_used(house: House) -> None
     assert reply.header("location") is None
     assert "another wants to act for you" in tab.text
     assert other.told(await other.authorize(tab, prompt="none"))["error"] == "consent_required"
+
+
+async def test_unasked_a_stranger_is_as_good_as_nobody(house: House) -> None:
+    client = await a_client(house)
+    mallory = await other_organization(house)
+    for tab in (house.tab(), await house.signed_in(mallory.email)):
+        assert client.told(await client.authorize(tab, prompt="none"))["error"] == "login_required"
+    hers = await house.signed_in()
+    assert client.told(await client.authorize(hers, prompt="none"))["error"] == "consent_required"
 
 
 async def test_oa_16_codes_handles_and_refresh_tokens_are_no_bearer_tokens(house: House) -> None:

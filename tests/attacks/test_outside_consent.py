@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from tests.flows.test_outside_clients import allow
-from tests.support.decoupled import DEVICE_CODE, Elsewhere
-from tests.support.house import House, Robot
+from tests.support.decoupled import CIBA, DEVICE_CODE, Elsewhere
+from tests.support.house import GITHUB, House, Robot
 from tests.support.http import Reply
 from tests.support.oauth import Client
-from tests.support.outside import Publisher, open_outside
+from tests.support.outside import MAX_AGE, Publisher, open_outside
 from tests.support.strangers import other_organization
 from tests.support.tokens import ASSERTION_TYPE
 
@@ -110,17 +110,36 @@ async def test_an_outside_client_with_a_key_may_ask_about_its_own(outside: tuple
     assert asked.json() == {"active": False}
 
 
+def payroll(name: str = "payroll") -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": "The Secret Payroll",
+        "audience": f"https://{name}.evil.example",
+        "scopes": [{"name": "salaries:read", "sentence": "read salaries", "tier": "read"}],
+    }
+
+
+def ways_to_name(name: str) -> list[dict[str, Any]]:
+    """Every way in which a request names an API that may be registered."""
+    nothing: dict[str, Any] = {"resource": None, "authorization_details": None, "scope": None}
+    detail = {"type": name, "actions": ["salaries:read"], "resources": ["*"]}
+    at = f"https://{name}.evil.example"
+    return [
+        nothing | {"resource": at},
+        nothing | {"resource": at, "scope": "salaries:read"},
+        nothing | {"resource": at, "scope": "no:such"},
+        nothing | {"resource": [GITHUB, at], "scope": "repo:read"},
+        nothing | {"scope": f"{name}:salaries:read"},
+        nothing | {"resource": GITHUB, "scope": f"{name}:salaries:read"},
+        nothing | {"authorization_details": [detail]},
+        nothing | {"authorization_details": [detail | {"actions": ["no:such"]}]},
+    ]
+
+
 async def test_another_organizations_api_is_nobodys_on_the_page(outside: tuple[House, Publisher]) -> None:
     house, publisher = outside
     mallory = await other_organization(house)
-    await mallory.does(
-        "POST",
-        "/v1/resource-servers",
-        name="payroll",
-        title="The Secret Payroll",
-        audience="https://payroll.evil.example",
-        scopes=[{"name": "salaries:read", "sentence": "read salaries", "tier": "read"}],
-    )
+    await mallory.does("POST", "/v1/resource-servers", **payroll())
     client = client_of(house, publisher)
     asked = {"resource": "https://payroll.evil.example", "scope": "salaries:read", "authorization_details": None}
     reply = await client.authorize(await house.signed_in(), **asked)
@@ -128,23 +147,87 @@ async def test_another_organizations_api_is_nobodys_on_the_page(outside: tuple[H
     assert client.told(reply)["error"] == "invalid_target"
 
 
+async def test_nobody_learns_of_an_audience_before_she_signed_in(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    publisher.publishes(MAX_AGE, grant_types=GRANTS)
+    mallory = await other_organization(house)
+    await mallory.does("POST", "/v1/resource-servers", **payroll())
+    await house.alice.does("POST", "/v1/resource-servers", **payroll("wages"))
+    client, signed_in = client_of(house, publisher), await house.signed_in()
+    for theirs, hers, nobodys in zip(*map(ways_to_name, ("payroll", "wages", "nobody")), strict=True):
+        for asked in (theirs, hers, nobodys):
+            tab = house.tab()
+            await client.authorize(tab, **asked)
+            assert tab.at.startswith("/login?"), asked
+            pushed = await client.post("/oauth/par", client.parameters(**asked))
+            assert (pushed.status, sorted(pushed.json())) == (201, ["expires_in", "request_uri"]), asked
+        theirs_is, nobodys_is = [client.told(await client.authorize(signed_in, **a)) for a in (theirs, nobodys)]
+        assert theirs_is == nobodys_is
+        assert theirs_is["error"] in ("invalid_target", "invalid_scope", "invalid_authorization_details")
+    for asked in (a for a in ways_to_name("wages")[:2]):  # what is her organization's, she is asked
+        assert b"The Secret Payroll" in (await client.authorize(signed_in, **asked)).body
+
+
+async def test_what_is_for_everybody_is_refused_at_once(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    client, nothing = client_of(house, publisher), {"resource": None, "authorization_details": None}
+    for asked, error in (
+        (nothing | {"resource": GITHUB, "scope": "repo:no"}, None),
+        (nothing | {"resource": GITHUB, "scope": "github:no"}, "invalid_scope"),
+        (nothing | {"resource": "https://a.example#x"}, "invalid_target"),
+        (nothing | {"scope": "repo"}, "invalid_scope"),
+        (nothing, "invalid_scope"),
+        ({"authorization_details": "[{}]"}, "invalid_authorization_details"),
+    ):
+        tab = house.tab()
+        reply = await client.authorize(tab, **asked)
+        assert (client.told(reply)["error"] if error else tab.at[:7]) == (error or "/login?"), asked
+
+
+async def test_unasked_nobody_learns_what_her_organization_has(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    publisher.publishes(MAX_AGE, grant_types=GRANTS)
+    await house.alice.does("POST", "/v1/resource-servers", **payroll("wages"))
+    await house.agent("colleague")
+    client, tab = client_of(house, publisher), await house.signed_in()
+
+    async def unasked(**asked: Any) -> str:
+        return client.told(await client.authorize(tab, prompt="none", **asked))["error"]
+
+    for name in ("wages", "nobody"):
+        assert {await unasked(**asked) for asked in ways_to_name(name)} == {"consent_required"}
+    assert [await unasked(share_with=name) for name in ("colleague", "nobody")] == ["consent_required"] * 2
+    await allow(house, [])
+    assert await unasked() == "consent_required"
+    assert client.told(await client.authorize(house.tab(), prompt="none"))["error"] == "login_required"
+    assert client.told(await client.authorize(tab))["error"] == "access_denied"
+
+
 async def test_another_organizations_api_is_nobodys_on_a_device_either(outside: tuple[House, Publisher]) -> None:
     house, publisher = outside
     mallory = await other_organization(house)
-    server = {
-        "name": "payroll",
-        "title": "The Secret Payroll",
-        "audience": "https://payroll.evil.example",
-        "scopes": [{"name": "salaries:read", "sentence": "read salaries", "tier": "read"}],
-    }
-    await mallory.does("POST", "/v1/resource-servers", **server)
+    await mallory.does("POST", "/v1/resource-servers", **payroll())
     publisher.publishes(FRESH, grant_types=[DEVICE_CODE])
-    device = Elsewhere(client_of(house, publisher))
-    asked = {"resource": server["audience"], "scope": "salaries:read", "authorization_details": None}
-    assert (await device.begin(**asked)).status == 200
-    tab = await house.signed_in()
-    seen = await device.typed(tab)
-    assert b"Payroll" not in seen.body
-    assert b"not valid, or it has expired" in seen.body
+    device, tab = Elsewhere(client_of(house, publisher)), await house.signed_in()
+    for name in ("payroll", "nobody"):
+        asked = {"resource": f"https://{name}.evil.example", "scope": "salaries:read", "authorization_details": None}
+        assert (await device.begin(**asked)).status == 200
+        seen = await device.typed(tab)
+        assert b"Payroll" not in seen.body
+        assert b"not valid, or it has expired" in seen.body
     await device.begin()
     assert b"GitHub" in (await device.typed(tab)).body
+
+
+async def test_who_may_ask_nobody_elsewhere_learns_of_no_audience_there(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    mallory = await other_organization(house)
+    await mallory.does("POST", "/v1/resource-servers", **payroll())
+    keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": publisher.key.jwks}
+    publisher.publishes(FRESH, grant_types=[CIBA], **keys)
+    for name in ("payroll", "nobody"):
+        signed = publisher.key.assertion(publisher.client_id, house.settings.issuer, house.clock.now())
+        form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": signed, "scope": "salaries:read"}
+        more = {"resource": f"https://{name}.evil.example", "login_hint": "alice@acme.com"}
+        reply = await house.call("POST", "/oauth/backchannel", form=form | more)
+        assert reply.json()["error"] == "unauthorized_client"

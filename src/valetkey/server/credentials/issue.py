@@ -313,10 +313,10 @@ class Issue:
     def target(self, name: str, org: str | None) -> Integration | None:
         """The API an audience or a gateway address means to that organization; one trailing slash says nothing.
 
-        Without an organization, as long as nobody has signed in, to any: who may use it is asked of the person.
+        Without an organization, as long as nobody has signed in, only what everybody may use is known.
         """
         found = self._gateway.get(name.removesuffix("/")) or self._catalogue.at(name)
-        return found if found is not None and (org is None or found.is_seen_by(org)) else None
+        return found if found is not None and found.is_seen_by(org) else None
 
     def judge(self, authority: Authority, grants: Sequence[Grant]) -> None:
         """What a call would be judged by, as far as no call is needed: connection, entitlement, every ceiling."""

@@ -195,8 +195,8 @@ class Integration:
         """Whether somebody registered it as a resource server: nothing is connected, the gateway never serves it."""
         return self.org is not None
 
-    def is_seen_by(self, org: str) -> bool:
-        """Whether it exists for that organization."""
+    def is_seen_by(self, org: str | None) -> bool:
+        """Whether it exists for that organization; for nobody's, what everybody may use does."""
         return self.org in (None, org)
 
     @property

@@ -136,7 +136,7 @@ class Authorize:
         if form.get("request_uri") is not None:
             raise InvalidRequest("A pushed request names no request_uri.")
         read = self._objects.resolved(form, client)
-        request_of(read, client, self._rules)
+        request_of(read, client, self._rules, org=client.org)
         return read
 
     async def keep(self, form: Form, client: Client, *, kind: str, seconds: int) -> Secret:
@@ -223,7 +223,7 @@ class Authorize:
             return form, redirect_of(form, client), error
         redirect = redirect_of(read, client)
         try:
-            request_of(read, client, self._rules)
+            request_of(read, client, self._rules, org=client.org)
         except ValetkeyError as error:
             return read, redirect, error
         return read, redirect, None
@@ -253,31 +253,48 @@ class Authorize:
         if kept is None or kept.kind == "pushed" or kept.used_at is not None or self._clock.now() >= kept.expires_at:
             raise _gone()
         client = await self._client(kept.form)
-        return _Opened(mac=mac, kept=kept, request=request_of(kept.form, client, self._rules))
+        request = request_of(kept.form, client, self._rules, org=client.org)
+        return _Opened(mac=mac, kept=kept, request=request)
 
     async def _next(self, opened: _Opened, user: User | None, session: Session | None) -> Next:
-        request = opened.request
-        if user is None or session is None:
-            if "none" in request.prompt:
+        client, is_silent = opened.request.client, "none" in opened.request.prompt
+        # SECURITY: unasked, a client learns nothing of somebody of another organization, not even that she is there.
+        # Guarded by tests/attacks/test_authorizing.py::test_unasked_a_stranger_is_as_good_as_nobody
+        is_strange = is_silent and user is not None and client.org not in (None, user.org)
+        if user is None or session is None or is_strange:
+            if is_silent:
                 raise Denied("Nobody is signed in.", reason="login_required")
-            return SignIn(again=False, acr=request.acr_values)
+            return SignIn(again=False, acr=opened.request.acr_values)
         if (again := self._proves_herself(opened, session)) is not None:
             return again
         async with self._database.write() as tx:
             if not await store.claim_request(tx, opened.mac, session=session.id):
                 raise _Shown(_foreign())
-        self._rules.check_seen(request.lines, user.org)
-        agent = await self._agent_for(user, request.client)
-        if agent is None or agent.org != user.org:
-            raise Denied("This agent is not of your organization.", reason="access_denied")
-        await self.check_sharing(request, user)
-        wanted = request.wanted(user=user.id, agent=agent.id)
+        try:
+            agent, request = await self._for_her(opened, user)
+        except (Denied, InvalidRequest) as error:
+            # SECURITY: nor does a client nobody registered learn of her organization: its APIs, its agents, its rules.
+            # Guarded by tests/attacks/test_outside_consent.py::test_unasked_nobody_learns_what_her_organization_has
+            if is_silent and client.org is None:
+                raise _to_be_asked() from error
+            raise
+        opened, wanted = replace(opened, request=request), request.wanted(user=user.id, agent=agent.id)
         given, fitting, lacking = await self._given(opened, wanted, user)
         if fitting is not None:
             return await self._coded(opened, session, fitting)
-        if "none" in request.prompt:
-            raise Denied("She has to be asked.", reason="consent_required")
+        if is_silent:
+            raise _to_be_asked()
         return Question(request=request, wanted=wanted, agent=agent, missing=lacking, given=given)
+
+    async def _for_her(self, opened: _Opened, user: User) -> tuple[Agent, AuthorizationRequest]:
+        """The agent the client is to her, and the request as her organization reads it."""
+        client = opened.request.client
+        agent = await self._agent_for(user, client) if client.org in (None, user.org) else None
+        if agent is None or agent.org != user.org:
+            raise Denied("This agent is not of your organization.", reason="access_denied")
+        request = request_of(opened.kept.form, client, self._rules, org=user.org)
+        await self.check_sharing(request, user)
+        return agent, request
 
     def _proves_herself(self, opened: _Opened, session: Session) -> SignIn | None:
         """RFC 9470 section 5, OpenID Connect Core section 3.1.2.1: how lately, and how well."""
@@ -364,6 +381,10 @@ class _Shown(Exception):
     def __init__(self, refusal: ValetkeyError) -> None:
         super().__init__(refusal.public)
         self.refusal = refusal
+
+
+def _to_be_asked() -> Denied:
+    return Denied("She has to be asked.", reason="consent_required")
 
 
 def _gone() -> Expired:

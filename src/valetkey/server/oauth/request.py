@@ -2,12 +2,13 @@
 
 The same request is read when it arrives, when the person comes back from signing in or from the consent page, and when
 it was pushed: always by `request_of`, from what the server itself kept. `redirect_of` comes first: until the redirect
-URI is known to be the client's, nobody is sent anywhere.
+URI is known to be the client's, nobody is sent anywhere. What a client without an organization asks for may be known to
+its person's alone: it is read once she is known.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from valetkey.server.delegations.consent import Line, Wanted
@@ -32,22 +33,23 @@ _NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a request is read against. `target` says which integration a resource means."""
+    """What a request is read against. `target` says which integration a resource means to an organization.
+
+    `org` is whose request it is: the client's organization, or else its person's; None as long as neither is known.
+    """
 
     catalogue: Mapping[str, Integration]
     target: Callable[[str, str | None], Integration | None]
+    org: str | None = None
 
-    def named(self, name: str, org: str | None) -> Integration | None:
-        """The API of that name, as far as the client's organization knows it; an outside client's person decides."""
+    def named(self, name: str) -> Integration | None:
+        """The API of that name, as far as it exists for whose request it is."""
         found = self.catalogue.get(name)
-        return found if found is not None and (org is None or found.is_seen_by(org)) else None
+        return found if found is not None and found.is_seen_by(self.org) else None
 
-    def check_seen(self, lines: Iterable[Line], org: str) -> None:
-        """Everything that is asked is an API of the person's organization."""
-        # SECURITY: before she signed in nobody's organization was known; another's APIs do not exist for her.
-        # Guarded by tests/attacks/test_outside_consent.py::test_another_organizations_api_is_nobodys_on_the_page
-        if any(self.named(line.grant.integration, org) is None for line in lines):
-            raise Denied("A resource of the request is not an API known here.", reason="target")
+    def meant(self, resource: str) -> Integration | None:
+        """The API a resource names, likewise."""
+        return self.target(resource, self.org) if _is_absolute(resource) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,7 @@ class AuthorizationRequest:
     """`redirect_uri` and `challenge` are None for a request that is answered on another device.
 
     `resources` holds audiences; `lines` what is asked of the person; `scopes` those that are about the request itself.
+    `is_read` is False as long as only her organization can tell what `resources` and `lines` are.
     """
 
     client: Client
@@ -65,6 +68,7 @@ class AuthorizationRequest:
     lines: tuple[Line, ...] = ()
     resources: tuple[str, ...] = ()
     scopes: frozenset[str] = frozenset()
+    is_read: bool = True
     nonce: str | None = None
     jkt: str | None = None
     prompt: frozenset[str] = frozenset()
@@ -159,19 +163,22 @@ def challenge(form: Form, client: Client, rules: Rules) -> dict[str, Any]:
 
 def what_is_asked(form: Form, client: Client, rules: Rules) -> dict[str, Any]:
     """RFC 8707, RFC 9396, RFC 6749 section 3.3: resources, authorization details and scopes, as lines."""
-    targets = _targets(form, rules, client.org)
-    scopes = scopes_of(form.get("scope"))
-    details = details_of(form.get("authorization_details"))
-    lines = [_detailed(grant, rules, client.org) for grant in details]
-    plain = scopes - SPECIAL_SCOPES
-    lines += _scoped(plain, targets, rules, client.org)
+    scopes, details = scopes_of(form.get("scope")), details_of(form.get("authorization_details"))
+    special, plain = scopes & SPECIAL_SCOPES, scopes - SPECIAL_SCOPES
+    # SECURITY: before anybody signed in, what an organization registered is answered like what nobody did.
+    # Guarded by tests/attacks/test_outside_consent.py::test_nobody_learns_of_an_audience_before_she_signed_in
+    if rules.org is None and _is_hers_to_know(form, plain, details, rules):
+        return {"scopes": special, "is_read": False}
+    targets = _targets(form, rules)
+    lines = [_detailed(grant, rules) for grant in details]
+    lines += _scoped(plain, targets, rules)
     if not details and not plain:
         lines = [_offered(integration) for integration in targets.values()]
     if not lines or len(lines) > MOST_LINES:
         raise Denied("The request names nothing it asks for, or too much.", reason="scope")
     if targets and (beyond := {line.grant.integration for line in lines} - {i.name for i in targets.values()}):
         raise Denied(f"No resource of the request means {', '.join(sorted(beyond))}.", reason="target")
-    return {"lines": tuple(lines), "resources": tuple(targets), "scopes": scopes & SPECIAL_SCOPES}
+    return {"lines": tuple(lines), "resources": tuple(targets), "scopes": special}
 
 
 def nonce(form: Form, client: Client, rules: Rules) -> dict[str, Any]:
@@ -240,28 +247,40 @@ REDIRECTED: tuple[Check, ...] = (
 
 
 def request_of(
-    form: Form, client: Client, rules: Rules, checks: tuple[Check, ...] = REDIRECTED
+    form: Form, client: Client, rules: Rules, checks: tuple[Check, ...] = REDIRECTED, *, org: str | None
 ) -> AuthorizationRequest:
-    """The request, once every check held. Raises the refusal of the first that did not."""
+    """The request, once every check held. Raises the refusal of the first that did not.
+
+    `org` is the person's organization, once she is known; before, the client's if it has one.
+    """
+    rules = replace(rules, org=org)
     members: dict[str, Any] = {}
     for check in checks:
         members |= check(form, client, rules)
     return AuthorizationRequest(client=client, **members)
 
 
-def _targets(form: Form, rules: Rules, org: str | None) -> dict[str, Integration]:
+def _is_hers_to_know(form: Form, scopes: frozenset[str], details: Sequence[Grant], rules: Rules) -> bool:
+    """Whether it names something that is not for everybody: her organization may have it, and another may not."""
+    targets = [rules.meant(text) for text in form.every("resource") if _is_absolute(text)]
+    held = {scope for target in targets if target is not None for scope in target.scopes}
+    names = {scope.partition(":")[0] for scope in scopes - held if ":" in scope} | {d.integration for d in details}
+    return None in targets or any(rules.named(name) is None for name in names)
+
+
+def _targets(form: Form, rules: Rules) -> dict[str, Integration]:
     """RFC 8707 section 2: absolute, without a fragment, each one known: an unknown one is refused, never ignored."""
     found: dict[str, Integration] = {}
     for text in form.every("resource"):
-        integration = rules.target(text, org) if "#" not in text and ":" in text else None
+        integration = rules.meant(text)
         if integration is None:
             raise Denied("A resource of the request is not an API known here.", reason="target")
         found[integration.audience] = integration
     return found
 
 
-def _detailed(grant: Grant, rules: Rules, org: str | None) -> Line:
-    integration = rules.named(grant.integration, org)
+def _detailed(grant: Grant, rules: Rules) -> Line:
+    integration = rules.named(grant.integration)
     unknown = grant.scopes - integration.scopes.keys() if integration is not None else grant.scopes
     if integration is None or unknown:
         raise Denied(
@@ -270,14 +289,14 @@ def _detailed(grant: Grant, rules: Rules, org: str | None) -> Line:
     return Line(grant=grant)
 
 
-def _scoped(scopes: frozenset[str], targets: Mapping[str, Integration], rules: Rules, org: str | None) -> list[Line]:
+def _scoped(scopes: frozenset[str], targets: Mapping[str, Integration], rules: Rules) -> list[Line]:
     """Scopes belong to the API of the `resource`, or name theirs: `github:repo:read`. What could be two is refused."""
     by_integration: dict[str, set[str]] = {}
     for scope in sorted(scopes):
         holders = [i.name for i in targets.values() if scope in i.scopes]
         if not holders:
             name, _, rest = scope.partition(":")
-            prefixed = rules.named(name, org)
+            prefixed = rules.named(name)
             holders = [name] if prefixed is not None and rest in prefixed.scopes else []
             scope = rest
         if len(holders) != 1:
@@ -295,6 +314,10 @@ def _offered(integration: Integration) -> Line:
     if not reads:
         raise Denied(f"Say which scopes of {integration.title} are asked for.", reason="scope")
     return Line(grant=Grant(integration=integration.name, connection="", scopes=reads, resources=()), is_asked=False)
+
+
+def _is_absolute(resource: str) -> bool:
+    return "#" not in resource and ":" in resource
 
 
 def _is_number(text: str) -> bool:

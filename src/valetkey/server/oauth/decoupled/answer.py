@@ -178,8 +178,7 @@ class Answering:
     async def _question(self, request: DecoupledRequest, user: User) -> Question:
         """The same question as on any consent page, read anew from what was kept."""
         client = await self._clients.known(request.client)
-        asked = request_of(request.form, client, self._rules, EVERYWHERE)
-        self._rules.check_seen(asked.lines, user.org)
+        asked = request_of(request.form, client, self._rules, EVERYWHERE, org=user.org)
         agent = await self._agent_for(user, client)
         if agent is None or agent.org != user.org:
             raise _over()

@@ -81,7 +81,8 @@ class Asking:
         if form.get("request_uri") is not None:
             raise InvalidRequest("A request_uri is for the authorization endpoint.")
         read = self._objects.resolved(form, client)
-        return Read(form=read, client=client, request=request_of(read, client, self._rules, EVERYWHERE))
+        request = request_of(read, client, self._rules, EVERYWHERE, org=client.org)
+        return Read(form=read, client=client, request=request)
 
     async def keep(
         self,
