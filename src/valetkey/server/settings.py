@@ -55,7 +55,8 @@ class Settings:
     oauth_begun_per_minute: int = field(
         default=300,
         metadata={
-            "doc": "pushed, device, backchannel and registration requests of one client or address; 0 is no limit"
+            "doc": "authorization, pushed, device and backchannel requests of one address, client or signed-in person, "
+            "on each node; 0 is no limit"
         },
     )
     algorithms: Mapping[str, str] = field(

@@ -25,7 +25,8 @@ from valetkey.server.oauth.agreed import Agreed, Code
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.errors import oauth_error
-from valetkey.server.oauth.form import Form
+from valetkey.server.oauth.form import Form, unverified_client
+from valetkey.server.oauth.limits import Limits
 from valetkey.server.oauth.outside import AgentFor
 from valetkey.server.oauth.request import OFFLINE, AuthorizationRequest, Rules, redirect_of, request_of
 from valetkey.server.oauth.signed import RequestObjects
@@ -40,6 +41,7 @@ from valetkey.server.vault.mac import Mac
 REQUEST_SECONDS = 600
 CODE_SECONDS = 60
 PUSHED_URN = "urn:ietf:params:oauth:request_uri:"
+_PATH = b"/oauth/authorize"
 _SWEEP_ONE_IN = 256
 _KEPT = frozenset(
     {"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "authorization_details"}
@@ -108,6 +110,7 @@ class Authorize:
         mac: Mac,
         clock: Clock,
         settings: Settings,
+        limits: Limits,
     ) -> None:
         self._journal = journal
         self._database = database
@@ -118,9 +121,25 @@ class Authorize:
         self._mac = mac
         self._clock = clock
         self._settings = settings
+        self._limits = limits
 
     async def arrived(self, form: Form) -> GoOn | Redirected:
-        """A request from a client. Raises where the client or its redirect URI is not known: shown, never sent."""
+        """A request from a client. Raises where the client or its redirect URI is not known: shown, never sent.
+
+        It is counted before anything of it is looked up, like what a client POSTs, and so is its refusal.
+        """
+        of = form.sender, unverified_client((), form)
+        self._limits.admit(_PATH, *of)
+        try:
+            came = await self._arrived(form)
+        except (InvalidRequest, Denied):
+            self._limits.failed(_PATH, *of)
+            raise
+        if isinstance(came, Redirected):
+            self._limits.failed(_PATH, *of)
+        return came
+
+    async def _arrived(self, form: Form) -> GoOn | Redirected:
         client = await self._client(form)
         if (pushed := form.get("request_uri")) is not None:
             return await self._pushed(pushed, client)
@@ -155,6 +174,8 @@ class Authorize:
 
     async def came_back(self, handle: Secret, user: User | None, session: Session | None) -> Next:
         """What comes next for this request in this browser."""
+        if user is not None:
+            self._limits.seen(user.id)
         opened = await self._opened(handle)
         try:
             return await self._next(opened, user, session)
@@ -162,11 +183,6 @@ class Authorize:
             raise shown.refusal from shown
         except ValetkeyError as error:
             return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
-
-    async def question(self, handle: Secret, user: User, session: Session) -> Question | None:
-        """What the consent page asks, for the browser the request belongs to; None where nothing is left to ask."""
-        came = await self.came_back(handle, user, session)
-        return came if isinstance(came, Question) else None
 
     async def answered(self, change: Any, handle: Secret, session: Session, wanted: Wanted, delegation: str) -> None:
         """Note, in the transaction that records it, what she agreed to and with which client. Once."""

@@ -1,7 +1,8 @@
 """How often the OAuth endpoints may be asked, on this node, in bounded memory: token buckets, the longest unused go.
 
 These keep one node responsive and make guessing slow. What must hold over all nodes (one use, tries at a user code, one
-open request per person and client) is counted in the database instead, by whoever needs it.
+open request per person and client) is counted in the database instead, by whoever needs it; docs/architecture.md lists
+both.
 
 An address is the peer's; no header names another (GW-11). Behind a proxy all clients share the proxy's, so failures are
 counted for an address and a client id together: a stranger's noise holds up nobody who uses another client id.
@@ -17,8 +18,10 @@ from valetkey.server.errors import TooMany
 REMEMBERED: Final = 10_000
 NEVER_LIMITED: Final = frozenset({b"/oauth/revoke"})
 """Whoever wants to end something is let through, however much went wrong before."""
-BEGINNING: Final = frozenset({b"/oauth/par", b"/oauth/device_authorization", b"/oauth/backchannel", b"/oauth/register"})
-"""Each request to one of these leaves something behind to be kept."""
+BEGINNING: Final = frozenset(
+    {b"/oauth/authorize", b"/oauth/par", b"/oauth/device_authorization", b"/oauth/backchannel"}
+)
+"""Each request to one of these leaves something behind to be kept. Registrations are counted in the database."""
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class Limits:
         self._failures = Buckets(failures_per_minute, clock)
         self._begun_by_address = Buckets(begun_per_minute, clock)
         self._begun_by_client = Buckets(begun_per_minute, clock)
+        self._seen_by_user = Buckets(begun_per_minute, clock)
         self.refused = 0
 
     def admit(self, path: bytes, address: str, unverified_client: str) -> None:
@@ -93,7 +97,11 @@ class Limits:
         """A client that has proven itself leaves a request here. Raises `TooMany`."""
         self._refuse(self._begun_by_client.take(client))
 
-    def _refuse(self, wait: int) -> None:
+    def seen(self, user: str) -> None:
+        """Somebody who is signed in looks at a request, from whatever address. Raises `TooMany`."""
+        self._refuse(self._seen_by_user.take(user), "Your browser opened too many requests.")
+
+    def _refuse(self, wait: int, words: str = "Too many requests came from there.") -> None:
         if wait:
             self.refused += 1
-            raise TooMany("Too many requests came from there.", retry_after=wait, detail="limits")
+            raise TooMany(words, retry_after=wait, detail="limits")

@@ -106,6 +106,7 @@ class AuthorizationServer:
             mac=mac,
             clock=clock,
             settings=settings,
+            limits=self.limits,
         )
         redeem = Redeem(
             database=database,

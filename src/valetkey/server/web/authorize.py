@@ -12,13 +12,13 @@ from valetkey.server.oauth.authorize import GoOn, Next, Question, Redirected, Si
 from valetkey.server.oauth.form import LARGEST_FORM, Form, parse_form
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
-from valetkey.server.web.door import Visitor, refused, shown
+from valetkey.server.web.door import Visitor, address_of, refused, shown
 
 _FORM = "application/x-www-form-urlencoded"
 
 
 async def opened(services: Services, visitor: Visitor, request: Request) -> Response:
-    form = parse_form(_FORM, request.scope["query_string"])
+    form = parse_form(_FORM, request.scope["query_string"], sender=address_of(request))
     handle = form.get("request") or ""
     if not is_handle(handle, "rq"):
         return await _arrived(services, form)
@@ -55,7 +55,8 @@ def routes(services: Services) -> list[Route]:
                 received += chunk
                 if len(received) > LARGEST_FORM:
                     raise InvalidRequest(f"The form is larger than {LARGEST_FORM} bytes.")
-            return await _arrived(services, parse_form(request.headers.get("content-type", ""), received))
+            kind = request.headers.get("content-type", "")
+            return await _arrived(services, parse_form(kind, received, sender=address_of(request)))
         except Exception as error:  # the one translation of this door
             nobody = Visitor(session=None, user=None, guest=Secret(""), csrf="", browser="", now=services.clock.now())
             return refused(nobody, error)
