@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from valetkey.cli.doctor import modes, origins, skew, sqlite_version
+from valetkey.cli.doctor import modes, origins, senders, skew, sqlite_version
 
 NOON = "Tue, 24 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = 1_795_521_600.0
@@ -68,3 +68,14 @@ def test_an_open_file_in_a_private_folder_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "level"), [((3, 40, 1), "warning"), ((3, 51, 2), "warning"), ((3, 51, 3), "ok")])
 def test_an_sqlite_with_the_wal_reset_bug_is_a_warning(version: tuple[int, ...], level: str) -> None:
     assert sqlite_version(version).level == level
+
+
+def test_a_server_others_reach_says_which_proxies_it_believes() -> None:
+    assert senders((), is_on_loopback=True).level == "ok"
+    unsaid = senders((), is_on_loopback=False)
+    assert unsaid.level == "warning"
+    assert "VALETKEY_TRUSTED_PROXIES" in unsaid.fix
+    assert senders(("10.0.0.7", "10.1.0.0/16", "fd00::1"), is_on_loopback=False).level == "ok"
+    for wide in ("10.0.0.0/8", "fd00::/64"):
+        found = senders((wide,), is_on_loopback=False)
+        assert (found.level, wide in found.seen) == ("warning", True)

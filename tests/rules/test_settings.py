@@ -40,6 +40,12 @@ def test_variables_of_the_command_line_are_not_the_servers(tmp_path: Path) -> No
     assert load_settings(client, tmp_path / "absent.toml") == Settings()
 
 
+def test_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
+    settings = load_settings({"VALETKEY_TRUSTED_PROXIES": "10.0.0.7, 10.1.0.0/16,fd00::/64"}, tmp_path / "absent.toml")
+    assert settings.trusted_proxies == ("10.0.0.7", "10.1.0.0/16", "fd00::/64")
+    assert [network.num_addresses for network in settings.proxies] == [1, 2**16, 2**64]
+
+
 REFUSED_VARIABLES: list[dict[str, str]] = [
     {"VALETKEY_PROT": "9000"},
     {"VALETKEY_DATABASE_URI": "postgresql://db/x"},
@@ -55,6 +61,11 @@ REFUSED_VARIABLES: list[dict[str, str]] = [
     {"VALETKEY_ROOT_PASSPHRASE": ""},
     {"VALETKEY_ROOT_PASSPHRASE": "   "},
     {"VALETKEY_ROOT_PASSPHRASE_FILE": "/dev/null"},
+    {"VALETKEY_TRUSTED_PROXIES": "proxy.acme.com"},
+    {"VALETKEY_TRUSTED_PROXIES": "10.0.0.7:443"},
+    {"VALETKEY_TRUSTED_PROXIES": "10.0.0.7/24"},
+    {"VALETKEY_TRUSTED_PROXIES": "0.0.0.0/0"},
+    {"VALETKEY_TRUSTED_PROXIES": "10.0.0.7,::/0"},
     {"VALETKEY_PUBLIC_URL": "http://valetkey.acme.com"},
     {"VALETKEY_PUBLIC_URL": "http://valetkey.acme.com:8470"},
     {"VALETKEY_PUBLIC_URL": "http://localhost:8470@evil.example"},

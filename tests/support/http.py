@@ -41,8 +41,12 @@ async def call(
     form: Any = None,
     body: bytes | None = None,
     host: str | None = None,
+    source: str | None = None,
 ) -> Reply:
-    """Send one request to `base` (http://host:port); the target goes out exactly as written."""
+    """Send one request to `base` (http://host:port); the target goes out exactly as written.
+
+    `source` is the address of this machine to send it from.
+    """
     kept = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     if json is not None:
         body = json_format.dumps(json).encode()
@@ -55,13 +59,14 @@ async def call(
     where = urlsplit(base)
     lines = [f"{method} {target} HTTP/1.1", f"host: {host or where.netloc}", "connection: close"]
     lines += [f"{name}: {value}" for name, value in kept]
-    return await raw(base, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""))
+    return await raw(base, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""), source=source)
 
 
-async def raw(base: str, request: bytes) -> Reply:
+async def raw(base: str, request: bytes, *, source: str | None = None) -> Reply:
     """Send bytes, read one answer to its end or to the end of the connection."""
     where = urlsplit(base)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    local = None if source is None else (source, 0)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port, local_addr=local)
     try:
         writer.write(request)
         await writer.drain()

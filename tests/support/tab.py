@@ -75,13 +75,17 @@ class _Reader(HTMLParser):
 
 @dataclass
 class Tab:
-    """One browser. `base` is the server's socket; `origin` is how the server names itself."""
+    """One browser. `base` is the server's socket; `origin` is how the server names itself.
+
+    `source` is the address of this machine it is at.
+    """
 
     base: str
     origin: str
     cookies: dict[str, str] = field(default_factory=dict)
     at: str = "/"
     reply: Reply | None = None
+    source: str | None = None
 
     async def get(self, target: str, *, follow: bool = True) -> Reply:
         """Look at an address of the server."""
@@ -140,7 +144,8 @@ class Tab:
                 sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
             if method == "POST":
                 sent["origin"] = "null"
-            reply = await call(self.base, method, target, headers=sent | (headers or {}), form=form)
+            sent |= headers or {}
+            reply = await call(self.base, method, target, headers=sent, form=form, source=self.source)
             self._keep(reply)
             self.reply, self.at = reply, target
             where = reply.header("location")

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SAFE_SQLITE: Final = (3, 51, 3)
 MOST_SKEW_SECONDS: Final = 5
+WIDEST_PROXIES_BITS: Final = 16
 _PROXIES: Final = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 Level = Literal["ok", "warning", "failure", "skipped"]
@@ -131,6 +133,7 @@ def _of_data() -> Iterator[Finding]:
         return
     yield Finding("settings", "ok", f"data in {settings.data}")
     yield from origins(settings.issuer, settings.gateway)
+    yield senders(settings.trusted_proxies, is_on_loopback=settings.is_on_loopback)
     if settings.database_url is None and not settings.data.is_dir():
         yield Finding("data-folder", "skipped", f"{settings.data} does not exist: no server has started here")
         return
@@ -174,6 +177,20 @@ def modes(folder: Path) -> Iterator[Finding]:
         yield Finding("data-modes", "warning", seen, f"chmod -R go= {folder}")
     else:
         yield Finding("data-modes", "ok", f"only the owner reaches {folder}")
+
+
+def senders(trusted: tuple[str, ...], *, is_on_loopback: bool) -> Finding:
+    """Whether the server can tell where a request came from, or takes everybody's word for it."""
+    if not trusted and is_on_loopback:
+        return Finding("senders", "ok", "no proxy is believed; a request comes from whoever sends it")
+    if not trusted:
+        seen = "no proxy is believed: behind one, everybody has its address, in limits and on pages"
+        return Finding("senders", "warning", seen, "Name your own proxies: VALETKEY_TRUSTED_PROXIES=10.0.0.7,10.0.0.8")
+    wide = [text for text in trusted if (n := ip_network(text)).max_prefixlen - n.prefixlen > WIDEST_PROXIES_BITS]
+    if wide:
+        seen = f"whoever is in {', '.join(wide)} may say where a request came from"
+        return Finding("senders", "warning", seen, "List the addresses of the proxies, not the network they are in.")
+    return Finding("senders", "ok", f"{', '.join(trusted)} may say where a request came from, by X-Forwarded-For")
 
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:

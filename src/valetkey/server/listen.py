@@ -2,7 +2,7 @@
 
 Responsible for opening the port, starting and stopping; `connection` reads the requests. Refuses to know what the
 application does. Only HTTP/1.1 without TLS: a public address needs a proxy in front that ends TLS. Forwarded headers
-are not believed: scope["client"] is the peer.
+are not believed here: scope["client"] is the peer.
 
 Stopping: (1) no new connections, (2) idle ones closed, (3) answers under way may end within the grace, (4) the rest is
 cut, (5) the application's own end.

@@ -1,4 +1,7 @@
-"""One ASGI application on the public port: the gateway by its prefix, the rest by Starlette's routes."""
+"""One ASGI application on the public port: the gateway by its prefix, the rest by Starlette's routes.
+
+Here, once for every door, it is said where a request came from: `scope["client"]`.
+"""
 
 from typing import Any
 
@@ -15,6 +18,7 @@ from valetkey.server.ids import new_id
 from valetkey.server.oauth.door import FormDoor
 from valetkey.server.oauth.server import AuthorizationServer
 from valetkey.server.problems import headers_of, log_bug, problem, status_of
+from valetkey.server.sender import sender
 from valetkey.server.services import Services
 
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "content-type": "application/json"}
@@ -34,6 +38,7 @@ class Mount:
         self._gateway = gateway
         self._forms = FormDoor(oauth.forms, oauth.limits, nonce=services.proofs.nonce, creating=["/oauth/par"])
         self._services = services
+        self._proxies = services.settings.proxies
         served = [*oauth.forms, *(route.path for route in routes)]
         self._pages = Starlette(
             routes=[
@@ -59,6 +64,9 @@ class Mount:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        if self._proxies and scope.get("client"):
+            peer, port = scope["client"]
+            scope["client"] = sender(peer, scope["headers"], self._proxies), port
         if scope["raw_path"].startswith(PREFIX):
             await self._gateway(scope, receive, send)
         elif self._forms.serves(scope):

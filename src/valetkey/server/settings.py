@@ -4,6 +4,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,6 +60,13 @@ class Settings:
             "on each node; 0 is no limit"
         },
     )
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "doc": "addresses or networks of your own proxies: their X-Forwarded-For says where a request came from, "
+            "nobody else's, and never anything but that; Forwarded is not read"
+        },
+    )
     algorithms: Mapping[str, str] = field(
         default_factory=dict, metadata={"doc": "integration name to Ed25519 or RS256; ES256 where it is not named"}
     )
@@ -96,6 +104,11 @@ class Settings:
         """What browsers send as `Origin` from our pages."""
         parts = urlsplit(self.issuer)
         return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return tuple(ip_network(text) for text in self.trusted_proxies)
 
     @property
     def gateway(self) -> str:
@@ -167,7 +180,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
             )
             return {str(k): str(v) for k, v in pairs}
         if "tuple" in text:
-            return tuple(value) if isinstance(value, list) else tuple(p for p in str(value).split(",") if p)
+            return tuple(value) if isinstance(value, list) else tuple(p.strip() for p in str(value).split(",") if p)
     except ValueError as error:
         raise InvalidRequest(f"setting {name} has an unusable value") from error
     return str(value)
@@ -187,6 +200,15 @@ def _refuse_dangerous(settings: Settings) -> None:
     for place in settings.unsafe_loopback_upstreams:
         if urlsplit(f"//{place}").hostname not in LOOPBACK:
             raise InvalidRequest(f"{place} is not a place inside this machine")
+    for text in settings.trusted_proxies:
+        try:
+            everybody = ip_network(text).prefixlen == 0
+        except ValueError as error:
+            raise InvalidRequest(
+                f"{text} is no address and no network of a proxy.", hint="Write 10.0.0.7, 10.0.0.0/24 or fd00::/64."
+            ) from error
+        if everybody:
+            raise InvalidRequest(f"{text} trusts everybody.", hint="List the addresses of your own proxies.")
     for name, url in settings.upstreams.items():
         local = urlsplit(url).netloc in settings.unsafe_loopback_upstreams
         if not url.startswith("https://") and not (url.startswith("http://") and local):

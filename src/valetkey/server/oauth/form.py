@@ -23,7 +23,7 @@ _REPEATABLE = frozenset({"resource", "audience"})  # RFC 8693 section 2.1, RFC 8
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The parameters. Empty values count as absent (RFC 6749 section 3.2). `sender` is the peer's address."""
+    """The parameters. Empty values count as absent (RFC 6749 section 3.2). `sender` is whence it came."""
 
     single: Mapping[str, str]
     repeated: Mapping[str, tuple[str, ...]]

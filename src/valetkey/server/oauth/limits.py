@@ -4,8 +4,9 @@ These keep one node responsive and make guessing slow. What must hold over all n
 open request per person and client) is counted in the database instead, by whoever needs it; docs/architecture.md lists
 both.
 
-An address is the peer's; no header names another (GW-11). Behind a proxy all clients share the proxy's, so failures are
-counted for an address and a client id together: a stranger's noise holds up nobody who uses another client id.
+An address is the peer's, or what a trusted proxy says it is (`server/sender`, GW-11). Behind any other proxy all
+clients share the proxy's, so failures are counted for an address and a client id together: a stranger's noise holds up
+nobody who uses another client id.
 """
 
 from collections import OrderedDict

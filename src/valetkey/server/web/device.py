@@ -12,7 +12,7 @@ from valetkey.server.errors import NotFound, TooMany
 from valetkey.server.oauth.decoupled.model import spelled, typed
 from valetkey.server.oauth.form import Form
 from valetkey.server.services import Services
-from valetkey.server.web.door import Visitor, action, shown, view
+from valetkey.server.web.door import Visitor, action, address_of, shown, view
 from valetkey.server.web.render import page
 from valetkey.server.web.requests import facts_of
 
@@ -24,9 +24,8 @@ async def show(services: Services, visitor: Visitor, request: Request) -> Respon
 
 async def enter(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
     user, session = visitor.signed_in()
-    address = request.client.host if request.client is not None else ""
     try:
-        found = await services.answering.by_code(form.get("code") or "", user, session, address=address)
+        found = await services.answering.by_code(form.get("code") or "", user, session, address=address_of(request))
     except NotFound as error:
         return _page(visitor, code="", problem=f"{error.public} {error.next_step}", status=404)
     except TooMany as error:

@@ -113,7 +113,7 @@ def fresh(
 
 
 def address_of(request: Request) -> str:
-    """Where the browser is, as far as this server can see."""
+    """Where the browser is, as far as this server, or a proxy it trusts, can see."""
     return request.client.host if request.client is not None else ""
 
 

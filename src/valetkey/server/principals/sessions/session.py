@@ -76,7 +76,13 @@ class Sessions:
             if instead_of is not None:
                 await store.remove(change.tx, instead_of.id)
             change.record(
-                Event.LOGIN_SUCCEEDED, user.org, user=user.id, session=session.id, amr=list(amr), acr=session.acr
+                Event.LOGIN_SUCCEEDED,
+                user.org,
+                user=user.id,
+                session=session.id,
+                amr=list(amr),
+                acr=session.acr,
+                address=session.address,
             )
         return session, handle
 
