@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.house import House
 from tests.support.nodes import second_node
@@ -176,6 +177,60 @@ async def test_oa_06_a_second_use_of_a_code_ends_what_the_first_opened(house: Ho
     assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
     reused = (await house.events("code.reused"))[0]
     assert (reused["client"], reused["user"]) == (client.robot.id, house.alice.id)
+
+
+async def test_oa_06_a_second_use_at_another_node_ends_it_at_once(house: House, tmp_path: Path) -> None:
+    if house.app.database.is_sqlite:
+        pytest.skip("SQLite serves one process")
+    async with second_node(house, tmp_path / "b") as other:
+        client = await a_client(house)
+        there = Client(other, client.robot, verifier=client.verifier)
+        told = await client.allowed(await house.signed_in())
+        tokens = (await client.redeem(told["code"])).json()
+        assert (await other.gateway(tokens["access_token"], "GET", PATH)).status == 200
+        assert (await there.redeem(told["code"])).json()["error"] == "invalid_grant"
+        for node in (house, other):
+            assert (await node.gateway(tokens["access_token"], "GET", PATH)).status in (401, 403)
+        assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_oa_06_only_who_proves_it_all_while_the_first_is_being_answered_lost_a_race(house: House) -> None:
+    client = await a_client(house)
+    tab = await house.signed_in()
+    for proves, seconds, is_race in ((True, 9, True), (False, 9, False), (True, 10, False)):
+        told = await client.allowed(tab)
+        tokens = (await client.redeem(told["code"])).json()
+        async with house.app.database.write() as tx:  # as if the first answer had not been made yet
+            await tx.execute(text("UPDATE authorization_codes SET answered_at = NULL"))
+        house.clock.advance(seconds)
+        wrong = {} if proves else {"code_verifier": "a" * 43}
+        assert (await client.redeem(told["code"], **wrong)).json()["error"] == "invalid_grant"
+        reply = await house.gateway(tokens["access_token"], "GET", PATH)
+        assert (reply.status == 200) is is_race, (proves, seconds)
+
+
+async def test_oa_06_whoever_goes_on_using_it_fills_no_audit(house: House) -> None:
+    client = await a_client(house)
+    told = await client.allowed(await house.signed_in())
+    await client.redeem(told["code"])
+    for _ in range(5):
+        assert (await client.redeem(told["code"])).json()["error"] == "invalid_grant"
+        house.clock.advance(20)
+    assert len(await house.events("code.reused")) == 1
+
+
+async def test_oa_06_what_was_opened_since_by_refreshing_ends_too(house: House) -> None:
+    client = await a_client(house)
+    standing = {"standing": "1", "standing_seconds": "86400", "tasks_per_day": "5"}
+    told = await client.allowed(await house.signed_in(), standing, scope="offline_access")
+    tokens = (await client.redeem(told["code"])).json()
+    house.clock.advance(3_700)
+    await house.alice.sign_in()
+    later = (await client.refresh(tokens["refresh_token"])).json()
+    assert (await house.gateway(later["access_token"], "GET", PATH)).status == 200
+    assert len(await house.events("task.opened")) == 2
+    assert (await client.redeem(told["code"])).json()["error"] == "invalid_grant"
+    assert (await house.gateway(later["access_token"], "GET", PATH)).status in (401, 403)
 
 
 async def test_oa_06_a_hundred_redemptions_of_one_code_are_one(house: House) -> None:

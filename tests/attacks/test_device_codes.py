@@ -1,13 +1,19 @@
 """Against requests answered elsewhere: guessed codes, borrowed clients, words that lie, stale approvals (OA-27)."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.decoupled import DEVICE_CODE, Elsewhere, elsewhere, error_of
 from tests.support.house import House, Person
+from tests.support.nodes import second_node
+from tests.support.oauth import Client
 from tests.support.tab import Tab
+
+PATH = "/repos/acme-corp/backend"
 
 
 @pytest.fixture
@@ -249,3 +255,73 @@ async def test_ss_07_a_place_that_turned_private_is_not_told(house: House, monke
     await house.app.oauth.notify.settle()
     assert "client.example" not in dialled
     assert (await device.poll()).status == 200
+
+
+async def _opened(house: House, asking: Elsewhere) -> Any:
+    """An answer, fetched once, and a credential that works."""
+    tokens = (await asking.poll()).json()
+    assert (await house.gateway(tokens["access_token"], "GET", PATH)).status == 200
+    return tokens
+
+
+async def _is_ended(house: House, asking: Elsewhere, tokens: Any) -> bool:
+    statuses = {
+        (await house.gateway(tokens["access_token"], "GET", PATH)).status,
+        (await asking.client.refresh(tokens["refresh_token"])).status,
+    }
+    assert statuses in ({200}, {400, 401}, {400, 403})
+    return statuses != {200}
+
+
+async def test_oa_06_an_answer_fetched_again_ends_what_the_first_opened(house: House, device: Elsewhere) -> None:
+    tab = await house.signed_in()
+    for ask, allow in ((device.begin, device.allowed), (device.ask, device.answered)):
+        await ask()
+        await allow(tab)
+        tokens = await _opened(house, device)
+        assert error_of(await device.poll()) == "invalid_grant"
+        assert await _is_ended(house, device, tokens)
+        for _ in range(3):
+            assert error_of(await device.poll()) == "invalid_grant"
+    reused = await house.events("request.reused")
+    assert [(e["kind"], e["client"], e["user"]) for e in reused] == [
+        (kind, device.client.robot.id, house.alice.id) for kind in ("device", "backchannel")
+    ]
+
+
+async def test_oa_06_another_client_that_shows_it_ends_nothing(house: House, device: Elsewhere) -> None:
+    other = await elsewhere(house, "other", connect=False)
+    await device.begin()
+    await device.allowed(await house.signed_in())
+    tokens = await _opened(house, device)
+    other.started = device.started
+    assert error_of(await other.poll()) == "invalid_grant"
+    assert not await _is_ended(house, device, tokens)
+
+
+async def test_oa_06_while_the_first_is_being_answered_a_second_lost_a_race(house: House, device: Elsewhere) -> None:
+    tab = await house.signed_in()
+    for seconds in (9, 10):
+        await device.begin()
+        await device.allowed(tab)
+        tokens = await _opened(house, device)
+        async with house.app.database.write() as tx:  # as if the first answer had not been made yet
+            await tx.execute(text("UPDATE decoupled_requests SET answered_at = NULL"))
+        house.clock.advance(seconds)
+        assert error_of(await device.poll()) == "invalid_grant"
+        assert await _is_ended(house, device, tokens) is (seconds == 10)
+
+
+async def test_oa_06_fetching_it_again_at_another_node_ends_it_at_once(
+    house: House, device: Elsewhere, tmp_path: Path
+) -> None:
+    if house.app.database.is_sqlite:
+        pytest.skip("SQLite serves one process")
+    async with second_node(house, tmp_path / "b") as other:
+        there = Elsewhere(Client(other, device.client.robot))
+        await device.begin()
+        await device.allowed(await house.signed_in())
+        tokens = await _opened(house, device)
+        there.started = device.started
+        assert error_of(await there.poll()) == "invalid_grant"
+        assert await _is_ended(house, device, tokens)

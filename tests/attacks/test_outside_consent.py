@@ -90,6 +90,27 @@ async def test_an_outside_client_gives_back_its_own_and_nobody_elses(outside: tu
     assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
+async def test_a_client_with_a_long_address_loses_what_was_stolen_from_it_too(
+    outside: tuple[House, Publisher],
+) -> None:
+    house, publisher = outside
+    long = f"{publisher.host.url}/{'clients/' * 20}client.json"
+    said = publisher.described(client_id=long, grant_types=GRANTS)
+    publisher.host.answers("GET", long.removeprefix(publisher.host.url), headers=FRESH, json=said)
+    client, tab = client_of(house, publisher), await house.signed_in()
+    client.robot.id = long
+    code = (await client.allowed(tab))["code"]
+    tokens = (await client.redeem(code)).json()
+    assert (await client.redeem(code)).json()["error"] == "invalid_grant"
+    assert (await house.gateway(tokens["access_token"], "GET", PATH)).status in (401, 403)
+    tokens = await client.tokens(tab)
+    fresh = (await client.refresh(tokens["refresh_token"])).json()
+    house.clock.advance(61)
+    assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await house.gateway(fresh["access_token"], "GET", PATH)).status in (401, 403)
+    assert [e["client"] for e in await house.events("code.reused", "refresh-token.reused")] == [long] * 2
+
+
 async def test_an_outside_client_with_a_key_may_ask_about_its_own(outside: tuple[House, Publisher]) -> None:
     house, publisher = outside
     keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": publisher.key.jwks}

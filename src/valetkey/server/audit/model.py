@@ -77,6 +77,7 @@ class Event(StrEnum):
     REQUEST_CONFIRMED = "request.confirmed"
     REQUEST_APPROVED = "request.approved"
     REQUEST_REDEEMED = "request.redeemed"
+    REQUEST_REUSED = "request.reused"
     USER_CODE_GUESSED = "user-code.guessed"
     CODE_ISSUED = "code.issued"
     CODE_REDEEMED = "code.redeemed"

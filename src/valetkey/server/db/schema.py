@@ -177,7 +177,8 @@ consents = Table(
 authorization_codes = Table(
     "authorization_codes", metadata, _mac(), _id("id", primary=False), Column("client", String(512), nullable=False),
     _ref("org"), _ref("user"), _ref("agent"), _ref("delegation"), _ref("task", optional=True), _text("facts"),
-    _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
+    _time("created_at"), _time("expires_at"), _time("used_at", optional=True), _time("answered_at", optional=True),
+    UniqueConstraint("id"),
 )  # fmt: skip
 refresh_tokens = Table(
     "refresh_tokens", metadata, _mac(), _id("id", primary=False), _ref("family"),
@@ -192,7 +193,8 @@ decoupled_requests = Table(
     Column("client", String(512), nullable=False), _ref("user", optional=True), _text("parameters"), _text("status"),
     _text("outcome", optional=True), Column("interval", Integer, nullable=False), _time("polled_at"), _text("origin"),
     Column("sealed", LargeBinary, nullable=True),
-    _time("created_at"), _time("expires_at"), UniqueConstraint("id"), Index(None, "user"),
+    _time("created_at"), _time("expires_at"), _ref("task", optional=True), _time("used_at", optional=True),
+    _time("answered_at", optional=True), UniqueConstraint("id"), Index(None, "user"),
 )  # fmt: skip
 dpop_proofs = Table(
     "dpop_proofs", metadata, Column("jkt", String(43), primary_key=True), Column("jti", String(43), primary_key=True),

@@ -166,8 +166,8 @@ class AuthorizationServer:
             JWT_BEARER_GRANT: Offered(id_jag),
             AUTHORIZATION_CODE: Offered(AuthorizationCode(journal, database, redeem, mac, clock), to_public=True),
             REFRESH: Offered(refresh, to_public=True),
-            DEVICE_CODE: Offered(Decoupled(Kind.DEVICE, asking, database, redeem, clock), to_public=True),
-            CIBA: Offered(Decoupled(Kind.BACKCHANNEL, asking, database, redeem, clock)),
+            DEVICE_CODE: Offered(Decoupled(Kind.DEVICE, journal, asking, database, redeem, clock), to_public=True),
+            CIBA: Offered(Decoupled(Kind.BACKCHANNEL, journal, asking, database, redeem, clock)),
         }
         hints = Hints(database, on.keys, settings.issuer)
         self.forms: Mapping[str, Endpoint] = {

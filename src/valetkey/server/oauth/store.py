@@ -163,17 +163,20 @@ _code = msgspec.json.Decoder(Code)
 
 @dataclass(frozen=True, slots=True)
 class KeptCode:
-    """A code as it is kept. `task` is the one it opened."""
+    """A code as it is kept. `task` is the one it opened; `answered_at` when what it opened was ready to be sent."""
 
     code: Code
     task: str | None
     expires_at: int
     used_at: int | None
+    answered_at: int | None
 
 
 async def code(connection: AsyncConnection, mac: bytes) -> KeptCode | None:
     row = (await connection.execute(select(authorization_codes).where(authorization_codes.c.mac == mac))).first()
-    return None if row is None else KeptCode(_code.decode(row.facts), row.task, row.expires_at, row.used_at)
+    if row is None:
+        return None
+    return KeptCode(_code.decode(row.facts), row.task, row.expires_at, row.used_at, row.answered_at)
 
 
 async def use_code(tx: AsyncConnection, mac: bytes, *, task: str | None, now: int) -> bool:
@@ -185,3 +188,8 @@ async def use_code(tx: AsyncConnection, mac: bytes, *, task: str | None, now: in
         .values(used_at=now, task=task)
     )
     return used.rowcount == 1
+
+
+async def answer_code(tx: AsyncConnection, mac: bytes, *, now: int) -> None:
+    """What it opened is ready to be sent."""
+    await tx.execute(update(authorization_codes).where(authorization_codes.c.mac == mac).values(answered_at=now))

@@ -7,12 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db.schema import revoked
 
+_LONGEST_BY = 40
+
 
 async def mark(tx: AsyncConnection, node: str, *, seq: int, by: str, reason: str, now: int) -> bool:
-    """Write the row; False when the node was revoked before."""
+    """Write the row; False when the node was revoked before. `by` is cut: a client's id may be a long address."""
     if (await tx.execute(select(revoked.c.node).where(revoked.c.node == node))).first() is not None:
         return False
-    await tx.execute(insert(revoked).values(node=node, seq=seq, at=now, by=by, reason=reason))
+    await tx.execute(insert(revoked).values(node=node, seq=seq, at=now, by=by[:_LONGEST_BY], reason=reason))
     return True
 
 

@@ -44,7 +44,8 @@ OPEN: Final = (Status.PENDING, Status.CONFIRMED)
 class DecoupledRequest:
     """`form` is what was asked, read again at every step; `origin` the address it was asked from.
 
-    `user` is whom it is for: known from the start, or who typed the code.
+    `user` is whom it is for: known from the start, or who typed the code. `task` is what its redemption opened at
+    `used_at`, and `answered_at` when that was ready to be sent.
     """
 
     id: str
@@ -60,6 +61,9 @@ class DecoupledRequest:
     origin: str
     created_at: int
     expires_at: int
+    task: str | None = None
+    used_at: int | None = None
+    answered_at: int | None = None
 
     def is_open(self, now: float) -> bool:
         """Whether it still waits for its person."""

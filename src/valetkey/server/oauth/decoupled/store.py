@@ -39,6 +39,9 @@ def _request(row: Any) -> DecoupledRequest:
         origin=row.origin,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        task=row.task,
+        used_at=row.used_at,
+        answered_at=row.answered_at,
     )
 
 
@@ -175,14 +178,19 @@ async def move(
     return moved.rowcount == 1
 
 
-async def redeem(tx: AsyncConnection, mac: bytes, *, client: str, now: int) -> bool:
-    """Spend what was approved, once, for its own client."""
+async def redeem(tx: AsyncConnection, mac: bytes, *, client: str, task: str, now: int) -> bool:
+    """Spend what was approved, once, for its own client. `task` is the one it opens."""
     redeemed = await tx.execute(
         update(decoupled_requests)
         .where(_d.mac == mac, _d.client == client, _d.status == Status.APPROVED.value, _d.expires_at > now)
-        .values(status=Status.REDEEMED.value, sealed=None)
+        .values(status=Status.REDEEMED.value, sealed=None, task=task, used_at=now)
     )
     return redeemed.rowcount == 1
+
+
+async def answer(tx: AsyncConnection, mac: bytes, *, now: int) -> None:
+    """What its redemption opened is ready to be sent."""
+    await tx.execute(update(decoupled_requests).where(_d.mac == mac).values(answered_at=now))
 
 
 async def count(tx: AsyncConnection, key: str, *, now: int, window: int) -> tuple[int, int]:

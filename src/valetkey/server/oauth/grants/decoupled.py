@@ -1,11 +1,12 @@
 """`grant_type=…device_code` and `…ciba`: a client comes for the answer, not too often, and gets it once.
 
 RFC 8628 section 3.4 and 3.5, CIBA Core section 10.1 and 11. The same client as the one that asked; what a direct issue
-looks at is looked at again when the answer is redeemed (OA-27).
+looks at is looked at again when the answer is redeemed (OA-27). Fetching it a second time ends what the first opened;
+`reuse` says which second time is none.
 """
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change
+from valetkey.server.audit.store import Change, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import Task
@@ -17,6 +18,7 @@ from valetkey.server.oauth.decoupled.backchannel import CIBA
 from valetkey.server.oauth.decoupled.device import DEVICE_CODE
 from valetkey.server.oauth.decoupled.model import DecoupledRequest, Kind, Verdict, judged
 from valetkey.server.oauth.grants.asked import Answer, Asked
+from valetkey.server.oauth.grants.reuse import Spent, end_opened
 from valetkey.server.oauth.redeem import Redeem, spent
 from valetkey.server.secret import Secret
 
@@ -31,8 +33,11 @@ _SAYS = {
 class Decoupled:
     """One per process and kind."""
 
-    def __init__(self, kind: Kind, asking: Asking, database: Database, redeem: Redeem, clock: Clock) -> None:
+    def __init__(
+        self, kind: Kind, journal: Journal, asking: Asking, database: Database, redeem: Redeem, clock: Clock
+    ) -> None:
         self._kind = kind
+        self._journal = journal
         self._asking = asking
         self._database = database
         self._redeem = redeem
@@ -49,7 +54,7 @@ class Decoupled:
             raise spent()
 
         async def spend(change: Change, task: Task) -> None:
-            if not await store.redeem(change.tx, mac, client=request.client, now=task.created_at):
+            if not await store.redeem(change.tx, mac, client=request.client, task=task.id, now=task.created_at):
                 raise spent()
             change.record(
                 Event.REQUEST_REDEEMED,
@@ -65,9 +70,28 @@ class Decoupled:
             raise _said(Verdict.SLOW_DOWN)
         self._under_way.add(mac)
         try:
-            return await self._redeem(asked, outcome, way="device" if is_device else "backchannel", spend=spend)
+            answer = await self._redeem(asked, outcome, way="device" if is_device else "backchannel", spend=spend)
+            async with self._database.write() as tx:
+                await store.answer(tx, mac, now=int(self._clock.now()))
         finally:
             self._under_way.discard(mac)
+        return answer
+
+    async def _reused(self, request: DecoupledRequest) -> None:
+        """End what the answer opened, once."""
+        async with self._journal.change() as change:
+            now = int(self._clock.now())
+            ended = await end_opened(change, request.task, by=request.client, reason="answer reused", now=now)
+            if ended and request.outcome is not None:
+                change.record(
+                    Event.REQUEST_REUSED,
+                    request.outcome.org,
+                    request=request.id,
+                    kind=request.kind.value,
+                    client=request.client,
+                    user=request.outcome.user,
+                    ended=ended,
+                )
 
     async def _polled(self, handle: Secret, mac: bytes, asked: Asked) -> DecoupledRequest:
         """The request, once it can be redeemed. Every other verdict is raised."""
@@ -93,6 +117,8 @@ class Decoupled:
         if verdict is Verdict.READY:
             return request
         if verdict is Verdict.SPENT:
+            if not Spent(request.used_at or 0, request.answered_at).is_being_answered(now):
+                await self._reused(request)
             raise spent()
         raise _said(verdict)
 

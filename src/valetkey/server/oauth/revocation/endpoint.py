@@ -71,7 +71,7 @@ class Revocation:
             await revoke(
                 node,
                 org=ends.org,
-                by=_recorded(caller.id),
+                by=caller.id,
                 reason="given back by its client",
                 journal=self._journal,
                 clock=self._clock,
@@ -94,11 +94,6 @@ class Revocation:
             return None
         node = shown.task if shown.kind is Kind.TASK else shown.jti
         return _Ends(client=shown.client, org=shown.org, nodes=(node,))
-
-
-def _recorded(client_id: str) -> str:
-    """A client's id as an audit record and the table of revoked nodes hold it."""
-    return client_id[:40]
 
 
 class Nothing(TypedDict):

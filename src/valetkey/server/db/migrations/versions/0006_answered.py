@@ -1,0 +1,18 @@
+"""When an answer that was redeemed was ready to be sent, and which task a device or backchannel answer opened."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.add_column("authorization_codes", sa.Column("answered_at", sa.BigInteger(), nullable=True))
+    op.add_column("decoupled_requests", sa.Column("task", sa.String(length=40), nullable=True))
+    op.add_column("decoupled_requests", sa.Column("used_at", sa.BigInteger(), nullable=True))
+    op.add_column("decoupled_requests", sa.Column("answered_at", sa.BigInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
