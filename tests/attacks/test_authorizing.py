@@ -156,6 +156,19 @@ async def test_oa_05_a_code_in_another_clients_hands_is_refused_and_dead(house: 
     assert [e["client"] for e in await house.events("code.reused")] == [thief.robot.id] * 2
 
 
+async def test_oa_05_who_may_not_refresh_does_not_and_a_thief_who_may_not_is_noticed(house: House) -> None:
+    client = await a_client(house)
+    thief = await a_client(house, "thief", connect=False, grant_types=["authorization_code"])
+    tokens = await client.tokens(await house.signed_in())
+    at = f"/v1/agents/{client.robot.id}/client"
+    await house.alice.does("PUT", at, redirect_uris=[CALLBACK], grant_types=["authorization_code"])
+    assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "unauthorized_client"
+    await house.alice.does("PUT", at, redirect_uris=[CALLBACK])
+    tokens = (await client.refresh(tokens["refresh_token"])).json()
+    assert (await thief.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
 async def test_oa_05_a_refresh_token_in_another_clients_hands_ends_its_family(house: House) -> None:
     client = await a_client(house)
     thief = Client(house, await house.agent("thief"))
@@ -319,6 +332,22 @@ async def test_unasked_a_stranger_is_as_good_as_nobody(house: House) -> None:
         assert client.told(await client.authorize(tab, prompt="none"))["error"] == "login_required"
     hers = await house.signed_in()
     assert client.told(await client.authorize(hers, prompt="none"))["error"] == "consent_required"
+
+
+async def test_oa_13_who_she_is_is_part_of_what_she_agreed_to(house: House) -> None:
+    client = await a_client(house)
+    tab = await house.signed_in()
+    assert "id_token" not in await client.tokens(tab)
+    assert "told who you are" not in tab.text
+    assert "code" in client.told(await client.authorize(tab))  # the same is not asked again
+    silent = await client.authorize(tab, scope="openid", prompt="none")
+    assert client.told(silent)["error"] == "consent_required"
+    await client.authorize(tab, scope="openid")
+    assert "told who you are" in tab.text
+    told = client.told(await tab.submit("/consent", button="Allow"))
+    assert "id_token" in (await client.redeem(told["code"])).json()
+    told = client.told(await client.authorize(tab, scope="openid", prompt="none"))
+    assert "id_token" in (await client.redeem(told["code"])).json()
 
 
 async def test_oa_16_codes_handles_and_refresh_tokens_are_no_bearer_tokens(house: House) -> None:

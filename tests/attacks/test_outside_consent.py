@@ -57,6 +57,21 @@ async def test_ci_7_a_client_that_changed_gets_nothing_more(
     assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
+async def test_a_client_that_no_longer_refreshes_does_not(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    client, tab = client_of(house, publisher), await house.signed_in()
+    tokens = await client.tokens(tab)
+    code = (await client.allowed(tab))["code"]
+    publisher.publishes(FRESH, grant_types=["authorization_code"])
+    assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "unauthorized_client"
+    assert not await house.events("refresh-token.rotated", "refresh-token.reused")
+    publisher.publishes(FRESH, grant_types=["refresh_token"])
+    assert (await client.redeem(code)).json()["error"] == "unauthorized_client"
+    assert (await client.refresh(tokens["refresh_token"])).status == 200
+    publisher.publishes(FRESH, grant_types=GRANTS)
+    assert (await client.redeem(code)).status == 200
+
+
 async def test_a_client_that_says_the_same_goes_on(outside: tuple[House, Publisher]) -> None:
     house, publisher = outside
     client = client_of(house, publisher)
@@ -65,6 +80,51 @@ async def test_a_client_that_says_the_same_goes_on(outside: tuple[House, Publish
     reply = await client.refresh(tokens["refresh_token"])
     assert reply.status == 200, reply.body
     assert (await house.gateway(reply.json()["access_token"], "GET", PATH)).status == 200
+
+
+async def test_emptying_the_ceiling_stops_who_was_made_under_it(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    client, tab = client_of(house, publisher), await house.signed_in()
+    tokens = await client.tokens(tab)
+    code = (await client.allowed(tab))["code"]
+    for ceiling in ([], ["github:repo:read@acme-corp/other"]):
+        await allow(house, ceiling)
+        assert (await house.gateway(tokens["access_token"], "GET", PATH)).status == 403, ceiling
+    assert (await house.events("call.denied"))[-1]["reason"] == "above_ceiling"
+    await allow(house, [])
+    for reply in (await client.redeem(code), await client.refresh(tokens["refresh_token"])):
+        assert (reply.status, reply.json()["error"]) == (400, "invalid_grant")
+    assert client.told(await client.authorize(tab))["error"] == "access_denied"
+    await allow(house)
+    assert (await house.gateway(tokens["access_token"], "GET", PATH)).status == 200
+    assert (await client.refresh(tokens["refresh_token"])).status == 200
+
+
+async def test_lowering_the_ceiling_leaves_what_is_under_it(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    await allow(house, ["github:repo:read,repo:write@acme-corp/*"])
+    client, tab = client_of(house, publisher), await house.signed_in()
+    asked = [{"type": "github", "actions": ["repo:read", "repo:write"], "resources": ["acme-corp/backend"]}]
+    tokens = await client.tokens(tab, authorization_details=asked)
+    label = {"json": {"name": "bug", "color": "ff0000"}}
+    await allow(house, ["github:repo:read@acme-corp/backend"])
+    assert (await house.gateway(tokens["access_token"], "GET", PATH)).status == 200
+    assert (await house.gateway(tokens["access_token"], "POST", f"{PATH}/labels", **label)).status == 403
+    await client.authorize(tab, authorization_details=asked, prompt="consent")
+    assert "above this agent's ceiling" in tab.text
+    await tab.submit("/consent", {"scope": ["0:repo:read", "0:repo:write"]}, button="Allow")
+    assert "above the ceiling" in tab.text
+    told = client.told(await tab.submit("/consent", {"scope": ["0:repo:read"]}, button="Allow"))
+    (granted,) = (await client.redeem(told["code"])).json()["authorization_details"]
+    assert granted["actions"] == ["repo:read"]
+
+
+async def test_an_owned_agent_is_not_under_the_ceiling_of_unknown_clients(outside: tuple[House, Publisher]) -> None:
+    house, _ = outside
+    agent = await house.agent("own")
+    task = await house.task(await house.delegate(agent))
+    await allow(house, [])
+    assert (await house.gateway(await agent.token(task["task_token"]), "GET", PATH)).status == 200
 
 
 async def revoked(house: House, token: str, **caller: str) -> Reply:

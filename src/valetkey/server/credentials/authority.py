@@ -152,7 +152,7 @@ async def assemble(
         tasks=tasks,
         connections=live,
         entitlements=await delegations.entitlements_of(db, user.id, shared),
-        ceilings=tuple(parse_grants(a.ceiling) for a in agents),
+        ceilings=tuple(parse_grants(text) for a in agents for text in a.ceilings),
         stopped=stopped - named,
         nodes=nodes | named,
     )

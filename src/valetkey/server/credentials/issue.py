@@ -320,7 +320,7 @@ class Issue:
 
     def judge(self, authority: Authority, grants: Sequence[Grant]) -> None:
         """What a call would be judged by, as far as no call is needed: connection, entitlement, every ceiling."""
-        if not grants or len(authority.ceilings) != len(authority.agents):
+        if not grants or authority.lacks_a_ceiling:
             raise Denied("The decision could not be evaluated, so the answer is no.", reason=Reason.ERROR.value)
         for grant in grants:
             integration = self._catalogue.get(grant.integration)

@@ -358,11 +358,11 @@ def _check_purpose(purpose: str) -> None:
 
 def _under_ceiling(agent: Agent, grants: Sequence[Grant], catalogue: Catalogue) -> None:
     """Raises `Denied` when a grant is above what the agent can ever be given."""
-    ceiling = parse_grants(agent.ceiling)
     for grant in grants:
         unbound = grant.by_name()
         try:
-            narrowed(ceiling, (unbound,), catalogue)
+            for ceiling in agent.ceilings:
+                narrowed(parse_grants(ceiling), (unbound,), catalogue)
         except Denied as error:
             raise Denied(
                 f"{grant_text(unbound)} is above the ceiling of {agent.name}.",

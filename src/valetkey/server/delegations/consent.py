@@ -49,6 +49,7 @@ class Wanted:
     seconds: int | None
     standing: bool
     share_with: tuple[str, ...]
+    identifies: bool = False
     shows_again: bool = False
     is_impersonable: bool = False
 
@@ -66,6 +67,8 @@ class Wanted:
             for line in self.lines
         )
         said = [lines, self.purpose, self.seconds, self.standing, sorted(self.share_with)]
+        # NOTE: added only where it is asked, so that what people agreed to before it counted is still the same.
+        said += ["who she is"] if self.identifies else []
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from valetkey.server.clock import Clock
+from valetkey.server.oauth.request import OPENID
 from valetkey.server.principals.model import User
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import Keys
 from valetkey.server.tokens.mint import SignedIn, prepare
 from valetkey.server.tokens.model import Kind
 
-OPENID: Final = "openid"
 EMAIL: Final = "email"
 ID_TOKEN_SECONDS: Final = 300
 METADATA: Final[Mapping[str, list[str]]] = {

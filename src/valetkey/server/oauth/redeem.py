@@ -27,8 +27,8 @@ from valetkey.server.oauth.details import scopes_of
 from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
-from valetkey.server.oauth.id_token import OPENID, IdTokens
-from valetkey.server.oauth.request import OFFLINE
+from valetkey.server.oauth.id_token import IdTokens
+from valetkey.server.oauth.request import OFFLINE, OPENID
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
@@ -80,6 +80,7 @@ class Redeem:
         if agreed.client != client.id:
             raise spent()
         check_key(asked, agreed)
+        check_grant(asked, client)
         await self.check_agreed(client, agreed)
         if OPENID in agreed.scopes and agreed.signed_in is None:
             raise Denied("openid is for a person who signs in to agree.", reason="scope")
@@ -236,6 +237,12 @@ class Redeem:
             named = sorted(delegation.share_with) if delegation is not None else []
             found = [await principals.agent(db, one) for one in named]
         return [agent for agent in found if agent is not None]
+
+
+def check_grant(asked: Asked, client: Client) -> None:
+    """RFC 6749 section 5.2: a client that is not, or no longer, registered for this grant gets nothing of it."""
+    if asked.form.must("grant_type") not in client.metadata.grant_types:
+        raise Denied("The client is not registered for this grant type.", reason="unauthorized_client")
 
 
 def check_key(asked: Asked, agreed: Agreed) -> None:

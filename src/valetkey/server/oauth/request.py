@@ -21,7 +21,8 @@ from valetkey.server.oauth.details import details_of, scopes_of
 from valetkey.server.oauth.form import Form
 
 OFFLINE = "offline_access"
-SPECIAL_SCOPES = frozenset({"openid", OFFLINE})
+OPENID = "openid"
+SPECIAL_SCOPES = frozenset({OPENID, OFFLINE})
 LONGEST_STATE = 2_048
 LONGEST_NONCE = 512
 LONGEST_PURPOSE = 500
@@ -84,6 +85,11 @@ class AuthorizationRequest:
         """Whether it asks to act while the person is away."""
         return OFFLINE in self.scopes
 
+    @property
+    def identifies(self) -> bool:
+        """Whether it asks who the person is."""
+        return OPENID in self.scopes
+
     def wanted(self, *, user: str, agent: str) -> Wanted:
         """What it asks of this person, for whom the client is this agent."""
         return Wanted(
@@ -95,6 +101,7 @@ class AuthorizationRequest:
             purpose=self.purpose,
             seconds=self.seconds,
             standing=self.standing,
+            identifies=self.identifies,
             share_with=self.share_with,
             shows_again="consent" in self.prompt,
             is_impersonable=self.client.is_public

@@ -87,7 +87,7 @@ def _decide(
     for ceiling in authority.ceilings:
         if _line(ceiling, call, integration, now, bound=False) is None:
             return Deny(reason=Reason.ABOVE_CEILING)
-    if len(authority.ceilings) != len(authority.agents):
+    if authority.lacks_a_ceiling:
         return Deny(reason=Reason.ERROR, detail="a ceiling is missing")
     if connection.owner is None and _line(authority.entitlements, call, integration, now) is None:
         return Deny(reason=Reason.NOT_ENTITLED)

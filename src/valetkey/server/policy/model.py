@@ -82,7 +82,7 @@ class Authority:
     tasks: tuple[Task, ...]  # the acting one first, the root last
     connections: Mapping[str, ConnectionFacts]
     entitlements: tuple[Grant, ...]  # the user's, over shared connections
-    ceilings: tuple[tuple[Grant, ...], ...]  # one per agent in `agents`
+    ceilings: tuple[tuple[Grant, ...], ...]  # every one of every agent in `agents`
     stopped: frozenset[str] = field(default_factory=frozenset)  # revoked nodes among `nodes`
     nodes: frozenset[str] = field(default_factory=frozenset)
 
@@ -93,6 +93,11 @@ class Authority:
     @property
     def agent(self) -> Agent:
         return self.agents[0]
+
+    @property
+    def lacks_a_ceiling(self) -> bool:
+        """Whether it was put together wrongly: nothing may be decided under it."""
+        return len(self.ceilings) != sum(len(agent.ceilings) for agent in self.agents)
 
     @property
     def expires_at(self) -> int:

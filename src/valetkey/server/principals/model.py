@@ -61,7 +61,10 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """`ceiling` holds grant texts with unbound resources: the most this agent can ever be given."""
+    """`ceiling` holds grant texts with unbound resources: the most this agent can ever be given.
+
+    `org_ceiling` is what its organization lets clients nobody registered have now, if it is one of them.
+    """
 
     id: str
     org: str
@@ -69,10 +72,16 @@ class Agent:
     owner: str
     status: Status
     ceiling: tuple[str, ...]
+    org_ceiling: tuple[str, ...] | None = None
 
     @property
     def subject(self) -> str:
         return f"agent:{self.name}"
+
+    @property
+    def ceilings(self) -> tuple[tuple[str, ...], ...]:
+        """All that it has to stay under, each by itself."""
+        return (self.ceiling,) if self.org_ceiling is None else (self.ceiling, self.org_ceiling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

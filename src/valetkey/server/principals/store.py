@@ -11,6 +11,7 @@ from valetkey.server.db.schema import (
     agent_secrets,
     agents,
     assertions,
+    client_agents,
     invitations,
     organizations,
     revoked,
@@ -31,7 +32,18 @@ def _user(row: Any) -> User:
     return User(id=row.id, org=row.org, email=row.email, role=Role(row.role), status=Status(row.status))
 
 
-_agents = select(agents, users.c.status.label("owner_status")).join(users, users.c.id == agents.c.owner)
+_agents = (
+    select(
+        agents,
+        client_agents,
+        users.c.status.label("owner_status"),
+        client_agents.c.agent.label("outside"),
+        organizations.c.unknown_client_ceiling,
+    )
+    .join(users, users.c.id == agents.c.owner)
+    .join(organizations, organizations.c.id == agents.c.org)
+    .outerjoin(client_agents, client_agents.c.agent == agents.c.id)
+)
 
 
 def _agent(row: Any) -> Agent:
@@ -45,6 +57,9 @@ def _agent(row: Any) -> Agent:
         owner=row.owner,
         status=Status.ACTIVE if is_active else Status.SUSPENDED,
         ceiling=tuple(msgspec.json.decode(row.ceiling)),
+        # SECURITY: in the same read, so that no door can know an agent and not what it has to stay under now.
+        # Guarded by tests/attacks/test_outside_consent.py::test_emptying_the_ceiling_stops_who_was_made_under_it
+        org_ceiling=None if row.outside is None else tuple(msgspec.json.decode(row.unknown_client_ceiling or "[]")),
     )
 
 

@@ -41,7 +41,7 @@ def consent_facts(
     """Everything the template shows, with what she sent before put back (`form`)."""
     request, client, agent = question.request, question.request.client, question.agent
     redirect = request.redirect_uri
-    ceiling = parse_grants(agent.ceiling)
+    ceilings = [parse_grants(text) for text in agent.ceilings]
     before = [g for given in question.given for g in given.delegation.lines]
     return {
         "client": client.name,
@@ -52,10 +52,11 @@ def consent_facts(
         "place": place_of(redirect) if redirect is not None else "",
         "is_local": redirect is not None and is_of_this_device(redirect),
         "purpose": request.purpose,
+        "is_told_who": request.identifies,
         "why": [WHY[m] for m in question.missing if m in WHY and question.given],
         "before": _before(question.given),
         "lines": [
-            _line(number, line, held, catalogue, ceiling, before, form) for number, line in enumerate(request.lines)
+            _line(number, line, held, catalogue, ceilings, before, form) for number, line in enumerate(request.lines)
         ],
         "seconds": _spans(seconds_offered(request, limits), form, "seconds"),
         "standing_seconds": _spans(standing_offered(request, limits), form, "standing_seconds"),
@@ -70,7 +71,7 @@ def _line(
     line: Line,
     held: Delegable,
     catalogue: Catalogue,
-    ceiling: Sequence[Grant],
+    ceilings: Sequence[Sequence[Grant]],
     before: Sequence[Grant],
     form: Form | None,
 ) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _line(
     picked = form.get(f"connection-{number}") if form is not None else None
     sent = form.get(f"resources-{number}") if form is not None else None
     scopes = [
-        _scope(number, line, integration.scopes[name], integration, ceiling, before, form)
+        _scope(number, line, integration.scopes[name], integration, ceilings, before, form)
         for name in sorted(grant.scopes, key=lambda name: (_TIERS.index(integration.scopes[name].tier), name))
     ]
     return {
@@ -113,15 +114,18 @@ def _scope(
     line: Line,
     scope: Scope,
     integration: Integration,
-    ceiling: Sequence[Grant],
+    ceilings: Sequence[Sequence[Grant]],
     before: Sequence[Grant],
     form: Form | None,
 ) -> dict[str, Any]:
     is_danger = scope.tier == "danger"
     value = f"{number}:{scope.name}"
-    within = any(
-        g.integration == integration.name and any(integration.includes(wider, scope.name) for wider in g.scopes)
-        for g in ceiling
+    within = all(
+        any(
+            g.integration == integration.name and any(integration.includes(wider, scope.name) for wider in g.scopes)
+            for g in ceiling
+        )
+        for ceiling in ceilings
     )
     if form is None:
         is_ticked = line.is_asked and not is_danger

@@ -115,12 +115,12 @@ class Outside:
         return standing is not None and standing.digest == client.metadata.digest
 
     async def agent_of(self, user_id: str, client: Client) -> Agent | None:
-        """The agent this client is for that user, if she agreed to it as it is now and nobody stopped it."""
+        """The agent this client is for that user, if she agreed to it as it is now and nobody stopped it, nor all."""
         async with self._database.read() as db:
             standing = await store.agent_of(db, user_id, client.id)
             agent = None if standing is None else await principals.agent(db, standing.agent)
             ended = agent is None or await revocation.among(db, {agent.id, agent.owner, agent.org})
-        if agent is None or ended or standing is None or agent.status is not Status.ACTIVE:
+        if agent is None or ended or standing is None or agent.status is not Status.ACTIVE or not agent.org_ceiling:
             return None
         return agent if standing.digest == client.metadata.digest else None
 
@@ -136,6 +136,7 @@ class Outside:
             known = None if standing is None else await principals.agent(db, standing.agent)
             ended = known is not None and await revocation.among(db, {known.id})
             ceiling = (await principals.organization(db, user.org)).unknown_client_ceiling
+        _check_allowed(ceiling)
         if known is not None:
             if ended or known.status is not Status.ACTIVE:
                 raise Denied("This agent was stopped.", reason="access_denied")
@@ -159,12 +160,6 @@ class Outside:
                 return await self._agent_for(change, user, client)
 
     def _new(self, user: User, client: Client, ceiling: tuple[str, ...]) -> Agent:
-        if not ceiling:
-            raise Denied(
-                "This organization does not let unknown clients do anything.",
-                hint="An administrator can allow them: valetkey organization ceiling --unknown-clients GRANT",
-                reason="unknown_clients",
-            )
         agent_id = new_id("agt")
         return Agent(
             id=agent_id,
@@ -173,14 +168,16 @@ class Outside:
             owner=user.id,
             status=Status.ACTIVE,
             ceiling=ceiling,
+            org_ceiling=ceiling,
         )
 
     async def _agent_for(self, change: Change, user: User, client: Client) -> Agent:
         now = int(self._clock.now())
+        ceiling = (await principals.organization(change.tx, user.org)).unknown_client_ceiling
+        _check_allowed(ceiling)
         standing = await store.agent_of(change.tx, user.id, client.id)
         if standing is not None:
             return await self._same(change, user, client, standing)
-        ceiling = (await principals.organization(change.tx, user.org)).unknown_client_ceiling
         agent = self._new(user, client, ceiling)
         await principals.add_agent(change.tx, agent, now=now)
         await store.add_agent_of(change.tx, user.id, client, agent.id, now=now)
@@ -234,6 +231,15 @@ class Outside:
                 async with self._database.write() as tx:
                     await store.note_use(tx, client.id, now=now, expires_at=now + days * DAY_SECONDS)
         return client
+
+
+def _check_allowed(ceiling: tuple[str, ...]) -> None:
+    if not ceiling:
+        raise Denied(
+            "This organization does not let unknown clients do anything.",
+            hint="An administrator can allow them: valetkey organization ceiling --unknown-clients GRANT",
+            reason="unknown_clients",
+        )
 
 
 def _name(client: Client, agent_id: str) -> str:

@@ -14,12 +14,10 @@ from valetkey.server.errors import Denied
 from valetkey.server.ids import is_handle
 from valetkey.server.oauth.decoupled import store
 from valetkey.server.oauth.decoupled.ask import Asking
-from valetkey.server.oauth.decoupled.backchannel import CIBA
-from valetkey.server.oauth.decoupled.device import DEVICE_CODE
 from valetkey.server.oauth.decoupled.model import DecoupledRequest, Kind, Verdict, judged
 from valetkey.server.oauth.grants.asked import Answer, Asked
 from valetkey.server.oauth.grants.reuse import Spent, end_opened
-from valetkey.server.oauth.redeem import Redeem, spent
+from valetkey.server.oauth.redeem import Redeem, check_grant, spent
 from valetkey.server.secret import Secret
 
 _SAYS = {
@@ -108,7 +106,7 @@ class Decoupled:
             or request.kind is not self._kind
         ):
             raise spent()
-        await self._check_grant(asked)
+        check_grant(asked, await self._redeem.standing_client(asked))
         verdict, interval = judged(request, now)
         if verdict in (Verdict.PENDING, Verdict.SLOW_DOWN) and (now, interval) != (request.polled_at, request.interval):
             async with self._database.write() as tx:
@@ -121,13 +119,6 @@ class Decoupled:
                 await self._reused(request)
             raise spent()
         raise _said(verdict)
-
-    async def _check_grant(self, asked: Asked) -> None:
-        """A client that may not use the grant any more gets nothing of it."""
-        client = await self._redeem.standing_client(asked)
-        wanted = DEVICE_CODE if self._kind is Kind.DEVICE else CIBA
-        if wanted not in client.metadata.grant_types:
-            raise Denied("The client did not register for this grant type.", reason="unauthorized_client")
 
 
 def _said(verdict: Verdict) -> Denied:
