@@ -97,9 +97,11 @@ async def test_oa_02_only_the_port_of_a_loopback_address_is_free(house: House) -
 async def test_oa_04_an_unknown_client_is_an_error_page(house: House) -> None:
     client = await _client(house)
     tab = await house.signed_in()
-    for client_id in ("agt_00000000000000000000000000", "nobody", "https://evil.example/client", "a" * 3_000, None):
+    for client_id in ("agt_00000000000000000000000000", "nobody", "https://evil.example/", "a" * 3_000, None):
         reply = await client.authorize(tab, client_id=client_id)
         assert (reply.status, reply.header("location")) == (400, None)
+    reply = await client.authorize(tab, client_id="https://evil.example/client")  # a host that nobody can ask
+    assert (reply.status, reply.header("location")) == (502, None)
     twice = client.address() + "&client_id=" + client.robot.id
     reply = await tab.get(twice)
     assert (reply.status, reply.header("location")) == (400, None)

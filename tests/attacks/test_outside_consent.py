@@ -11,7 +11,7 @@ from tests.support.decoupled import CIBA, DEVICE_CODE, Elsewhere
 from tests.support.house import GITHUB, House, Robot
 from tests.support.http import Reply
 from tests.support.oauth import Client
-from tests.support.outside import MAX_AGE, Publisher, open_outside
+from tests.support.outside import MAX_AGE, Publisher, is_known, open_outside
 from tests.support.strangers import other_organization
 from tests.support.tokens import ASSERTION_TYPE
 
@@ -70,6 +70,66 @@ async def test_a_client_that_no_longer_refreshes_does_not(outside: tuple[House, 
     assert (await client.refresh(tokens["refresh_token"])).status == 200
     publisher.publishes(FRESH, grant_types=GRANTS)
     assert (await client.redeem(code)).status == 200
+
+
+async def test_while_its_host_is_down_nothing_is_said_of_a_client_and_nothing_given(
+    outside: tuple[House, Publisher],
+) -> None:
+    house, publisher = outside
+    client, tab = client_of(house, publisher), await house.signed_in()
+    tokens = await client.tokens(tab)
+    code = (await client.allowed(tab))["code"]
+    publisher.host.answers("GET", "/client.json", 502)
+    for reply in (
+        await client.redeem(code),
+        await client.refresh(tokens["refresh_token"]),
+        await revoked(house, tokens["refresh_token"], client_id=publisher.client_id),
+        await client.post("/oauth/par", client.parameters()),
+        await client.post("/oauth/device_authorization", {}),
+    ):
+        assert (reply.status, reply.json()["error"]) == (503, "temporarily_unavailable"), reply.body
+        assert reply.header("retry-after") == "60"
+    shown = await client.authorize(tab)
+    assert (shown.status, shown.header("location")) == (502, None)
+    assert "cannot be read" in tab.text
+    publisher.publishes(FRESH, grant_types=GRANTS)
+    house.clock.advance(59)
+    assert (await client.refresh(tokens["refresh_token"])).status == 503
+    house.clock.advance(1)
+    assert (await client.refresh(tokens["refresh_token"])).status == 200
+    assert not await house.events("code.reused", "refresh-token.reused")
+
+
+async def test_a_description_that_is_believed_needs_no_host(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    publisher.publishes({"Cache-Control": "max-age=50"}, grant_types=GRANTS)
+    client = client_of(house, publisher)
+    tokens = await client.tokens(await house.signed_in())
+    publisher.host.answers("GET", "/client.json", 502)
+    house.clock.advance(49)
+    assert (await client.refresh(tokens["refresh_token"])).status == 200
+    house.clock.advance(1)
+    assert (await client.refresh(tokens["refresh_token"])).status == 503
+    publisher.host.answers("GET", "/client.json", 404)
+    house.clock.advance(60)
+    assert (await client.refresh(tokens["refresh_token"])).status == 401  # gone is an answer
+
+
+async def test_while_its_keys_cannot_be_read_a_client_is_not_refused(outside: tuple[House, Publisher]) -> None:
+    house, publisher = outside
+    uri = publisher.publishes_keys()
+    publisher.publishes(MAX_AGE, grant_types=GRANTS, token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)
+    publisher.host.answers("GET", "/keys", 503)
+    for _ in range(2):  # the second time nobody is asked
+        reply = await publisher.asserts(house)
+        assert (reply.status, reply.header("retry-after")) == (503, "60")
+    assert publisher.host.received("GET", "/keys") == 1
+    publisher.host.answers("GET", "/keys", 404)
+    house.clock.advance(60)
+    assert (await publisher.asserts(house)).status == 401
+    publisher.publishes_keys()
+    house.clock.advance(60)
+    assert is_known(await publisher.asserts(house))
 
 
 async def test_a_client_that_says_the_same_goes_on(outside: tuple[House, Publisher]) -> None:

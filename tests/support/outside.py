@@ -69,9 +69,14 @@ class Publisher:
 
 
 def is_known(reply: Reply) -> bool:
-    """Whether the client was found (and, with an assertion, proven), though this grant is not for it."""
+    """Whether the client was found (and, with an assertion, proven), though this grant is not for it.
+
+    It is not where its host cannot be asked: then nothing is said of it.
+    """
     seen = reply.status, reply.json()["error"]
-    assert seen in ((400, "unauthorized_client"), (401, "invalid_client")), reply.body
+    asked_in_vain = (503, "temporarily_unavailable")
+    assert seen in ((400, "unauthorized_client"), (401, "invalid_client"), asked_in_vain), reply.body
+    assert (reply.header("retry-after") == "60") is (seen == asked_in_vain)
     return seen == (400, "unauthorized_client")
 
 

@@ -118,6 +118,7 @@ class UpstreamFailed(ValetkeyError):
 
     code = "upstream_failed"
     hint = "This is not your request's fault. Try again later."
+    retry_after: ClassVar[int] = 60  # seconds, for as long as a host that failed is not asked again
 
 
 class Unavailable(ValetkeyError):

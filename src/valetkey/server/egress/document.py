@@ -4,6 +4,9 @@ In order: (1) a place that failed lately is not asked again; (2) one place, and 
 minute and no more; (3) the request goes through `Egress`, which proves the address it dials; (4) only a plain 200 of
 a JSON type is read, bounded in bytes and seconds, never decompressed, no redirect followed; (5) the JSON is one
 object without duplicate members. Refuses to know what the object means, and keeps none that came.
+
+A host that cannot be asked now, or says that it has trouble, is `UpstreamFailed`: later it may. One that answers
+something else than such an object is `InvalidRequest`: its publisher has to correct that.
 """
 
 import asyncio
@@ -44,15 +47,16 @@ class Documents:
         self._egress = egress
         self._clock = clock
         self._seconds = seconds
-        self._failed: Bounded[tuple[float, str]] = Bounded(_REMEMBERED)
+        self._failed: Bounded[tuple[float, InvalidRequest | UpstreamFailed]] = Bounded(_REMEMBERED)
         self._asked: Bounded[tuple[float, int]] = Bounded(_REMEMBERED)
         self._under_way: dict[str, asyncio.Task[Document]] = {}
 
     async def get(self, url: Url, *, most_bytes: int) -> Document:
-        """The object at `url`. Raises `UpstreamFailed` with a sentence for whoever named it, and `TooMany`."""
-        failed = self._failed.get(url.text)
-        if failed is not None and self._clock.monotonic() < failed[0]:
-            raise UpstreamFailed(failed[1], detail=f"{url.place}: failed a moment ago")
+        """The object at `url`. Raises `UpstreamFailed` or `InvalidRequest`, in a sentence for whoever named it, and
+        `TooMany`."""
+        until, failure = self._failed.get(url.text, (0.0, None))
+        if failure is not None and self._clock.monotonic() < until:
+            raise type(failure)(failure.public, detail=f"{url.place}: failed a moment ago")
         task = self._under_way.get(url.text)
         if task is None:
             self._count(url.place, PER_PLACE)
@@ -69,8 +73,8 @@ class Documents:
         error = done.exception()
         if error is None:
             self._failed.pop(url.text, None)
-        elif isinstance(error, UpstreamFailed):
-            self._failed[url.text] = (self._clock.monotonic() + FAILED_SECONDS, error.public)
+        elif isinstance(error, InvalidRequest | UpstreamFailed):
+            self._failed[url.text] = self._clock.monotonic() + FAILED_SECONDS, error
 
     def _count(self, place: str, most: int) -> None:
         now = self._clock.monotonic()
@@ -92,16 +96,18 @@ class Documents:
                 "It could not be fetched: the host does not answer in time, answers too much, or may not be asked.",
                 detail=error.detail,
             ) from error
+        if status == 429 or status >= 500:
+            raise UpstreamFailed(f"It could not be fetched: its host answers {status}.", detail=url.place)
         if status != 200:
-            raise UpstreamFailed(f"It answers {status} instead of 200.", detail=url.place)
+            raise InvalidRequest(f"It answers {status} instead of 200.", detail=url.place)
         if (kind := _only(received, b"content-type")) is None or not _JSON.fullmatch(kind.split(";")[0].strip()):
-            raise UpstreamFailed("It is not served as application/json.", detail=url.place)
+            raise InvalidRequest("It is not served as application/json.", detail=url.place)
         if _only(received, b"content-encoding") not in (None, "identity"):
-            raise UpstreamFailed("It is served compressed.", detail=url.place)
+            raise InvalidRequest("It is served compressed.", detail=url.place)
         try:
             members = parse_object(body)
         except MalformedJson as error:
-            raise UpstreamFailed("It is not one plain JSON object.", detail=f"{url.place}: {error}") from error
+            raise InvalidRequest("It is not one plain JSON object.", detail=f"{url.place}: {error}") from error
         return Document(members, fresh_seconds(received))
 
 

@@ -58,6 +58,9 @@ def oauth_error(error: Exception, *, tried_basic: bool) -> tuple[int, list[tuple
         case errors.Unavailable():
             code, status = "temporarily_unavailable", 503
             headers.append((b"retry-after", b"2"))
+        case errors.UpstreamFailed():  # nobody can say who the client is: no verdict on it, and nothing is given
+            code, status = "temporarily_unavailable", 503
+            headers.append((b"retry-after", str(errors.UpstreamFailed.retry_after).encode()))
         case errors.TooMany():
             code, status = "temporarily_unavailable", 429
             headers.append((b"retry-after", str(error.retry_after).encode()))

@@ -1,7 +1,8 @@
 """The published keys of others, by their address: fetched when needed, believed for minutes, asked for no more often.
 
 An unknown `kid` asks again, at most once in `MIN_INTERVAL` seconds however many such assertions arrive. A failed fetch
-keeps a set that is still fresh. Knows neither clients nor issuers.
+keeps a set that is still fresh. Without one nobody is proven: `UpstreamFailed` where its host cannot be asked now,
+`NotAuthenticated` where it has none that can be used. Knows neither clients nor issuers.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,26 +47,36 @@ class KeySets:
         self._clock = clock
         self._on_loopback = on_loopback
         self._sets: Bounded[tuple[float, Keys]] = Bounded(_REMEMBERED)
-        self._asked: Bounded[float] = Bounded(_REMEMBERED)
+        self._asked: Bounded[tuple[float, bool]] = Bounded(_REMEMBERED)  # when, and whether its host was down
 
     async def holding(self, uri: str, kid: str, *, reader: Reader = parse_jwks) -> Keys:
-        """The keys at `uri`, newest enough to hold `kid` if it was ever published. Raises `NotAuthenticated`."""
+        """The keys at `uri`, newest enough to hold `kid` if it was ever published."""
         now = self._clock.monotonic()
         fetched_at, keys = self._sets.get(uri, (now - MAX_AGE, {}))
         is_fresh = now < fetched_at + MAX_AGE
         if is_fresh and kid in keys:
             return keys
-        if now < self._asked.get(uri, now - MIN_INTERVAL) + MIN_INTERVAL:
+        asked_at, was_down = self._asked.get(uri, (now - MIN_INTERVAL, False))
+        if now < asked_at + MIN_INTERVAL:
             if is_fresh:
                 return keys
-            raise NotAuthenticated(detail="the key set gave no keys a moment ago")
-        self._asked[uri] = now
+            raise _down("a moment ago") if was_down else NotAuthenticated(detail="it gave no keys a moment ago")
+        self._asked[uri] = now, False
         try:
             url = place_of(uri, on_loopback=self._on_loopback)
             found = reader((await self._documents.get(url, most_bytes=MOST_BYTES)).members)
-        except (UpstreamFailed, TooMany, InvalidRequest, InvalidKey) as error:
+        except UpstreamFailed as error:
+            if is_fresh:
+                return keys
+            self._asked[uri] = now, True
+            raise _down(error.detail) from error
+        except (TooMany, InvalidRequest, InvalidKey) as error:
             if is_fresh:
                 return keys
             raise NotAuthenticated(detail=f"no keys: {error}") from error
         self._sets[uri] = now, found
         return found
+
+
+def _down(detail: str) -> UpstreamFailed:
+    return UpstreamFailed("The published keys that would prove this cannot be read now.", detail=detail)

@@ -52,7 +52,8 @@ class Descriptions:
         self._known: Bounded[tuple[float, Client]] = Bounded(_REMEMBERED)
 
     async def client(self, client_id: str) -> Client:
-        """The client at this address. Raises `NotFound` that says what is wrong with it."""
+        """The client at this address. Raises `NotFound` that says what is wrong with it, `UpstreamFailed` where its
+        host cannot be asked now: then nobody can say who it is, and nothing is given."""
         fresh_until, known = self._known.get(client_id, (0.0, None))
         if known is not None and self._clock.monotonic() < fresh_until:
             return known
@@ -62,7 +63,10 @@ class Descriptions:
             if document.members.get("client_id") != client_id:
                 raise InvalidRequest("It does not name its own address as its client_id.")
             client = _client(client_id, url, document.members, on_loopback=self._on_loopback)
-        except (InvalidRequest, UpstreamFailed) as error:
+        except UpstreamFailed as error:
+            words = f"The description of this client cannot be read. {error.public}"
+            raise UpstreamFailed(words, detail=error.detail) from error
+        except InvalidRequest as error:
             raise NotFound(
                 f"The description of this client cannot be used. {error.public}",
                 detail=error.detail,
