@@ -176,6 +176,8 @@ async def test_a_resource_that_cannot_be_looked_up_is_not_guessed(behind: Behind
         behind.up.answers("GET", "/repos/acme/pub", script=script)
         answer = await behind.call()
         assert (answer.status, answer.code) == (502, "upstream_failed")
+        assert answer.json()["detail"] == "The API behind the gateway did not answer properly."
+        assert answer.json()["title"] == "Another server that this depends on did not answer properly."
     assert behind.calls == []
     reasons = [record["reason"] for record in await behind.house.events("call.denied")]
     assert reasons == ["evaluation_failed"] * 4

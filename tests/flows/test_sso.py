@@ -219,6 +219,18 @@ async def test_a_provider_that_misbehaves_signs_nobody_in(tmp_path: Path) -> Non
         assert is_in(await sso(house.tab(), provider, made))
 
 
+async def test_a_provider_that_fails_is_called_by_its_name(story: Any) -> None:
+    house, provider, made = story
+    tab, body = house.tab(), {"name": "x", "client_id": "y"}
+    provider.lies = {"status": 500}
+    assert (await sso(tab, provider, made)).status == 502
+    assert "The identity provider did not answer properly: it answered 500." in tab.text
+    reply = await house.alice.call("POST", "/v1/identity-providers", issuer="https://127.0.0.1:1", **body)
+    assert reply.status == 400
+    assert reply.json()["detail"].startswith("The identity provider did not answer properly: it cannot be reached")
+    assert b"gateway" not in reply.body
+
+
 async def test_an_audience_among_several_is_taken_with_us_as_the_authorized_party(story: Any) -> None:
     house, provider, made = story
     provider.lies = {"claims": {"aud": ["other", "valetkey"], "azp": "valetkey"}}

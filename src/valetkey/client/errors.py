@@ -117,7 +117,7 @@ class TooMany(ValetkeyError):
 
 
 class UpstreamFailed(ValetkeyError):
-    """The API behind the gateway did not answer properly."""
+    """Another server that this depends on did not answer properly."""
 
     code = "upstream_failed"
     usual_hint = "This is not your request's fault. Try again later."

@@ -108,13 +108,16 @@ class Lookups:
         )
 
     async def _get(self, borrowed: Borrowed, segments: tuple[str, ...]) -> Any:
-        status, _, body = await self._egress.fetch(
-            "GET",
-            borrowed.below(*segments),
-            [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())],
-            max_bytes=_MOST_BYTES,
-            timeout=self._timeout,
-        )
+        try:
+            status, _, body = await self._egress.fetch(
+                "GET",
+                borrowed.below(*segments),
+                [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())],
+                max_bytes=_MOST_BYTES,
+                timeout=self._timeout,
+            )
+        except UpstreamFailed as error:
+            raise _unanswered(error.detail) from error
         if status in _NOT_THERE:
             return None
         if status == 401:
@@ -122,8 +125,12 @@ class Lookups:
                 "The API no longer accepts the connected credential.", hint="Connect the account again."
             )
         if status != 200:
-            raise UpstreamFailed(detail=f"lookup answered {status}")
+            raise _unanswered(f"lookup answered {status}")
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise UpstreamFailed(detail="lookup answered no JSON") from error
+            raise _unanswered("lookup answered no JSON") from error
+
+
+def _unanswered(detail: str) -> UpstreamFailed:
+    return UpstreamFailed("The API that the account is at did not answer properly.", detail=detail)

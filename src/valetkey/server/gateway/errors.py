@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from valetkey.server.errors import UpstreamFailed
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.tokens.proofs import is_under_dpop
 
@@ -22,6 +23,8 @@ def refusal(
 ) -> tuple[int, list[tuple[bytes, bytes]], dict[str, Any]]:
     """Status, headers and document of a refusal; `asked` are the headers of the request it answers."""
     document = problem(error, request_id=request_id)
+    if isinstance(error, UpstreamFailed):  # whatever of it failed, here it is the API that was called
+        document["detail"] = "The API behind the gateway did not answer properly."
     document["message"] = f"{document['detail']} {document['hint']}"
     document["documentation_url"] = document["type"]
     kept = headers_of(error, under_dpop=is_under_dpop(asked))

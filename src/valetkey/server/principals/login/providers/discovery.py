@@ -113,9 +113,12 @@ class Calls:
     async def _fetched(
         self, method: str, url: Url, headers: list[tuple[bytes, bytes]], body: bytes | None
     ) -> dict[str, Any]:
-        status, _, answer = await self._egress.fetch(
-            method, url, headers, max_bytes=LARGEST_DOCUMENT, timeout=SECONDS, body=body
-        )
+        try:
+            status, _, answer = await self._egress.fetch(
+                method, url, headers, max_bytes=LARGEST_DOCUMENT, timeout=SECONDS, body=body
+            )
+        except UpstreamFailed as error:
+            raise _bad("it cannot be reached, or says too much", error.detail) from error
         if status != 200:
             raise _bad(f"it answered {status}")
         try:
@@ -147,5 +150,5 @@ def _with_algorithm(key: object) -> object:
     return key if usual is None else key | {"alg": usual}
 
 
-def _bad(detail: str) -> UpstreamFailed:
-    return UpstreamFailed(f"The identity provider did not answer properly: {detail}.", detail=detail)
+def _bad(words: str, detail: str = "") -> UpstreamFailed:
+    return UpstreamFailed(f"The identity provider did not answer properly: {words}.", detail=detail or words)

@@ -62,7 +62,9 @@ class Registry:
         try:
             metadata = await self._calls.metadata(issuer)
         except UpstreamFailed as error:  # what she typed is what is wrong, or she tries again when it is up
-            raise InvalidRequest(str(error), hint="Check the issuer's address, character by character.") from error
+            raise InvalidRequest(
+                error.public, detail=error.detail, hint="Check the issuer's address, character by character."
+            ) from error
         provider = Provider(
             id=new_id("idp"),
             org=by.org,
