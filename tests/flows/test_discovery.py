@@ -7,6 +7,7 @@ import pytest
 from tests.support.billing import register
 from tests.support.house import EXCHANGE, USER_CREDENTIAL, House
 from tests.support.http import Reply
+from tests.support.oauth import a_client
 from tests.support.tokens import unverified_claims, unverified_header
 from valetkey.server.oauth.metadata import ENDPOINTS, assembled
 from valetkey.server.tokens.doors import well_known
@@ -71,8 +72,12 @@ async def test_md_3_every_advertised_value_is_served(house: House) -> None:
     assert basic.json()["active"] is posted.json()["active"] is True
     for name in ("token_endpoint", "introspection_endpoint", "revocation_endpoint"):
         usual = {"client_secret_basic", "client_secret_post", "private_key_jwt"}
-        more = {"none", "spiffe_jwt"} if name == "token_endpoint" else set()
+        more = {"token_endpoint": {"none", "spiffe_jwt"}, "revocation_endpoint": {"none"}}.get(name, set())
         assert set(said[f"{name}_auth_methods_supported"]) == usual | more
+    public = await a_client(house, "public", connect=False, token_endpoint_auth_method="none")
+    nothing = {"token": "x", "client_id": public.robot.id}
+    assert (await works(house, said["revocation_endpoint"], nothing)).status == 200
+    assert (await works(house, said["introspection_endpoint"], nothing)).status == 401
     keys = (await house.call("GET", said["jwks_uri"].removeprefix(said["issuer"]))).json()["keys"]
     assert unverified_header(token)["kid"] in {key["kid"] for key in keys}
     signed = await house.call(

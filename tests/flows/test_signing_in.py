@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.house import House, open_house
+from tests.support.house import House, first_administrator, open_house
+from tests.support.tab import Tab
 
 
 async def test_the_first_administrator_signs_in_with_the_printed_code(tmp_path: Path, database_url: str | None) -> None:
@@ -20,8 +21,36 @@ async def test_the_first_administrator_signs_in_with_the_printed_code(tmp_path: 
         assert "Hello, alice@acme.com" in tab.text
         again = house.tab()
         await again.get("/login")
+        assert not _asks_for_the_first(again)
         assert (await again.submit("/login/code", fields)).status == 400
         assert "not valid, was used, or has expired" in again.text
+
+
+async def test_the_code_is_open_where_it_is_the_only_way_or_was_just_tried(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    async with open_house(tmp_path / "data", database_url=database_url, sign_in=False) as house:
+        tab = house.tab()
+        await tab.get("/login")
+        assert (_is_open(tab), _asks_for_the_first(tab)) == (True, True)
+        assert house.app.bootstrap is not None
+        await first_administrator(house, house.app.bootstrap.reveal())
+        await tab.get("/login")
+        assert (_is_open(tab), _asks_for_the_first(tab)) == (False, False)
+        assert (await tab.submit("/login/code", {"code": "wrong"})).status == 400
+        assert (_is_open(tab), _asks_for_the_first(tab)) == (True, False)
+        await tab.submit("/login/password", {"email": "alice@acme.com", "password": "wrong"})
+        assert (_is_open(tab), _asks_for_the_first(tab)) == (False, False)
+
+
+def _is_open(tab: Tab) -> bool:
+    assert tab.reply is not None
+    return b'<details class="more" open>' in tab.reply.body
+
+
+def _asks_for_the_first(tab: Tab) -> bool:
+    form = next(f for f in tab.forms() if f.action == "/login/code")
+    return "email" in dict(form.fields)
 
 
 async def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(house: House) -> None:

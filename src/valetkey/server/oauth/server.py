@@ -44,6 +44,7 @@ from valetkey.server.oauth.outside import AgentsOfClients
 from valetkey.server.oauth.pushed import PUSHED_PATH, Pushed
 from valetkey.server.oauth.redeem import REFRESH, Redeem
 from valetkey.server.oauth.request import Rules
+from valetkey.server.oauth.revocation import endpoint as revoking
 from valetkey.server.oauth.revocation.endpoint import Revocation
 from valetkey.server.oauth.signed import RequestObjects
 from valetkey.server.oauth.token import Offered, TokenEndpoint
@@ -182,6 +183,7 @@ class AuthorizationServer:
             {"grant_types_supported": list(offered)},
             {"dpop_signing_alg_values_supported": list(ALGORITHMS)},
             introspect.METADATA,
+            revoking.METADATA,
             authorizing.metadata(),
             id_token.METADATA,
             # SECURITY: what is registered is its organization's business, and this document is for everybody.

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated, NotFound, TooMany, ValetkeyError
 from valetkey.server.oauth.form import Form
+from valetkey.server.principals import store as principals
 from valetkey.server.principals.login.model import LONGEST_PASSWORD
 from valetkey.server.principals.model import checked_email
 from valetkey.server.principals.sessions.model import ACR_ONE, ACR_PASSKEY, ACR_TWO, LEVELS
@@ -60,7 +61,7 @@ async def by_code(services: Services, visitor: Visitor, request: Request, form: 
             code, email=form.get("email") or "", organization=form.get("organization") or ""
         )
     except (NotAuthenticated, InvalidRequest) as error:
-        return await sign_in_page(services, visitor, wish, error)
+        return await sign_in_page(services, visitor, wish, error, is_by_code=True)
     return await seat(services, visitor, request, user, ("otp",), wanted=wish.next, again=wish.again, acr=ACR_ONE)
 
 
@@ -121,9 +122,14 @@ async def logout(services: Services, visitor: Visitor, request: Request, form: F
 
 
 async def sign_in_page(
-    services: Services, visitor: Visitor, wish: Wish, error: ValetkeyError | None = None
+    services: Services, visitor: Visitor, wish: Wish, error: ValetkeyError | None = None, *, is_by_code: bool = False
 ) -> Response:
-    """The page, with what went wrong the last time. Ways that cannot reach the level asked for are not shown."""
+    """The page, with what went wrong the last time. Ways that cannot reach the level asked for are not shown.
+
+    As long as nobody exists the printed code is the only way, so it is open; else it is for who says to have one.
+    """
+    async with services.database.read() as db:
+        is_new = not await principals.has_organization(db)
     providers = await services.login.providers.offered()
     levels = wish.acr.split()
     facts = view(
@@ -131,6 +137,8 @@ async def sign_in_page(
         "Prove it is you" if wish.again else "Sign in",
         wish=wish,
         problem=error.public if error is not None else "",
+        is_new=is_new,
+        is_by_code=is_new or is_by_code,
         providers=[p for p in providers if visitor.user is None or p.org == visitor.user.org],
         passkey_only=bool(levels) and all(level == ACR_PASSKEY for level in levels),
         two_needed=bool(levels) and ACR_ONE not in levels and ACR_TWO in levels,

@@ -24,6 +24,9 @@ from valetkey.server.tokens.model import Kind
 from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.mac import Mac
 
+METADATA: Final[Mapping[str, list[str]]] = {"revocation_endpoint_auth_methods_supported": ["none"]}
+"""A public client gives back its own by naming itself (RFC 7009 section 2.1); the token is what proves it."""
+
 REFRESH_PURPOSE: Final = "refresh-token"
 """The purpose under which a refresh token's MAC is stored."""
 
