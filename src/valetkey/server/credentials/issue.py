@@ -164,14 +164,6 @@ class Issue:
             raise InvalidRequest(
                 "The task token is missing, expired or not valid.", detail="another agent's", reason="subject_token"
             )
-        # SECURITY: the key is the requester's, proved now; it is never copied from the task token (TX-16).
-        # Guarded by tests/flows/test_dpop.py::test_tx_16_a_bound_task_token_needs_its_key_and_passes_none_on
-        if holder.cnf is not None and holder.cnf != jkt:
-            raise InvalidRequest(
-                "The task token is bound to a key; send a DPoP proof with that key.",
-                detail="another key",
-                reason="subject_token",
-            )
         for _ in range(_TRIES):
             try:
                 authority, seq = await self._authorities.of_task(holder.task)
@@ -179,15 +171,25 @@ class Issue:
                 raise InvalidRequest(
                     "The task token is missing, expired or not valid.", detail=error.detail, reason="subject_token"
                 ) from error
-            # SECURITY: whatever was known before `seq` may be older than a revocation that was already answered.
-            # Guarded by tests/faults/test_fence.py::test_a_rotated_secret_is_refused_at_once_on_a_warm_node
-            if self._authorities.is_revoked(holder.jti):
-                raise InvalidRequest(
-                    "The task token is missing, expired or not valid.", detail="revoked", reason="subject_token"
-                )
-            if again is not None:
-                await again()
             try:
+                # SECURITY: the key is the requester's, proved now; it is never copied from the task token (TX-16).
+                # Guarded by tests/flows/test_dpop.py::test_tx_16_a_bound_task_token_needs_its_key_and_passes_none_on
+                if holder.cnf is not None and holder.cnf != jkt:
+                    await self.refused(authority, "another_key", decided_under=seq)
+                    raise InvalidRequest(
+                        "The task token is bound to a key; send a DPoP proof with that key.",
+                        detail="another key",
+                        reason="subject_token",
+                    )
+                # SECURITY: whatever was known before `seq` may be older than a revocation that was already answered.
+                # Guarded by tests/faults/test_fence.py::test_a_rotated_secret_is_refused_at_once_on_a_warm_node
+                if self._authorities.is_revoked(holder.jti):
+                    await self.refused(authority, Reason.REVOKED.value, decided_under=seq)
+                    raise InvalidRequest(
+                        "The task token is missing, expired or not valid.", detail="revoked", reason="subject_token"
+                    )
+                if again is not None:
+                    await again()
                 return await decided(authority, seq)
             except Stale:
                 await self._authorities.refresh()
@@ -338,6 +340,16 @@ class Issue:
             for ceiling in authority.ceilings:
                 narrowed(ceiling, (grant.by_name(),), self._catalogue)
 
+    async def refused(
+        self, authority: Authority, reason: str, *, target: str = "", by: str = "", decided_under: int | None = None
+    ) -> None:
+        """Record that nothing was issued under this authority. `by` is who asked, where that is not its own agent."""
+        members = {**_who(authority), "reason": reason}
+        members |= {"target": target[:200]} if target else {}
+        members |= {"by": by} if by else {}
+        entry = Entry(event=Event.TOKEN_REFUSED, org=authority.user.org, members=members)
+        await self._journal.record(entry, decided_under=decided_under)
+
     def _seconds(self, ask: Ask) -> int:
         seconds = self._settings.token_seconds if ask.seconds is None else ask.seconds
         if not 1 <= seconds <= self._settings.token_max_seconds:
@@ -354,14 +366,7 @@ class Issue:
         self, authority: Authority, seq: int, ask: Ask, reason: str, words: str, ended: Deny | None = None
     ) -> Exception:
         """Record the refusal and return what to raise."""
-        await self._journal.record(
-            Entry(
-                event=Event.TOKEN_REFUSED,
-                org=authority.user.org,
-                members={**_who(authority), "target": ask.target[:200], "reason": reason},
-            ),
-            decided_under=seq,
-        )
+        await self.refused(authority, reason, target=ask.target, decided_under=seq)
         kind = ENDED.get(ended.reason, Denied) if ended is not None else Denied
         return kind(words, reason=reason)
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from valetkey.server.audit.store import Change
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Change, Entry, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.issue import Ask, Issue
 from valetkey.server.db.engine import Database
@@ -50,6 +51,7 @@ class Redeem:
     def __init__(
         self,
         *,
+        journal: Journal,
         database: Database,
         confirm: Confirm,
         issue: Issue,
@@ -61,6 +63,7 @@ class Redeem:
         clock: Clock,
         settings: Settings,
     ) -> None:
+        self._journal = journal
         self._database = database
         self._confirm = confirm
         self._issue = issue
@@ -79,13 +82,7 @@ class Redeem:
         client = await self.standing_client(asked)
         if agreed.client != client.id:
             raise spent()
-        check_key(asked, agreed)
-        check_grant(asked, client)
-        await self.check_agreed(client, agreed)
-        if OPENID in agreed.scopes and agreed.signed_in is None:
-            raise Denied("openid is for a person who signs in to agree.", reason="scope")
-        delegation, agent = await self.openable(agreed)
-        target = self.target(asked.form, agreed, client, delegation)
+        delegation, agent, target = await self.judged(asked, agreed, client)
         refresh = new_handle("rf") if REFRESH in client.metadata.grant_types else None
         # SECURITY: who has nothing but this key to prove itself with refreshes with this key alone (RFC 9449, 5).
         # Guarded by tests/flows/test_refreshing.py::test_dp_9_a_public_clients_refresh_token_is_bound_to_its_key
@@ -125,6 +122,34 @@ class Redeem:
             return await self._clients.known(asked.client.id)
         except NotFound as error:
             raise spent() from error
+
+    async def judged(
+        self, asked: Asked, agreed: Agreed, client: Client, *, also: tuple[str, ...] = ()
+    ) -> tuple[Delegation, Agent, str | None]:
+        """All that is looked at before anything is opened or renewed, of a code, an answer and a refresh token alike.
+
+        Whoever holds one and is refused is recorded, like any refusal of a token. Returns the delegation, its agent
+        and the one API that is asked for.
+        """
+        try:
+            check_grant(asked, client)
+            check_key(asked, agreed)
+            await self.check_agreed(client, agreed)
+            if OPENID in agreed.scopes and agreed.signed_in is None:
+                raise Denied("openid is for a person who signs in to agree.", reason="scope")
+            delegation, agent = await self.openable(agreed, also=also)
+            return delegation, agent, self.target(asked.form, agreed, client, delegation)
+        except Denied as error:
+            members = {
+                "user": agreed.user,
+                "agent": agreed.agent,
+                "delegation": agreed.delegation,
+                "client": client.id,
+                "grant_type": asked.form.must("grant_type"),
+                "reason": str(error.members.get("reason", error.code)),
+            }
+            await self._journal.record(Entry(event=Event.TOKEN_REFUSED, org=agreed.org, members=members))
+            raise
 
     async def check_agreed(self, client: Client, agreed: Agreed) -> None:
         """An outside client is still what she agreed to: her agent, and described as it was then."""

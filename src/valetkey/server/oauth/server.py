@@ -110,6 +110,7 @@ class AuthorizationServer:
             limits=self.limits,
         )
         redeem = Redeem(
+            journal=journal,
             database=database,
             confirm=confirm,
             issue=issue,
@@ -149,6 +150,7 @@ class AuthorizationServer:
             clock=clock,
         )
         id_jag = IdJag(
+            journal=journal,
             database=database,
             trusting=on.known.trusting,
             outside=on.known.outside,

@@ -83,8 +83,19 @@ class Exchange:
     async def _handed_on(self, agent: Agent, subject: str, kinds: tuple[Kind, ...], ask: Ask) -> tuple[str, Ask]:
         """A child task for the agent under the token it was handed, as a task token, and what to ask of it."""
         good = await self._standing.good(subject)
-        if good is None or good.token.kind not in kinds or not self._may_exchange(agent, good):
-            raise _refused(kinds, "forged, expired, revoked, of another kind, or not for this client")
+        if good is None or good.token.kind not in kinds:
+            raise _refused(kinds, "forged, expired, revoked, or of another kind")
+        try:
+            return await self._passed_on(agent, good, kinds, ask)
+        except (Denied, InvalidRequest) as error:
+            # There is no child yet whose refusal it would be: it stands with the run that was handed on.
+            reason = str(error.members.get("reason", error.code))
+            await self._issue.refused(good.authority, reason, target=ask.target, by=agent.id)
+            raise
+
+    async def _passed_on(self, agent: Agent, good: Good, kinds: tuple[Kind, ...], ask: Ask) -> tuple[str, Ask]:
+        if not self._may_exchange(agent, good):
+            raise _refused(kinds, "not for this client")
         integration = self._issue.target(ask.target, agent.org)
         if integration is None:
             raise Denied(f"{ask.target[:200]} is not an API known here.", reason="unknown_target")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change
+from valetkey.server.audit.store import Change, Entry, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.issue import Ask, Issue
 from valetkey.server.db.engine import Database
@@ -40,6 +40,7 @@ class IdJag:
     def __init__(
         self,
         *,
+        journal: Journal,
         database: Database,
         trusting: Trusting,
         outside: Outside,
@@ -49,6 +50,7 @@ class IdJag:
         settings: Settings,
         catalogue: Catalogue,
     ) -> None:
+        self._journal = journal
         self._database = database
         self._trusting = trusting
         self._outside = outside
@@ -70,13 +72,18 @@ class IdJag:
             )
         except NotAuthenticated as error:
             raise Denied("This assertion is not accepted here.", detail=error.detail, reason="grant") from error
-        _check_resource(claims, ask.target)
-        agent = await self._agent(client, user)
-        wanted = _wanted(claims, ask.scopes)
-        integration = self._issue.target(ask.target, agent.org)
-        if integration is None or any(self._issue.target(other, agent.org) is not integration for other in ask.also):
-            raise Denied("Name one API that is known here.", reason="target")
-        delegation, grants = await self._delegated(user, agent, integration, wanted, claims)
+        try:
+            agent, delegation, grants = await self._permitted(client, user, ask, claims)
+        except Denied as error:  # there is no task yet whose refusal it would be
+            members = {
+                "user": user.id,
+                "client": client.id,
+                "trusted_issuer": issuer.id,
+                "target": ask.target[:200],
+                "reason": str(error.members.get("reason", error.code)),
+            }
+            await self._journal.record(Entry(event=Event.TOKEN_REFUSED, org=user.org, members=members))
+            raise
 
         async def accepted(change: Change, task: Task) -> None:
             change.record(
@@ -109,6 +116,18 @@ class IdJag:
             "expires_in": issued.expires_in,
             **issued.granted,
         }
+
+    async def _permitted(
+        self, client: Client, user: User, ask: Ask, claims: Mapping[str, object]
+    ) -> tuple[Agent, Delegation, tuple[Grant, ...]]:
+        """What of her delegations to this agent is asked for."""
+        _check_resource(claims, ask.target)
+        agent = await self._agent(client, user)
+        wanted = _wanted(claims, ask.scopes)
+        integration = self._issue.target(ask.target, agent.org)
+        if integration is None or any(self._issue.target(other, agent.org) is not integration for other in ask.also):
+            raise Denied("Name one API that is known here.", reason="target")
+        return agent, *await self._delegated(user, agent, integration, wanted, claims)
 
     async def _agent(self, client: Client, user: User) -> Agent:
         if isinstance(client.principal, Agent):

@@ -20,7 +20,7 @@ from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
-from valetkey.server.oauth.redeem import Redeem, check_grant, check_key, spent
+from valetkey.server.oauth.redeem import Redeem, spent
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
@@ -76,11 +76,7 @@ class Refresh:
         if token.agreed.client != client.id:
             await self._reused(token, by=client.id)
             raise spent()
-        check_grant(asked, client)
-        check_key(asked, token.agreed)
-        await self._redeem.check_agreed(client, token.agreed)
-        delegation, agent = await self._redeem.openable(token.agreed, also=(token.family,))
-        target = self._redeem.target(asked.form, token.agreed, client, delegation)
+        delegation, agent, target = await self._redeem.judged(asked, token.agreed, client, also=(token.family,))
         task, successor = await self._rotated(mac, token, task, delegation)
         answer = await self._redeem.answer(asked, token.agreed, task, agent, target)
         return {**answer, "refresh_token": successor.reveal()}
