@@ -49,8 +49,7 @@ from valetkey.server.tokens.keys import CHECKPOINTS, Keys, algorithm_named
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.kms.open_root import open_root
-from valetkey.server.vault.mac import Mac
-from valetkey.server.vault.store import load_ring
+from valetkey.server.vault.store import key_rows, load_mac, load_ring
 from valetkey.server.web import pages
 
 CATCH_UP_SECONDS = 0.5
@@ -75,12 +74,14 @@ class App:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = open_database(settings.database_url, settings.data)
         await migrate(database)
-        root = open_root(settings)
         async with database.write() as tx:
             await fence.prepare(tx)
             self.deployment = await deployment_id(tx, now=int(clock.now()))
+            is_new = not await key_rows(tx)
+        root = await open_root(settings, deployment=self.deployment, create=is_new, clock=clock)
+        async with database.write() as tx:
             ring = await load_ring(tx, root=root, deployment=self.deployment, now=clock.now())
-        mac = Mac(root, deployment=self.deployment)
+            mac = await load_mac(tx, root=root, deployment=self.deployment)
         catalogue = self.catalogue
 
         self.journal = journal = Journal(database, clock)

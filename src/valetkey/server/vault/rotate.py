@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from valetkey.server.errors import Conflict
-from valetkey.server.vault.aad import Place
+from valetkey.server.secret import SecretBytes
+from valetkey.server.vault.aad import Place, length_prefixed
 from valetkey.server.vault.blob import parse
+from valetkey.server.vault.errors import VaultError
 from valetkey.server.vault.kms.root import RootKey
+from valetkey.server.vault.mac import pepper_of
 from valetkey.server.vault.open import open_sealed_bytes
 from valetkey.server.vault.ring import KeyRing, KeyState, WrappedKey, check_rows, new_key, rewrapped, unwrap
 from valetkey.server.vault.seal import seal
@@ -74,6 +77,25 @@ def rewrap(row: WrappedKey, *, root: RootKey, previous_roots: Sequence[RootKey],
         return None
     key = unwrap(row, deployment=deployment, roots=(root, *previous_roots))
     return replace(row, wrapped=rewrapped(row, key, root=root, deployment=deployment))
+
+
+def open_pepper(carried: bytes | None, *, root: RootKey, deployment: str) -> SecretBytes:
+    """The pepper of a deployment: carried over from an earlier root key, or this one's own. Raises `VaultError`."""
+    if carried is None:
+        return pepper_of(root, deployment=deployment)
+    pepper = root.unwrap(carried, _pepper_context(deployment))
+    if pepper is None:
+        raise VaultError(detail="the root key does not unwrap the pepper")
+    return pepper
+
+
+def rewrap_pepper(carried: bytes | None, *, old: RootKey, new: RootKey, deployment: str) -> bytes:
+    """Return the pepper under another root key, so that no handle has to be made anew."""
+    return new.wrap(open_pepper(carried, root=old, deployment=deployment), _pepper_context(deployment))
+
+
+def _pepper_context(deployment: str) -> bytes:
+    return length_prefixed(b"valetkey carried pepper 1", deployment.encode())
 
 
 def reseal(ring: KeyRing, blob: bytes, place: Place) -> bytes | None:
