@@ -228,12 +228,12 @@ def test_kr_03_what_two_nodes_rotated_at_once_cannot_both_be_kept() -> None:
     assert ring_of(one, root).generation == 2
 
 
-def test_a_key_is_destroyed_when_nothing_and_no_backup_needs_it() -> None:
+def test_a_key_is_destroyed_when_nothing_needs_it() -> None:
     root = a_root()
     rows = first(root=root, deployment=DEPLOYMENT, now=NOW)
     blob = seal(ring_of(rows, root), Secret("x"), a_place())
     rows = rotate(rows, root=root, deployment=DEPLOYMENT, now=NOW)
-    gone = destroy(rows, rows[0].id, references=0, unused_since=NOW, now=NOW + 60, backup_period_seconds=60)
+    gone = destroy(rows, rows[0].id, references=0)
     assert (gone[0].state, gone[0].wrapped) == (KeyState.DESTROYED, b"")
     with pytest.raises(VaultError):
         open_sealed(ring_of(gone, root), blob, a_place())
@@ -241,14 +241,42 @@ def test_a_key_is_destroyed_when_nothing_and_no_backup_needs_it() -> None:
     assert rewrap(gone[0], root=a_root(), previous_roots=[], deployment=DEPLOYMENT) is None
 
 
-@pytest.mark.parametrize(("which", "references", "waited"), [(0, 1, 60), (0, 0, 59), (1, 0, 60)])
-def test_a_key_still_needed_is_not_destroyed(which: int, references: int, waited: int) -> None:
+@pytest.mark.parametrize(("which", "references"), [(0, 1), (1, 0)])
+def test_a_key_still_needed_is_not_destroyed(which: int, references: int) -> None:
     root = a_root()
     rows = rotate(first(root=root, deployment=DEPLOYMENT, now=NOW), root=root, deployment=DEPLOYMENT, now=NOW)
     with pytest.raises(Conflict):
-        destroy(
-            rows, rows[which].id, references=references, unused_since=NOW, now=NOW + waited, backup_period_seconds=60
-        )
+        destroy(rows, rows[which].id, references=references)
+
+
+def test_a_ring_takes_over_newer_keys_and_refuses_older_ones() -> None:
+    root = a_root()
+    before = first(root=root, deployment=DEPLOYMENT, now=NOW)
+    after = rotate(before, root=root, deployment=DEPLOYMENT, now=NOW)
+    ring, other = ring_of(before, root), ring_of(after, root)
+    blob = seal(other, Secret("x"), a_place())
+    with pytest.raises(VaultError):
+        open_sealed(ring, blob, a_place())
+    ring.renew(after)
+    assert open_sealed(ring, blob, a_place()) == Secret("x")
+    assert sealed_under(seal(ring, Secret("y"), a_place())) == after[-1].id
+    with pytest.raises(VaultError, match="turned back"):
+        ring.renew(before)
+    assert open_sealed(ring, blob, a_place()) == Secret("x")
+
+
+def test_a_ring_keeps_what_it_knows_when_the_root_key_was_changed_and_learns_nothing_it_cannot_unwrap() -> None:
+    old, new = a_root(), a_root()
+    rows = first(root=old, deployment=DEPLOYMENT, now=NOW)
+    ring = ring_of(rows, old)
+    moved = [rewrap(row, root=new, previous_roots=[old], deployment=DEPLOYMENT) or row for row in rows]
+    ring.renew(moved)
+    assert open_sealed(ring, seal(ring, Secret("x"), a_place()), a_place()) == Secret("x")
+    with pytest.raises(VaultError):
+        ring.renew(rotate(moved, root=new, deployment=DEPLOYMENT, now=NOW))
+    assert sealed_under(seal(ring, Secret("x"), a_place())) == rows[0].id
+    with pytest.raises(Conflict, match="root key was changed"):
+        rotate(moved, root=old, deployment=DEPLOYMENT, now=NOW)
 
 
 def test_a_root_proves_that_it_decrypts() -> None:

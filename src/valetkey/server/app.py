@@ -10,6 +10,7 @@ from valetkey.server.api import routes as api
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
+from valetkey.server.connections import store as connections
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.lookup import Lookups
@@ -37,22 +38,38 @@ from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.every import every_client
+from valetkey.server.oauth.decoupled import store as decoupled
+from valetkey.server.oauth.grants import refresh
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.login import store as one_time_passwords
 from valetkey.server.principals.login.login import build_login
+from valetkey.server.principals.login.providers import store as identity_providers
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.settings import Settings
+from valetkey.server.tokens import keys as signing_keys
 from valetkey.server.tokens.keys import CHECKPOINTS, Keys, algorithm_named
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
+from valetkey.server.vault.data_keys import DataKeys
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.store import key_rows, load_mac, load_ring
 from valetkey.server.web import pages
 
 CATCH_UP_SECONDS = 0.5
+
+SEALED = (
+    connections.SEALED,
+    one_time_passwords.SEALED,
+    identity_providers.SEALED,
+    refresh.SEALED,
+    decoupled.SEALED,
+    signing_keys.SEALED,
+)
+"""Every column whose records are sealed under a data key."""
 
 log = logging.getLogger("valetkey")
 
@@ -105,13 +122,14 @@ class App:
             seconds=settings.resource_cache_seconds,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        self.data_keys = data_keys = DataKeys(journal, database, ring, root, clock, SEALED)
         authenticate = Authenticate(database, mac, clock, settings.issuer)
         known = every_client(database, journal, authenticate, egress, mac=mac, clock=clock, settings=settings)
         self.streams = streams = Streams(clock)
         self.authorities = authorities = Authorities(
             database,
             also_forget=(authenticate.forget, borrow.forget, known.clients.forget),
-            also_learn=(catalogue.learn,),
+            also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
         )
         await authorities.refresh()
@@ -197,6 +215,7 @@ class App:
             egress=egress,
             hops=(streams.stop,),
             checkpoints=checkpoints,
+            data_keys=data_keys,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.asgi = Mount(

@@ -30,6 +30,7 @@ from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import Keys
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
+from valetkey.server.vault.data_keys import DataKeys
 from valetkey.server.vault.mac import Mac
 
 
@@ -64,3 +65,4 @@ class Services:
     egress: Egress
     hops: tuple[Stop, ...]
     checkpoints: Path
+    data_keys: DataKeys

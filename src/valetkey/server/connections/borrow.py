@@ -57,11 +57,12 @@ class Borrow:
         if known is not None:
             return known
         async with self._database.read() as db:
-            found = await store.connection(db, facts.id)
-        if found is None or found.facts.generation != facts.generation:
-            raise ConnectionRequired(detail=f"{facts.id} changed while it was used")
+            found = await store.with_credential(db, facts.id, self._ring)
+            if found is None or found.facts.generation != facts.generation:
+                raise ConnectionRequired(detail=f"{facts.id} changed while it was used")
+            credential = store.open_credential(found, self._ring)
         integration = self._catalogue[facts.integration]
-        borrowed = injected(integration, found.facts.base_url, found.hosts, store.open_credential(found, self._ring))
+        borrowed = injected(integration, found.facts.base_url, found.hosts, credential)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[facts.id, facts.generation] = borrowed

@@ -27,6 +27,10 @@ def first(*, root: RootKey, deployment: str, now: float) -> tuple[WrappedKey, ..
 def prepare(rows: Sequence[WrappedKey], *, root: RootKey, deployment: str, now: float) -> tuple[WrappedKey, ...]:
     """Add a pending key of the next generation. Every node must have read it before it is promoted."""
     check_rows(rows)
+    if not all(root.wrapped_here(row.wrapped) for row in rows if row.state is not KeyState.DESTROYED):
+        raise Conflict(
+            "The root key was changed since this server started.", hint="Start it again with the new root key first."
+        )
     if any(row.state is KeyState.PENDING for row in rows):
         raise Conflict("A data key is already waiting to be promoted.")
     generation = max(row.generation for row in rows) + 1
@@ -48,26 +52,16 @@ def rotate(rows: Sequence[WrappedKey], *, root: RootKey, deployment: str, now: f
     return promote(prepare(rows, root=root, deployment=deployment, now=now))
 
 
-def destroy(
-    rows: Sequence[WrappedKey],
-    key_id: str,
-    *,
-    references: int,
-    unused_since: float,
-    now: float,
-    backup_period_seconds: float,
-) -> tuple[WrappedKey, ...]:
-    """Forget a decrypt-only key for good.
+def destroy(rows: Sequence[WrappedKey], key_id: str, *, references: int) -> tuple[WrappedKey, ...]:
+    """Forget a decrypt-only key for good. A backup has a row of its own for each key it needs, and needs none of these.
 
-    Raises `Conflict` while a scan still finds `references` to it, or a backup from before `unused_since` may be kept.
+    Raises `Conflict` while a scan still finds `references` to it.
     """
     check_rows(rows)
     if not any(row.id == key_id and row.state is KeyState.DECRYPT_ONLY for row in rows):
         raise Conflict("Only a key that no longer seals can be destroyed.")
     if references != 0:
         raise Conflict("Something is still sealed under this key.")
-    if now - unused_since < backup_period_seconds:
-        raise Conflict("A backup that needs this key may still be kept.")
     return tuple(replace(row, state=KeyState.DESTROYED, wrapped=b"") if row.id == key_id else row for row in rows)
 
 
