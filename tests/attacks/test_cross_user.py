@@ -75,7 +75,8 @@ async def provider(house: House) -> str:
     )
     app = house.app
     async with app.database.write() as tx:
-        ring = await load_ring(tx, root=open_root(house.settings), deployment=app.deployment, now=house.clock.now())
+        root = await open_root(house.settings, deployment=app.deployment, create=False)
+        ring = await load_ring(tx, root=root, deployment=app.deployment, now=house.clock.now())
         await providers.add(tx, made, None, ring=ring, now=1)
     return made.id
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.upstream import Upstream, reply
 from valetkey.server.clock import DrivenClock
 from valetkey.server.egress import Egress, Url
-from valetkey.server.egress.addresses import is_loopback, is_public
+from valetkey.server.egress.addresses import is_loopback, is_private, is_public
 from valetkey.server.egress.resolve import KEPT_SECONDS, proven_addresses
 from valetkey.server.errors import InvalidRequest, UpstreamFailed
 
@@ -115,7 +115,7 @@ async def proven(answers: list[str], *, local: bool = False) -> tuple[str, ...]:
     return await proven_addresses(
         Url(host="api.test", target=b"/"),
         lookup=local_lookup(answers),  # type: ignore[arg-type]
-        local=local,
+        allowed=is_loopback if local else is_public,
     )
 
 
@@ -143,12 +143,39 @@ async def test_a_local_name_must_be_on_loopback_altogether() -> None:
     assert not is_loopback("localhost")
 
 
+async def test_a_name_of_ones_own_network_must_be_there_altogether_and_never_at_metadata() -> None:
+    async def found(answers: list[str]) -> tuple[str, ...]:
+        url = Url(host="vault.internal", target=b"/")
+        return await proven_addresses(url, lookup=local_lookup(answers), allowed=is_private)  # type: ignore[arg-type]
+
+    assert await found(["10.1.2.3", "fd12::1"]) == ("10.1.2.3", "fd12::1")
+    for other in ("140.82.121.6", "127.0.0.1", "169.254.169.254", "100.100.100.200", "fd00:ec2::254", "fe80::1", "::1"):
+        with pytest.raises(UpstreamFailed):
+            await found(["10.1.2.3", other])
+
+
+async def test_a_private_host_is_proven_only_where_it_was_configured_and_never_in_the_clear() -> None:
+    egress = Egress(allow_private_hosts=frozenset({"vault.internal:443", "vault.internal:80"}), lookup=inside)
+    await egress.prove(Url(host="vault.internal", target=b"/"))
+    for other in (
+        Url(host="vault.internal", port=8200, target=b"/"),
+        Url(host="other.internal", target=b"/"),
+        Url(scheme="http", host="vault.internal", port=80, target=b"/"),
+    ):
+        with pytest.raises(UpstreamFailed):
+            await egress.prove(other)
+
+
+async def inside(_host: str, _port: int) -> list[str]:
+    return ["10.1.2.3"]
+
+
 async def test_a_name_the_resolver_does_not_know_fails_without_saying_more() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
     with pytest.raises(UpstreamFailed, match="not resolved"):
-        await proven_addresses(Url(host="api.test", target=b"/"), lookup=unknown, local=False)
+        await proven_addresses(Url(host="api.test", target=b"/"), lookup=unknown, allowed=is_public)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tools.sealed_blob_vectors import vectors
 
-from tests.support.vault import DEPLOYMENT, NOW, a_place, a_ring, a_root, ring_of
+from tests.support.vault import DEPLOYMENT, NOW, a_mac, a_place, a_ring, a_root, ring_of
 from valetkey.server.errors import Conflict
 from valetkey.server.secret import Secret, SecretBytes
 from valetkey.server.vault.aad import Place
@@ -20,7 +20,18 @@ from valetkey.server.vault.kms.root import HeldRoot, proves_decrypt
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.open import open_sealed, open_sealed_bytes
 from valetkey.server.vault.ring import KeyRing, KeyState, WrappedKey, rewrapped
-from valetkey.server.vault.rotate import destroy, first, prepare, promote, reseal, rewrap, rotate, sealed_under
+from valetkey.server.vault.rotate import (
+    destroy,
+    first,
+    open_pepper,
+    prepare,
+    promote,
+    reseal,
+    rewrap,
+    rewrap_pepper,
+    rotate,
+    sealed_under,
+)
 from valetkey.server.vault.seal import seal
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "sealed_blobs.json"
@@ -217,12 +228,12 @@ def test_kr_03_what_two_nodes_rotated_at_once_cannot_both_be_kept() -> None:
     assert ring_of(one, root).generation == 2
 
 
-def test_a_key_is_destroyed_when_nothing_and_no_backup_needs_it() -> None:
+def test_a_key_is_destroyed_when_nothing_needs_it() -> None:
     root = a_root()
     rows = first(root=root, deployment=DEPLOYMENT, now=NOW)
     blob = seal(ring_of(rows, root), Secret("x"), a_place())
     rows = rotate(rows, root=root, deployment=DEPLOYMENT, now=NOW)
-    gone = destroy(rows, rows[0].id, references=0, unused_since=NOW, now=NOW + 60, backup_period_seconds=60)
+    gone = destroy(rows, rows[0].id, references=0)
     assert (gone[0].state, gone[0].wrapped) == (KeyState.DESTROYED, b"")
     with pytest.raises(VaultError):
         open_sealed(ring_of(gone, root), blob, a_place())
@@ -230,14 +241,42 @@ def test_a_key_is_destroyed_when_nothing_and_no_backup_needs_it() -> None:
     assert rewrap(gone[0], root=a_root(), previous_roots=[], deployment=DEPLOYMENT) is None
 
 
-@pytest.mark.parametrize(("which", "references", "waited"), [(0, 1, 60), (0, 0, 59), (1, 0, 60)])
-def test_a_key_still_needed_is_not_destroyed(which: int, references: int, waited: int) -> None:
+@pytest.mark.parametrize(("which", "references"), [(0, 1), (1, 0)])
+def test_a_key_still_needed_is_not_destroyed(which: int, references: int) -> None:
     root = a_root()
     rows = rotate(first(root=root, deployment=DEPLOYMENT, now=NOW), root=root, deployment=DEPLOYMENT, now=NOW)
     with pytest.raises(Conflict):
-        destroy(
-            rows, rows[which].id, references=references, unused_since=NOW, now=NOW + waited, backup_period_seconds=60
-        )
+        destroy(rows, rows[which].id, references=references)
+
+
+def test_a_ring_takes_over_newer_keys_and_refuses_older_ones() -> None:
+    root = a_root()
+    before = first(root=root, deployment=DEPLOYMENT, now=NOW)
+    after = rotate(before, root=root, deployment=DEPLOYMENT, now=NOW)
+    ring, other = ring_of(before, root), ring_of(after, root)
+    blob = seal(other, Secret("x"), a_place())
+    with pytest.raises(VaultError):
+        open_sealed(ring, blob, a_place())
+    ring.renew(after)
+    assert open_sealed(ring, blob, a_place()) == Secret("x")
+    assert sealed_under(seal(ring, Secret("y"), a_place())) == after[-1].id
+    with pytest.raises(VaultError, match="turned back"):
+        ring.renew(before)
+    assert open_sealed(ring, blob, a_place()) == Secret("x")
+
+
+def test_a_ring_keeps_what_it_knows_when_the_root_key_was_changed_and_learns_nothing_it_cannot_unwrap() -> None:
+    old, new = a_root(), a_root()
+    rows = first(root=old, deployment=DEPLOYMENT, now=NOW)
+    ring = ring_of(rows, old)
+    moved = [rewrap(row, root=new, previous_roots=[old], deployment=DEPLOYMENT) or row for row in rows]
+    ring.renew(moved)
+    assert open_sealed(ring, seal(ring, Secret("x"), a_place()), a_place()) == Secret("x")
+    with pytest.raises(VaultError):
+        ring.renew(rotate(moved, root=new, deployment=DEPLOYMENT, now=NOW))
+    assert sealed_under(seal(ring, Secret("x"), a_place())) == rows[0].id
+    with pytest.raises(Conflict, match="root key was changed"):
+        rotate(moved, root=old, deployment=DEPLOYMENT, now=NOW)
 
 
 def test_a_root_proves_that_it_decrypts() -> None:
@@ -249,7 +288,7 @@ def test_a_root_proves_that_it_decrypts() -> None:
 
 def test_the_store_keeps_the_same_32_bytes_for_the_same_handle() -> None:
     root = a_root()
-    one, two = Mac(root, deployment=DEPLOYMENT), Mac(root, deployment=DEPLOYMENT)
+    one, two = a_mac(root), a_mac(root)
     stored = one.mac("agent-secret", "ag", Secret("vkag_x"))
     assert len(stored) == 32
     assert two.matches("agent-secret", "ag", Secret("vkag_x"), stored)
@@ -257,32 +296,36 @@ def test_the_store_keeps_the_same_32_bytes_for_the_same_handle() -> None:
 
 def test_purpose_kind_handle_deployment_and_root_each_change_what_is_kept() -> None:
     root = a_root()
-    mac = Mac(root, deployment=DEPLOYMENT)
+    mac = a_mac(root)
     kept = [
         mac.mac("agent-secret", "ag", Secret("vkag_x")),
         mac.mac("cli-credential", "ag", Secret("vkag_x")),
         mac.mac("agent-secret", "sa", Secret("vkag_x")),
         mac.mac("agent-secret", "a", Secret("gvkag_x")),
         mac.mac("agent-secret", "ag", Secret("vkag_y")),
-        Mac(root, deployment="dep-2").mac("agent-secret", "ag", Secret("vkag_x")),
-        Mac(a_root(), deployment=DEPLOYMENT).mac("agent-secret", "ag", Secret("vkag_x")),
+        a_mac(root, "dep-2").mac("agent-secret", "ag", Secret("vkag_x")),
+        a_mac(a_root()).mac("agent-secret", "ag", Secret("vkag_x")),
     ]
     assert len(set(kept)) == len(kept)
     assert not any(mac.matches("agent-secret", "ag", Secret("vkag_x"), other) for other in kept[1:])
 
 
-def test_handles_made_under_an_earlier_root_are_recognised_while_it_is_named() -> None:
+def test_handles_made_under_an_earlier_root_are_recognised_by_the_pepper_carried_over() -> None:
     old, new = a_root(), a_root()
-    stored = Mac(old, deployment=DEPLOYMENT).mac("agent-secret", "ag", Secret("h"))
-    after = Mac(new, deployment=DEPLOYMENT, previous_roots=[old])
-    assert after.matches("agent-secret", "ag", Secret("h"), stored)
-    assert stored in after.candidates("agent-secret", "ag", Secret("h"))
-    assert after.mac("agent-secret", "ag", Secret("h")) != stored
-    assert not Mac(new, deployment=DEPLOYMENT).matches("agent-secret", "ag", Secret("h"), stored)
+    stored = a_mac(old).mac("agent-secret", "ag", Secret("h"))
+    carried = rewrap_pepper(None, old=old, new=new, deployment=DEPLOYMENT)
+    after = Mac(open_pepper(carried, root=new, deployment=DEPLOYMENT))
+    assert after.mac("agent-secret", "ag", Secret("h")) == stored
+    assert not a_mac(new).matches("agent-secret", "ag", Secret("h"), stored)
+    again = rewrap_pepper(carried, old=new, new=old, deployment=DEPLOYMENT)
+    assert open_pepper(again, root=old, deployment=DEPLOYMENT) == open_pepper(None, root=old, deployment=DEPLOYMENT)
+    for root, deployment in ((old, DEPLOYMENT), (new, "dep-2")):
+        with pytest.raises(VaultError):
+            open_pepper(carried, root=root, deployment=deployment)
 
 
 def test_a_cursor_is_vouched_for_unless_it_was_changed() -> None:
-    mac = Mac(a_root(), deployment=DEPLOYMENT)
+    mac = a_mac(a_root())
     made = mac.mac_of("cursor", "tasks", b"after=tsk_9")
     assert mac.vouches_for("cursor", "tasks", b"after=tsk_9", made)
     assert not mac.vouches_for("cursor", "tasks", b"after=tsk_8", made)
@@ -294,11 +337,11 @@ def test_a_cursor_is_vouched_for_unless_it_was_changed() -> None:
 @pytest.mark.parametrize("purpose", ["", "Agent", "a b", "a\n", "a" * 65])
 def test_a_purpose_is_a_plain_name(purpose: str) -> None:
     with pytest.raises(ValueError, match="purpose"):
-        Mac(a_root(), deployment=DEPLOYMENT).mac(purpose, "ag", Secret("h"))
+        a_mac(a_root()).mac(purpose, "ag", Secret("h"))
 
 
 def test_purposes_cannot_pile_up() -> None:
-    mac = Mac(a_root(), deployment=DEPLOYMENT)
+    mac = a_mac(a_root())
     for number in range(64):
         mac.mac(f"p{number}", "ag", Secret("h"))
     with pytest.raises(ValueError, match="purpose"):
@@ -307,7 +350,7 @@ def test_purposes_cannot_pile_up() -> None:
 
 
 def test_a_handle_that_is_not_unicode_matches_nothing_and_breaks_nothing() -> None:
-    mac = Mac(a_root(), deployment=DEPLOYMENT)
+    mac = a_mac(a_root())
     assert mac.mac("agent-secret", "ag", Secret("\ud800")) != mac.mac("agent-secret", "ag", Secret("\ud801"))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from valetkey.server.secret import SecretBytes
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.kms.root import HeldRoot
+from valetkey.server.vault.mac import Mac, pepper_of
 from valetkey.server.vault.ring import KeyRing, WrappedKey
 from valetkey.server.vault.rotate import first
 
@@ -20,6 +21,10 @@ def a_root() -> HeldRoot:
 def a_ring(root: HeldRoot | None = None, *, deployment: str = DEPLOYMENT) -> KeyRing:
     root = root or a_root()
     return KeyRing(first(root=root, deployment=deployment, now=NOW), root=root, deployment=deployment)
+
+
+def a_mac(root: HeldRoot, deployment: str = DEPLOYMENT) -> Mac:
+    return Mac(pepper_of(root, deployment=deployment))
 
 
 def ring_of(rows: tuple[WrappedKey, ...], root: HeldRoot) -> KeyRing:

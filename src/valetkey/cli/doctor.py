@@ -206,18 +206,16 @@ def sqlite_version(version: tuple[int, ...]) -> Finding:
 def _root_key(settings: "Settings") -> Finding:
     """Whether the root key is there, private and works. That it is the right one, the server proves at its start."""
     from valetkey.server.errors import ValetkeyError as Refused
-    from valetkey.server.vault.kms.open_root import open_root
-    from valetkey.server.vault.kms.root import proves_decrypt
+    from valetkey.server.vault.kms.open_root import prove_root, root_path
 
-    path = settings.data / "keys" / ("root" if settings.root_passphrase is None else "root.locked")
+    path = root_path(settings)
     if not path.exists():  # opening would create one, which would open nothing that is sealed
         seen = f"there is no root key at {path}"
         return Finding("root-key", "warning", seen, "Put it back, unless no server has started with these settings.")
     try:
-        proves_decrypt(open_root(settings))
+        return Finding("root-key", "ok", prove_root(settings))
     except Refused as error:
         return Finding("root-key", "failure", error.public, error.next_step)
-    return Finding("root-key", "ok", f"{path} is private and decrypts")
 
 
 def _database(settings: "Settings", findings: "Callable[[Settings], list[str]]") -> Finding:

@@ -212,6 +212,20 @@ class Revocation(TypedDict):
     hops: list[Hop]
 
 
+class DataKeyBegun(TypedDict):
+    key: str
+    records: int
+    resumed: bool
+
+
+class DataKeyResealed(TypedDict):
+    resealed: int
+    cursor: str
+    finished: bool
+    unopened: list[str]
+    destroyed: list[str]
+
+
 class SigningKey(TypedDict):
     kid: str
     signs_from: NotRequired[int]

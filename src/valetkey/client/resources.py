@@ -317,6 +317,16 @@ class Keys(Group):
         key: answers.SigningKey = self._call(post("/v1/keys/rotate", algorithm=algorithm))
         return key
 
+    def rotate_data(self) -> answers.DataKeyBegun:
+        """A new key for what is sealed at rest, or the change that had not ended."""
+        begun: answers.DataKeyBegun = self._call(post("/v1/data-keys/rotate"))
+        return begun
+
+    def reseal(self, *, cursor: str = "") -> answers.DataKeyResealed:
+        """One step of that change; go on at the cursor until it is finished."""
+        done: answers.DataKeyResealed = self._call(post("/v1/data-keys/reseal", cursor=cursor))
+        return done
+
 
 class OrganizationGroup(Group):
     def get(self) -> answers.OrganizationLimits:

@@ -10,10 +10,12 @@ from valetkey.server.api import routes as api
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
+from valetkey.server.connections import store as connections
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
@@ -42,24 +44,40 @@ from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.every import every_client
+from valetkey.server.oauth.decoupled import store as decoupled
+from valetkey.server.oauth.grants import refresh
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.engines.engines import Engines
 from valetkey.server.principals.enroll import Enroll
+from valetkey.server.principals.login import store as one_time_passwords
 from valetkey.server.principals.login.login import build_login
+from valetkey.server.principals.login.providers import store as identity_providers
 from valetkey.server.principals.sessions.session import Sessions
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.settings import Settings
+from valetkey.server.tokens import keys as signing_keys
 from valetkey.server.tokens.keys import CHECKPOINTS, Keys, algorithm_named
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
+from valetkey.server.vault.data_keys import DataKeys
 from valetkey.server.vault.kms.open_root import open_root
-from valetkey.server.vault.mac import Mac
-from valetkey.server.vault.store import load_ring
+from valetkey.server.vault.store import key_rows, load_mac, load_ring
 from valetkey.server.web import pages
 
 CATCH_UP_SECONDS = 0.5
+
+SEALED = (
+    connections.SEALED,
+    leases.SEALED,
+    one_time_passwords.SEALED,
+    identity_providers.SEALED,
+    refresh.SEALED,
+    decoupled.SEALED,
+    signing_keys.SEALED,
+)
+"""Every column whose records are sealed under a data key."""
 
 log = logging.getLogger("valetkey")
 
@@ -81,12 +99,14 @@ class App:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = open_database(settings.database_url, settings.data)
         await migrate(database)
-        root = open_root(settings)
         async with database.write() as tx:
             await fence.prepare(tx)
             self.deployment = await deployment_id(tx, now=int(clock.now()))
+            is_new = not await key_rows(tx)
+        root = await open_root(settings, deployment=self.deployment, create=is_new, clock=clock)
+        async with database.write() as tx:
             ring = await load_ring(tx, root=root, deployment=self.deployment, now=clock.now())
-        mac = Mac(root, deployment=self.deployment)
+            mac = await load_mac(tx, root=root, deployment=self.deployment)
         catalogue = self.catalogue
 
         self.journal = journal = Journal(database, clock)
@@ -111,6 +131,7 @@ class App:
             seconds=settings.resource_cache_seconds,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        self.data_keys = data_keys = DataKeys(journal, database, ring, root, clock, SEALED)
         authenticate = Authenticate(database, mac, clock, settings.issuer)
         self.engines = engines = Engines(database, journal, mac, clock)
         known = every_client(database, journal, authenticate, egress, mac=mac, clock=clock, settings=settings)
@@ -118,7 +139,7 @@ class App:
         self.authorities = authorities = Authorities(
             database,
             also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
-            also_learn=(catalogue.learn,),
+            also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
         )
         await authorities.refresh()
@@ -233,6 +254,7 @@ class App:
             egress=egress,
             hops=hops,
             checkpoints=checkpoints,
+            data_keys=data_keys,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.asgi = Mount(

@@ -26,7 +26,7 @@ from valetkey.server.principals.model import Role, Status, User
 from valetkey.server.secret import Secret
 from valetkey.server.settings import Settings
 from valetkey.server.vault.kms.open_root import open_root
-from valetkey.server.vault.mac import Mac
+from valetkey.server.vault.store import key_rows, load_mac, load_ring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +48,19 @@ def restore(settings: Settings, path: Path, clock: Clock | None = None) -> Resto
 
 async def _voided(settings: Settings, clock: Clock) -> Restored:
     now = int(clock.now())
-    root = open_root(settings)
     database = open_database(settings.database_url, settings.data)
     journal = Journal(database, clock)
     try:
         await migrate(database)
+        async with database.write() as tx:
+            deployment = await deployment_id(tx, now=now)
+            is_new = not await key_rows(tx)
+        root = await open_root(settings, deployment=deployment, create=is_new, clock=clock)
+        async with database.write() as tx:
+            await load_ring(tx, root=root, deployment=deployment, now=now)  # is it this backup's root key?
+            handles = await load_mac(tx, root=root, deployment=deployment)
         await journal.start()
         async with journal.change() as change:
-            deployment = await deployment_id(change.tx, now=now)
             seq = await change.touches(deployment)
             nodes = await admin.void(change.tx, seq=seq, now=now)
             for node, org in nodes:
@@ -66,7 +71,7 @@ async def _voided(settings: Settings, clock: Clock) -> Restored:
             code = None
             if user is not None:
                 code = new_handle("in")
-                mac = Mac(root, deployment=deployment).mac("invitation", "in", code)
+                mac = handles.mac("invitation", "in", code)
                 await principals.add_invitation(
                     change.tx, mac, kind="invitation", user=user.id, expires_at=now + INVITATION_SECONDS
                 )

@@ -32,6 +32,7 @@ from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import Keys
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
+from valetkey.server.vault.data_keys import DataKeys
 from valetkey.server.vault.mac import Mac
 
 
@@ -68,3 +69,4 @@ class Services:
     egress: Egress
     hops: tuple[Stop, ...]
     checkpoints: Path
+    data_keys: DataKeys

@@ -40,7 +40,24 @@ class Settings:
     gateway_url: str = field(default="", metadata={"doc": "how agents reach /p; a host name of its own is safer"})
     data: Path = field(default=Path("valetkey-data"), metadata={"doc": "folder of the database, keys, checkpoints"})
     database_url: Secret | None = field(default=None, metadata={"doc": "postgresql://… ; unset means SQLite in data"})
+    root: str = field(
+        default="", metadata={"doc": "what holds the root key: file, passphrase, vault (or OpenBao), aws, gcp or azure"}
+    )
     root_passphrase: Secret | None = field(default=None, metadata={"doc": "root key from a passphrase, not a file"})
+    root_key: str = field(default="", metadata={"doc": "which key of the key service locks the root key; docs/keys.md"})
+    root_url: str = field(default="", metadata={"doc": "where the key service is; aws and gcp have a usual place"})
+    root_identity: str = field(
+        default="",
+        metadata={"doc": "AppRole role id, AWS access key id, or Azure login address with tenant and client"},
+    )
+    root_secret: Secret | None = field(
+        default=None, metadata={"doc": "Vault token or secret id, AWS secret key, GCP key file, Azure client secret"}
+    )
+    root_network: str = field(
+        default="public",
+        metadata={"doc": "public, private or loopback: where the key service may be, and nowhere else"},
+    )
+    root_ca: Path | None = field(default=None, metadata={"doc": "PEM file of a company's own authority, for root_url"})
     token_seconds: int = field(default=300, metadata={"doc": "lifetime of a delegated credential"})
     token_max_seconds: int = field(default=900, metadata={"doc": "longest lifetime anyone may ask for"})
     task_seconds: int = field(default=600, metadata={"doc": "lifetime of a task"})
@@ -90,6 +107,11 @@ class Settings:
     )
 
     @property
+    def root_kind(self) -> str:
+        """What holds the root key, also where nobody said it."""
+        return self.root or ("file" if self.root_passphrase is None else "passphrase")
+
+    @property
     def is_on_loopback(self) -> bool:
         """Whether clients reach this server on this machine only."""
         return urlsplit(self.issuer).hostname in LOOPBACK
@@ -124,6 +146,8 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
     path = file or Path(environ.get("VALETKEY_CONFIG", "valetkey.toml"))
     if path.is_file():
         for key, value in _document(path).items():
+            if key not in known and key.removesuffix("_file") in known:
+                key, value = key.removesuffix("_file"), _contents(key, Path(str(value)))
             if key not in known:
                 raise InvalidRequest(f"{path}: unknown setting {key!r}", hint=f"Known settings: {', '.join(known)}.")
             values[key] = _typed(key, known[key].type, value)
@@ -172,7 +196,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
             return Secret(str(value))
         if kind is int:
             return int(value)
-        if kind is Path:
+        if "Path" in text:
             return Path(value)
         if "Mapping" in text:
             pairs = (
@@ -221,14 +245,21 @@ def _refuse_dangerous(settings: Settings) -> None:
     for name in ("port", "health_port", "decision_port"):
         if not 0 <= getattr(settings, name) <= 65_535:
             raise InvalidRequest(f"{name} is not a port")
-    choices = {"client_documents": ("on", "off"), "dynamic_registration": ("off", "token", "open")}
+    choices = {
+        "client_documents": ("on", "off"),
+        "dynamic_registration": ("off", "token", "open"),
+        "root": ("", "file", "passphrase", "vault", "aws", "gcp", "azure"),
+        "root_network": ("public", "private", "loopback"),
+    }
     for name, allowed in choices.items():
         if getattr(settings, name) not in allowed:
-            raise InvalidRequest(f"{name} is one of {', '.join(allowed)}")
+            raise InvalidRequest(f"{name} is one of {', '.join(filter(None, allowed))}")
     for name in RANGES:
         least, most = RANGES[name]
         if not least <= getattr(settings, name) <= most:
             raise InvalidRequest(f"{name} must be between {least} and {most}")
+    if settings.root_passphrase is not None and settings.root not in ("", "passphrase"):
+        raise InvalidRequest(f"root is {settings.root}, and root_passphrase is set too", hint="Keep one of them.")
     if settings.root_passphrase is not None and not settings.root_passphrase.reveal().strip():
         raise InvalidRequest("root_passphrase is empty", hint="Set it, or leave it out to use a key file.")
     if settings.database_url is not None and not settings.database_url.reveal().startswith(DATABASES):

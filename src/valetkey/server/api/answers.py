@@ -282,6 +282,24 @@ class Pin(TypedDict):
     pin: str
 
 
+class DataKeyBegun(TypedDict):
+    """`key` seals from now on; `records` are still sealed under others. `resumed`: an earlier change had not ended."""
+
+    key: str
+    records: int
+    resumed: bool
+
+
+class DataKeyResealed(TypedDict):
+    """`unopened` records do not open: their key is kept. When `finished`, the keys nothing needs are `destroyed`."""
+
+    resealed: int
+    cursor: str
+    finished: bool
+    unopened: list[str]
+    destroyed: list[str]
+
+
 class SigningKey(TypedDict):
     kid: str
     purpose: str

@@ -109,6 +109,9 @@ class Event(StrEnum):
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_RETIRED = "key.retired"
+    DATA_KEY_ROTATED = "data-key.rotated"
+    DATA_KEY_DESTROYED = "data-key.destroyed"
+    ROOT_KEY_ROTATED = "root-key.rotated"
     WRITER_STARTED = "writer.started"
     DATABASE_RESTORED = "database.restored"
 

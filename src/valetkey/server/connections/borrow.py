@@ -86,7 +86,7 @@ class Borrow:
         if known is not None:
             return known
         async with self._database.read() as db:
-            found = await store.connection(db, facts.id)
+            found = await store.with_credential(db, facts.id, self._ring)
         if found is None or found.facts.generation != facts.generation:
             raise ConnectionRequired(detail=f"{facts.id} changed while it was used")
         if found.installed is not None:
@@ -102,7 +102,7 @@ class Borrow:
         Raises `Denied` for any other connection: its credential cannot be narrowed, so it is used at the gateway alone.
         """
         async with self._database.read() as db:
-            found = await store.connection(db, connection_id)
+            found = await store.with_credential(db, connection_id, self._ring)
         if found is None or found.installed is None:
             raise Denied("The credential of this account cannot be narrowed.", reason="use_gateway")
         integration = self._catalogue[found.facts.integration]

@@ -15,7 +15,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.open import open_sealed
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 
 async def add(
@@ -39,6 +39,7 @@ async def add(
         )
         if (await tx.execute(same)).first() is not None:
             raise taken
+    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed))
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -54,7 +55,7 @@ async def add(
                         {"powers": sorted(facts.powers), "hosts": sorted(hosts), "installed": installed}
                     ).decode(),
                     generation=facts.generation,
-                    sealed=seal(ring, credential, _place(ring, facts, hosts, installed)),
+                    sealed=sealed,
                     created_at=now,
                 )
             )
@@ -90,6 +91,13 @@ async def usable_by(
 async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:
     """These connections."""
     return [_connection(row) for row in await db.execute(select(connections).where(connections.c.id.in_(ids)))]
+
+
+async def with_credential(db: AsyncConnection, connection_id: str, ring: KeyRing) -> Connection | None:
+    """The same, and the ring knows the key its credential is sealed under."""
+    found = await connection(db, connection_id)
+    await renew_for(ring, db, None if found is None else found.sealed)
+    return found
 
 
 def open_credential(found: Connection, ring: KeyRing) -> Secret:
@@ -136,3 +144,11 @@ def _place(
         allowed_hosts=hosts | {facts.base_url},
         generation=facts.generation,
     )
+
+
+def _place_of(ring: KeyRing, row: Any) -> Place:
+    found = _connection(row)
+    return _place(ring, found.facts, found.hosts, found.installed)
+
+
+SEALED = SealedColumn(rows=select(connections), key=connections.c.id, blob=connections.c.sealed, place=_place_of)

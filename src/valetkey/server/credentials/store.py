@@ -14,7 +14,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.open import open_sealed
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 _lines = msgspec.json.Decoder(tuple[Grant, ...])
 _NOT_OVER = (State.OPENING.value, State.OUT.value, State.ENDING.value)
@@ -47,6 +47,7 @@ async def hold(
     tx: AsyncConnection, lease: Lease, credential: Secret, *, fingerprint: str, upstream_ends_at: int, ring: KeyRing
 ) -> bool:
     """Keep what is needed to end it. False when it was ended meanwhile."""
+    sealed = await seal_now(tx, ring, credential, _place(ring, lease))
     done = await tx.execute(
         update(leases)
         .where(leases.c.id == lease.id, leases.c.state == State.OPENING.value)
@@ -54,7 +55,7 @@ async def hold(
             state=State.OUT.value,
             fingerprint=fingerprint,
             upstream_ends_at=upstream_ends_at,
-            sealed=seal(ring, credential, _place(ring, lease)),
+            sealed=sealed,
         )
     )
     return done.rowcount == 1
@@ -124,7 +125,10 @@ async def leases_of(
 async def open_credential(connection: AsyncConnection, found: Lease, *, ring: KeyRing) -> Secret | None:
     """The credential that is out, to be ended; None when it never was, or is no more."""
     row = (await connection.execute(select(leases.c.sealed).where(leases.c.id == found.id))).first()
-    return None if row is None or row.sealed is None else open_sealed(ring, row.sealed, _place(ring, found))
+    if row is None or row.sealed is None:
+        return None
+    await renew_for(ring, connection, row.sealed)
+    return open_sealed(ring, row.sealed, _place(ring, found))
 
 
 def under(found: Sequence[Lease], nodes: frozenset[str]) -> list[Lease]:
@@ -166,3 +170,11 @@ def _place(ring: KeyRing, lease: Lease) -> Place:
         allowed_hosts=frozenset({lease.connection}),
         generation=1,
     )
+
+
+SEALED = SealedColumn(
+    rows=select(leases),
+    key=leases.c.id,
+    blob=leases.c.sealed,
+    place=lambda ring, row: _place(ring, _lease(row)),
+)

@@ -253,6 +253,9 @@ vault_keys = Table(
     "vault_keys", metadata, _id(), _text("state"), Column("generation", Integer, nullable=False, unique=True),
     Column("wrapped", LargeBinary, nullable=False), _time("created_at"),
 )  # fmt: skip
+vault_pepper = Table(  # one row, once the root key was changed: what handles are authenticated with
+    "vault_pepper", metadata, Column("one", Integer, primary_key=True), Column("wrapped", LargeBinary, nullable=False)
+)
 signing_keys = Table(
     "signing_keys", metadata, _id("kid"), _text("purpose"), _text("alg"), _text("state"), _text("public"),
     Column("sealed", LargeBinary, nullable=False), _time("created_at"), _time("signs_from"),

@@ -42,6 +42,9 @@ _NOT_PUBLIC_V6: Final = tuple(
         "3fff::/20",  # documentation
     )
 )
+_PRIVATE_V4: Final = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+_UNIQUE_LOCAL: Final = IPv6Network("fd00::/8")
+_METADATA_V6: Final = IPv6Network("fd00:ec2::/32")  # one cloud's metadata and other services of each machine
 _ISATAP_MARKS: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})  # upper half of an interface id that holds an IPv4 address
 
 
@@ -60,6 +63,23 @@ def is_public(text: str) -> bool:
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_V4)
     return _is_public_v6(address)
+
+
+def is_private(text: str) -> bool:
+    """Whether `text` is in a company's own network: RFC 1918, or a unique local address (RFC 4193 section 3.1).
+
+    >>> is_private("10.1.2.3"), is_private("fd12:3456::1")
+    (True, True)
+    >>> any(map(is_private, ["127.0.0.1", "169.254.169.254", "fd00:ec2::254", "100.100.100.200", "8.8.8.8", "fe80::1"]))
+    False
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv4Address):
+        return any(address in network for network in _PRIVATE_V4)
+    return address.scope_id is None and address in _UNIQUE_LOCAL and address not in _METADATA_V6
 
 
 def is_loopback(text: str) -> bool:

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from valetkey.server.egress.addresses import is_loopback, is_public
 from valetkey.server.egress.url import Url
 from valetkey.server.errors import UpstreamFailed
 
@@ -23,10 +22,10 @@ async def system_lookup(host: str, port: int) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-async def proven_addresses(url: Url, *, lookup: Lookup, local: bool) -> tuple[str, ...]:
+async def proven_addresses(url: Url, *, lookup: Lookup, allowed: Callable[[str], bool]) -> tuple[str, ...]:
     """Return the addresses of a host, IPv4 first, or raise `UpstreamFailed` if any one of them may not be dialled.
 
-    `local` hosts are those an administrator configured by exact name and port: they must be on loopback, all of them.
+    `allowed` says which: all the addresses of a host must be of the one kind that is expected of it.
     """
     if url.literal is not None:
         answers = [url.literal]
@@ -35,7 +34,6 @@ async def proven_addresses(url: Url, *, lookup: Lookup, local: bool) -> tuple[st
             answers = await lookup(url.host, url.port)
         except OSError as error:
             raise UpstreamFailed(detail=f"{url.place}: name not resolved ({type(error).__name__})") from None
-    allowed = is_loopback if local else is_public
     # SECURITY: one bad answer spoils the name; dialling "the good one" would let the next lookup choose.
     # Guarded by tests/attacks/test_ssrf.py::test_one_private_answer_among_public_ones_refuses_the_name
     if not answers or not all(allowed(answer) for answer in answers):

@@ -17,6 +17,7 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response as Answer
 
 from valetkey.server.clock import Clock, SystemClock
+from valetkey.server.egress.addresses import is_loopback, is_private, is_public
 from valetkey.server.egress.framing import Headers, declared_length, exactly, outgoing, wrong_with
 from valetkey.server.egress.pool import Pool, new_client
 from valetkey.server.egress.resolve import KEPT_SECONDS, Lookup, proven_addresses, system_lookup
@@ -34,19 +35,22 @@ class Egress:
     """The one way out. `open` before use, `close` at the end.
 
     `allow_loopback_hosts`: exact `host:port` of local upstreams an administrator configured; only these may be plain
-    http, and they must be on loopback. `silence_seconds`: longest wait for the next chunk of a body.
+    http, and they must be on loopback. `allow_private_hosts`: the same for what must be in the operator's own network,
+    by https. `silence_seconds`: longest wait for the next chunk of a body.
     """
 
     def __init__(
         self,
         *,
         allow_loopback_hosts: frozenset[str] = frozenset(),
+        allow_private_hosts: frozenset[str] = frozenset(),
         extra_roots: Sequence[bytes] = (),
         lookup: Lookup = system_lookup,
         clock: Clock | None = None,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._local = allow_loopback_hosts
+        self._private = allow_private_hosts
         self._roots = tuple(extra_roots)
         self._lookup = lookup
         self._clock = clock or SystemClock()
@@ -100,7 +104,7 @@ class Egress:
     async def prove(self, url: Url) -> None:
         """Raise `UpstreamFailed` unless a request to this place would be sent now. It is judged again when one is."""
         self._refuse_plain(url)
-        await proven_addresses(url, lookup=self._lookup, local=url.place in self._local)
+        await self._proven(url)
 
     async def answer(
         self, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
@@ -126,14 +130,13 @@ class Egress:
         """Return the pool of a place, proven at most `KEPT_SECONDS` ago."""
         if not self._is_open:
             raise UpstreamFailed(detail="egress is closed")
-        local = url.place in self._local
         self._refuse_plain(url)
         key = (url.scheme, url.place)
         pool = self._pools.get(key)
         if pool is not None and self._clock.monotonic() < pool.good_until:
             self._pools.move_to_end(key)
             return pool
-        addresses = await proven_addresses(url, lookup=self._lookup, local=local)
+        addresses = await self._proven(url)
         good_until = self._clock.monotonic() + KEPT_SECONDS
         pool = self._pools.get(key)
         if pool is not None and pool.address in addresses:
@@ -141,6 +144,10 @@ class Egress:
             pool.spares = tuple(address for address in addresses if address != pool.address)
             return pool
         return self._dial(url, addresses, good_until)
+
+    async def _proven(self, url: Url) -> tuple[str, ...]:
+        allowed = is_loopback if url.place in self._local else is_private if url.place in self._private else is_public
+        return await proven_addresses(url, lookup=self._lookup, allowed=allowed)
 
     def _refuse_plain(self, url: Url) -> None:
         if url.scheme != "https" and url.place not in self._local:

@@ -4,6 +4,7 @@ A new key is published before it signs (longer than anyone may cache the key set
 until the last token it signed has expired. Only this file opens a private key.
 """
 
+import contextlib
 import secrets
 from dataclasses import dataclass
 from typing import Any, cast, get_args
@@ -27,9 +28,10 @@ from valetkey.server.db.engine import Database
 from valetkey.server.errors import InvalidRequest, Unavailable
 from valetkey.server.tokens import store
 from valetkey.server.vault.aad import Place
+from valetkey.server.vault.errors import VaultError
 from valetkey.server.vault.open import open_sealed_bytes
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 from valetkey.verify import base64url, jws
 from valetkey.verify.keys import Algorithm, PublicKey, parse_jwk
 
@@ -97,9 +99,16 @@ class Keys:
     async def reload(self) -> None:
         """Read the rows again, at most every few seconds unless a key was created here."""
         async with self._database.read() as connection:
-            self._rows = await store.all_keys(connection)
+            rows = await store.all_keys(connection)
+            await renew_for(self._ring, connection, *(row.sealed for row in rows))
+        self._rows = rows
         self._loaded_at = self._clock.monotonic()
         now = self._clock.now()
+        for row in rows:
+            if row.kid not in self._opened and (row.retired_at is None or now < row.retired_at):
+                # NOTE: now, for these bytes may be sealed under a key that is gone when they are needed.
+                with contextlib.suppress(VaultError):  # who signs with it is told
+                    self._open(row)
         self.public = {
             r.kid: parse_jwk(msgspec.json.decode(r.public))
             for r in self._rows
@@ -161,17 +170,17 @@ class Keys:
         kid = f"{alg.lower()}-{secrets.token_hex(8)}"
         public = PublicKey(kid, alg, private.public_key())
         der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        row = store.KeyRow(
-            kid=kid,
-            purpose=purpose,
-            alg=alg,
-            public=msgspec.json.encode(public.jwk()).decode(),
-            sealed=seal(self._ring, der, self._place(kid)),
-            created_at=now,
-            signs_from=signs_from,
-            retired_at=None,
-        )
         async with self._journal.change() as change:
+            row = store.KeyRow(
+                kid=kid,
+                purpose=purpose,
+                alg=alg,
+                public=msgspec.json.encode(public.jwk()).decode(),
+                sealed=await seal_now(change.tx, self._ring, der, _place(self._ring, kid)),
+                created_at=now,
+                signs_from=signs_from,
+                retired_at=None,
+            )
             for older in self._rows:
                 if older.purpose == purpose and older.alg == alg and older.retired_at is None:
                     await store.retire(change.tx, older.kid, at=signs_from)
@@ -181,25 +190,31 @@ class Keys:
         return kid
 
     def _open(self, row: store.KeyRow) -> SigningKey:
-        der = open_sealed_bytes(self._ring, row.sealed, self._place(row.kid)).reveal()
+        der = open_sealed_bytes(self._ring, row.sealed, _place(self._ring, row.kid)).reveal()
         private = load_der_private_key(der, password=None)
         if not isinstance(private, EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey):
             raise Unavailable(detail=f"key {row.kid} is of a kind we do not sign with")
         self._opened[row.kid] = SigningKey(row.kid, algorithm_named(row.alg), private)
         return self._opened[row.kid]
 
-    def _place(self, kid: str) -> Place:
-        return Place(
-            deployment=self._ring.deployment,
-            organization=None,
-            table="signing_keys",
-            column="sealed",
-            row=kid,
-            owner=None,
-            integration=None,
-            allowed_hosts=frozenset(),
-            generation=1,
-        )
+
+def _place(ring: KeyRing, kid: str) -> Place:
+    return Place(
+        deployment=ring.deployment,
+        organization=None,
+        table="signing_keys",
+        column="sealed",
+        row=kid,
+        owner=None,
+        integration=None,
+        allowed_hosts=frozenset(),
+        generation=1,
+    )
+
+
+SEALED = SealedColumn(
+    rows=store.ALL, key=store.ALL_BY, blob=store.SEALED, place=lambda ring, row: _place(ring, row.kid)
+)
 
 
 def _generate(alg: Algorithm) -> Private:

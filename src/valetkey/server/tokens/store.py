@@ -1,6 +1,7 @@
 """The only SQL of signing keys and of proofs that were used."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +21,11 @@ class KeyRow:
     created_at: int
     signs_from: int
     retired_at: int | None
+
+
+ALL: Final = select(signing_keys)
+ALL_BY: Final = signing_keys.c.kid
+SEALED: Final = signing_keys.c.sealed
 
 
 async def add(tx: AsyncConnection, row: KeyRow) -> None:

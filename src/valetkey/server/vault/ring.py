@@ -43,23 +43,43 @@ class WrappedKey:
 class KeyRing:
     """Every data key that still opens something, and the one that seals.
 
-    Raises `VaultError` if the rows contradict each other or the root key does not unwrap them.
+    Raises `VaultError` if the rows contradict each other or the root key does not unwrap them. The whole process shares
+    one ring; `renew` brings it up to date.
     """
 
-    __slots__ = ("_deks", "_primary", "deployment", "generation")
+    __slots__ = ("_deks", "_primary", "_roots", "deployment", "generation")
 
     def __init__(
         self, rows: Sequence[WrappedKey], *, root: RootKey, deployment: str, previous_roots: Sequence[RootKey] = ()
     ) -> None:
         check_rows(rows)
         self.deployment = deployment
+        self._roots = (root, *previous_roots)
         self.generation = max(row.generation for row in rows)
         self._primary = next(bytes.fromhex(row.id) for row in rows if row.state is KeyState.PRIMARY)
         self._deks = {
-            bytes.fromhex(row.id): unwrap(row, deployment=deployment, roots=(root, *previous_roots))
+            bytes.fromhex(row.id): unwrap(row, deployment=deployment, roots=self._roots)
             for row in rows
             if row.state is not KeyState.DESTROYED
         }
+
+    def renew(self, rows: Sequence[WrappedKey]) -> None:
+        """Take over what another node changed. A key already known is not unwrapped again, whoever wrapped it now.
+
+        Raises `VaultError`, and stays as it was, for rows older than these or wrapped by a root key that is not here.
+        """
+        check_rows(rows)
+        generation = max(row.generation for row in rows)
+        if generation < self.generation:
+            raise VaultError(detail="the data keys were turned back to an earlier generation")
+        deks = {}
+        for row in rows:
+            if row.state is not KeyState.DESTROYED:
+                key_id = bytes.fromhex(row.id)
+                known = self._deks.get(key_id)
+                deks[key_id] = known or unwrap(row, deployment=self.deployment, roots=self._roots)
+        self._primary = next(bytes.fromhex(row.id) for row in rows if row.state is KeyState.PRIMARY)
+        self._deks, self.generation = deks, generation
 
     def __repr__(self) -> str:
         return f"KeyRing(generation={self.generation}, keys={len(self._deks)})"

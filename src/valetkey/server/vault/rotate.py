@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from valetkey.server.errors import Conflict
-from valetkey.server.vault.aad import Place
+from valetkey.server.secret import SecretBytes
+from valetkey.server.vault.aad import Place, length_prefixed
 from valetkey.server.vault.blob import parse
+from valetkey.server.vault.errors import VaultError
 from valetkey.server.vault.kms.root import RootKey
+from valetkey.server.vault.mac import pepper_of
 from valetkey.server.vault.open import open_sealed_bytes
 from valetkey.server.vault.ring import KeyRing, KeyState, WrappedKey, check_rows, new_key, rewrapped, unwrap
 from valetkey.server.vault.seal import seal
@@ -24,6 +27,10 @@ def first(*, root: RootKey, deployment: str, now: float) -> tuple[WrappedKey, ..
 def prepare(rows: Sequence[WrappedKey], *, root: RootKey, deployment: str, now: float) -> tuple[WrappedKey, ...]:
     """Add a pending key of the next generation. Every node must have read it before it is promoted."""
     check_rows(rows)
+    if not all(root.wrapped_here(row.wrapped) for row in rows if row.state is not KeyState.DESTROYED):
+        raise Conflict(
+            "The root key was changed since this server started.", hint="Start it again with the new root key first."
+        )
     if any(row.state is KeyState.PENDING for row in rows):
         raise Conflict("A data key is already waiting to be promoted.")
     generation = max(row.generation for row in rows) + 1
@@ -45,26 +52,16 @@ def rotate(rows: Sequence[WrappedKey], *, root: RootKey, deployment: str, now: f
     return promote(prepare(rows, root=root, deployment=deployment, now=now))
 
 
-def destroy(
-    rows: Sequence[WrappedKey],
-    key_id: str,
-    *,
-    references: int,
-    unused_since: float,
-    now: float,
-    backup_period_seconds: float,
-) -> tuple[WrappedKey, ...]:
-    """Forget a decrypt-only key for good.
+def destroy(rows: Sequence[WrappedKey], key_id: str, *, references: int) -> tuple[WrappedKey, ...]:
+    """Forget a decrypt-only key for good. A backup has a row of its own for each key it needs, and needs none of these.
 
-    Raises `Conflict` while a scan still finds `references` to it, or a backup from before `unused_since` may be kept.
+    Raises `Conflict` while a scan still finds `references` to it.
     """
     check_rows(rows)
     if not any(row.id == key_id and row.state is KeyState.DECRYPT_ONLY for row in rows):
         raise Conflict("Only a key that no longer seals can be destroyed.")
     if references != 0:
         raise Conflict("Something is still sealed under this key.")
-    if now - unused_since < backup_period_seconds:
-        raise Conflict("A backup that needs this key may still be kept.")
     return tuple(replace(row, state=KeyState.DESTROYED, wrapped=b"") if row.id == key_id else row for row in rows)
 
 
@@ -74,6 +71,25 @@ def rewrap(row: WrappedKey, *, root: RootKey, previous_roots: Sequence[RootKey],
         return None
     key = unwrap(row, deployment=deployment, roots=(root, *previous_roots))
     return replace(row, wrapped=rewrapped(row, key, root=root, deployment=deployment))
+
+
+def open_pepper(carried: bytes | None, *, root: RootKey, deployment: str) -> SecretBytes:
+    """The pepper of a deployment: carried over from an earlier root key, or this one's own. Raises `VaultError`."""
+    if carried is None:
+        return pepper_of(root, deployment=deployment)
+    pepper = root.unwrap(carried, _pepper_context(deployment))
+    if pepper is None:
+        raise VaultError(detail="the root key does not unwrap the pepper")
+    return pepper
+
+
+def rewrap_pepper(carried: bytes | None, *, old: RootKey, new: RootKey, deployment: str) -> bytes:
+    """Return the pepper under another root key, so that no handle has to be made anew."""
+    return new.wrap(open_pepper(carried, root=old, deployment=deployment), _pepper_context(deployment))
+
+
+def _pepper_context(deployment: str) -> bytes:
+    return length_prefixed(b"valetkey carried pepper 1", deployment.encode())
 
 
 def reseal(ring: KeyRing, blob: bytes, place: Place) -> bytes | None:

@@ -16,7 +16,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.open import open_sealed
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 _agreed = msgspec.json.Decoder(Agreed)
 _d = decoupled_requests.c
@@ -66,7 +66,7 @@ async def add(
     sealed = None
     if notice is not None and ring is not None:
         both = Secret(f"{notice.handle.reveal()} {notice.token.reveal()}")
-        sealed = seal(ring, both, _place(ring, request))
+        sealed = await seal_now(tx, ring, both, _place(ring, request))
     await tx.execute(
         insert(decoupled_requests).values(
             mac=mac,
@@ -112,6 +112,7 @@ async def notice_of(connection: AsyncConnection, request: DecoupledRequest, *, r
     row = (await connection.execute(select(_d.sealed).where(_d.id == request.id))).first()
     if row is None or row.sealed is None:
         return None
+    await renew_for(ring, connection, row.sealed)
     handle, _, token = open_sealed(ring, row.sealed, _place(ring, request)).reveal().partition(" ")
     return Notice(handle=Secret(handle), token=Secret(token))
 
@@ -245,3 +246,8 @@ def _place(ring: KeyRing, request: DecoupledRequest) -> Place:
         allowed_hosts=frozenset(),
         generation=0,
     )
+
+
+SEALED = SealedColumn(
+    rows=select(decoupled_requests), key=_d.id, blob=_d.sealed, place=lambda ring, row: _place(ring, _request(row))
+)

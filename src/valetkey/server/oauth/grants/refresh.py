@@ -27,7 +27,7 @@ from valetkey.server.vault.aad import Place
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.open import open_sealed
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 REPLAY_SECONDS = 60
 MOST_REPLAYS = 3
@@ -91,7 +91,7 @@ class Refresh:
 
         async def rotate(change: Change, used: Task) -> None:
             now = int(self._clock.now())
-            sealed = seal(self._ring, fresh, self._place(token))
+            sealed = await seal_now(change.tx, self._ring, fresh, _place(self._ring, token))
             if not await store.replace(change.tx, mac, successor=sealed, now=now):
                 raise _Lost
             await store.end_predecessors(change.tx, token, now=now)
@@ -129,19 +129,21 @@ class Refresh:
 
     async def _repeated(self, mac: bytes, token: store.RefreshToken) -> tuple[Task, Secret]:
         now = int(self._clock.now())
-        again, known = None, token
+        successor, known = None, token
         if token.replays < MOST_REPLAYS:
             async with self._database.write() as tx:
                 again = await store.replay(tx, mac, since=now - REPLAY_SECONDS, most=MOST_REPLAYS)
                 known = await store.by_mac(tx, mac) or token
-        if again is None:
+                if again is not None and again.successor is not None:
+                    await renew_for(self._ring, tx, again.successor)
+                    successor = open_sealed(self._ring, again.successor, _place(self._ring, again))
+        if successor is None:
             used_up = known.used_at is None and (known.replaced_at or 0) > now - HERD_SECONDS
             # NOTE: many at the same moment are a herd of one's own, not a thief: they are told to wait, and no more.
             if used_up:
                 raise TooMany("This was just replaced. Use the token that replaced it.", retry_after=1)
             await self._reused(token, by=token.agreed.client)
             raise spent()
-        successor = open_sealed(self._ring, again.successor or b"", self._place(again))
         async with self._database.read() as db:
             after = await store.by_mac(db, self._mac_of(successor))
             task = await delegations.task(db, after.task) if after is not None else None
@@ -169,18 +171,27 @@ class Refresh:
     def _mac_of(self, handle: Secret) -> bytes:
         return self._mac.mac("refresh-token", "rf", handle)
 
-    def _place(self, token: store.RefreshToken) -> Place:
-        return Place(
-            deployment=self._ring.deployment,
-            organization=token.agreed.org,
-            table="refresh_tokens",
-            column="successor",
-            row=token.id,
-            owner=token.agreed.user,
-            integration=None,
-            allowed_hosts=frozenset(),
-            generation=1,
-        )
+
+def _place(ring: KeyRing, token: store.RefreshToken) -> Place:
+    return Place(
+        deployment=ring.deployment,
+        organization=token.agreed.org,
+        table="refresh_tokens",
+        column="successor",
+        row=token.id,
+        owner=token.agreed.user,
+        integration=None,
+        allowed_hosts=frozenset(),
+        generation=1,
+    )
+
+
+SEALED = SealedColumn(
+    rows=store.ALL,
+    key=store.ALL_BY,
+    blob=store.SUCCESSOR,
+    place=lambda ring, row: _place(ring, store.token_of(row)),
+)
 
 
 class _Lost(Denied):

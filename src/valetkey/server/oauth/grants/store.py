@@ -1,7 +1,7 @@
 """The only SQL of refresh tokens."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import insert, select, update
@@ -29,7 +29,12 @@ class RefreshToken:
 _agreed = msgspec.json.Decoder(Agreed)
 
 
-def _token(row: Any) -> RefreshToken:
+ALL: Final = select(refresh_tokens)
+ALL_BY: Final = refresh_tokens.c.id
+SUCCESSOR: Final = refresh_tokens.c.successor
+
+
+def token_of(row: Any) -> RefreshToken:
     return RefreshToken(
         id=row.id,
         family=row.family,
@@ -66,7 +71,7 @@ async def add(tx: AsyncConnection, mac: bytes, token: RefreshToken, *, now: int,
 
 async def by_mac(connection: AsyncConnection, mac: bytes) -> RefreshToken | None:
     row = (await connection.execute(select(refresh_tokens).where(refresh_tokens.c.mac == mac))).first()
-    return None if row is None else _token(row)
+    return None if row is None else token_of(row)
 
 
 async def replace(tx: AsyncConnection, mac: bytes, *, successor: bytes, now: int) -> bool:
@@ -101,7 +106,7 @@ async def replay(tx: AsyncConnection, mac: bytes, *, since: int, most: int) -> R
             .returning(refresh_tokens)
         )
     ).first()
-    return None if row is None else _token(row)
+    return None if row is None else token_of(row)
 
 
 async def families_of(connection: AsyncConnection, task: str) -> list[str]:

@@ -17,6 +17,7 @@ from valetkey.server.db.schema import (
     recovery_codes,
     sessions,
     sign_in_steps,
+    users,
 )
 from valetkey.server.errors import Conflict
 from valetkey.server.principals.login.model import Identity, Passkey, Ways
@@ -25,7 +26,7 @@ from valetkey.server.secret import SecretBytes
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.open import open_sealed_bytes
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 FAILED = "failed"
 """The one row of `attempts` that only counts: every sign-in that failed, for the operator."""
@@ -61,13 +62,12 @@ async def remove_password(tx: AsyncConnection, user: str) -> bool:
 async def begin_one_time(tx: AsyncConnection, user: User, secret: SecretBytes, *, ring: KeyRing) -> None:
     """Store a secret that is not asked for yet. Raises `Conflict` when a confirmed one is there."""
     unconfirmed = one_time_passwords.c.user == user.id, one_time_passwords.c.confirmed_at.is_(None)
+    sealed = await seal_now(tx, ring, secret, _place(ring, user.id, user.org))
     await tx.execute(delete(one_time_passwords).where(*unconfirmed))
     try:
         async with tx.begin_nested():
             await tx.execute(
-                insert(one_time_passwords).values(
-                    user=user.id, sealed=seal(ring, secret, _place(ring, user)), confirmed_at=None, last_step=0
-                )
+                insert(one_time_passwords).values(user=user.id, sealed=sealed, confirmed_at=None, last_step=0)
             )
     except IntegrityError as error:
         raise Conflict(
@@ -80,7 +80,12 @@ async def one_time(connection: AsyncConnection, user: User, *, ring: KeyRing) ->
     row = (await connection.execute(select(one_time_passwords).where(one_time_passwords.c.user == user.id))).first()
     if row is None:
         return None
-    return open_sealed_bytes(ring, row.sealed, _place(ring, user)), row.last_step, row.confirmed_at is not None
+    await renew_for(ring, connection, row.sealed)
+    return (
+        open_sealed_bytes(ring, row.sealed, _place(ring, user.id, user.org)),
+        row.last_step,
+        row.confirmed_at is not None,
+    )
 
 
 async def use_one_time(tx: AsyncConnection, user: str, step: int, *, confirm_at: int | None) -> bool:
@@ -102,18 +107,26 @@ async def remove_one_time(tx: AsyncConnection, user: str) -> bool:
     return await _gone(tx, delete(table).where(table.c.user == user).returning(table.c.user))
 
 
-def _place(ring: KeyRing, user: User) -> Place:
+def _place(ring: KeyRing, user: str, org: str) -> Place:
     return Place(
         deployment=ring.deployment,
-        organization=user.org,
+        organization=org,
         table="one_time_passwords",
         column="sealed",
-        row=user.id,
-        owner=user.id,
+        row=user,
+        owner=user,
         integration=None,
         allowed_hosts=frozenset(),
         generation=1,
     )
+
+
+SEALED = SealedColumn(
+    rows=select(one_time_passwords, users.c.org).join(users, users.c.id == one_time_passwords.c.user),
+    key=one_time_passwords.c.user,
+    blob=one_time_passwords.c.sealed,
+    place=lambda ring, row: _place(ring, row.user, row.org),
+)
 
 
 # Recovery codes

@@ -15,11 +15,12 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.open import open_sealed
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 
 async def add(tx: AsyncConnection, provider: Provider, secret: Secret | None, *, ring: KeyRing, now: int) -> None:
     """Raises `Conflict` when the organization has a provider of this issuer."""
+    sealed = None if secret is None else await seal_now(tx, ring, secret, _place(ring, provider))
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -29,7 +30,7 @@ async def add(tx: AsyncConnection, provider: Provider, secret: Secret | None, *,
                     name=provider.name,
                     issuer=provider.issuer,
                     client_id=provider.client_id,
-                    sealed=None if secret is None else seal(ring, secret, _place(ring, provider)),
+                    sealed=sealed,
                     settings=msgspec.json.encode(settings_of(provider)).decode(),
                     created_at=now,
                 )
@@ -55,6 +56,7 @@ async def with_secret(
     if row is None:
         return None
     found = _provider(row)
+    await renew_for(ring, connection, row.sealed)
     return found, None if row.sealed is None else open_sealed(ring, row.sealed, _place(ring, found))
 
 
@@ -106,3 +108,11 @@ def _place(ring: KeyRing, provider: Provider) -> Place:
         allowed_hosts=frozenset({provider.issuer}),
         generation=1,
     )
+
+
+SEALED = SealedColumn(
+    rows=select(identity_providers),
+    key=identity_providers.c.id,
+    blob=identity_providers.c.sealed,
+    place=lambda ring, row: _place(ring, _provider(row)),
+)

@@ -1,0 +1,127 @@
+"""Something sealed in every column that holds sealed records, and a look at whether all of it still opens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.support.house import REAL, House
+from tests.support.oauth import Client, a_client
+from valetkey.server.app import SEALED, App
+from valetkey.server.connections import store as connections
+from valetkey.server.db.schema import vault_keys
+from valetkey.server.ids import new_handle, new_id
+from valetkey.server.oauth.decoupled import store as decoupled
+from valetkey.server.oauth.decoupled.model import DecoupledRequest, Kind, Status
+from valetkey.server.oauth.form import Form
+from valetkey.server.principals import store as principals
+from valetkey.server.principals.login import store as login
+from valetkey.server.principals.login.providers import store as providers
+from valetkey.server.principals.login.providers.model import Provider
+from valetkey.server.secret import Secret
+from valetkey.server.vault.data_keys import DataKeys, Resealed
+from valetkey.server.vault.rotate import sealed_under
+
+CANARY = Secret("client-secret-canary")
+
+
+@dataclass
+class Sealed:
+    """What was sealed, to be opened again on any node of the deployment."""
+
+    user: str
+    connection: str
+    provider: str
+    request: DecoupledRequest
+    client: Client
+    replaced: str
+    successor: str
+
+    async def opens(self, app: App) -> None:
+        """Open all of it as the server itself does."""
+        ring = app.data_keys._ring
+        async with app.database.read() as db:
+            found = await connections.with_credential(db, self.connection, ring)
+            assert found is not None
+            assert connections.open_credential(found, ring) == Secret(REAL)
+            provider = await providers.with_secret(db, self.provider, ring=ring)
+            assert provider is not None
+            assert provider[1] == CANARY
+            user = await principals.user(db, self.user)
+            assert user is not None
+            assert await login.one_time(db, user, ring=ring) is not None
+            notice = await decoupled.notice_of(db, self.request, ring=ring)
+            assert notice is not None
+            assert notice.token == CANARY
+        app.keys._opened.clear()
+        await app.keys.reload()
+        assert app.keys.signer("ES256").sign(b"x")
+        assert app.keys.signer("Ed25519", "checkpoints").sign(b"x")
+
+    async def repeats(self, house: House) -> str:
+        """The successor of the replaced refresh token, asked for once more."""
+        self.client.house = house
+        self.client.robot.house = house
+        return str((await self.client.refresh(self.replaced)).json()["refresh_token"])
+
+
+async def seal_everywhere(house: House) -> Sealed:
+    """Through the doors where a door is near, else through the store that seals."""
+    app = house.app
+    client = await a_client(house)
+    tokens = await client.tokens(await house.signed_in())
+    successor = (await client.refresh(tokens["refresh_token"])).json()["refresh_token"]
+    ring, mac = app.data_keys._ring, app.services.mac
+    org = (await house.alice.does("GET", "/v1/whoami"))["organization"]["id"]
+    provider = Provider(
+        id=new_id("idp"), org=org, name="S", issuer="https://i.example", client_id="c", origin="x", roles={}
+    )
+    request = DecoupledRequest(
+        id=new_id("req"), kind=Kind.BACKCHANNEL, client="c", user=house.alice.id, form=Form({}, {}), message="",
+        status=Status.PENDING, outcome=None, interval=5, polled_at=0, origin="o", created_at=0,
+        expires_at=2_000_000_000,
+    )  # fmt: skip
+    handle = new_handle("bc")
+    async with app.database.write() as tx:
+        await providers.add(tx, provider, CANARY, ring=ring, now=1)
+        notice = decoupled.Notice(handle=handle, token=CANARY)
+        await decoupled.add(tx, request, mac.mac("backchannel", "bc", handle), notice=notice, ring=ring)
+    async with app.database.read() as db:
+        user = await principals.user(db, house.alice.id)
+    assert user is not None
+    await app.services.login.one_time.begin(user)
+    made = (await house.alice.does("GET", "/v1/connections"))["data"]
+    return Sealed(
+        user=user.id,
+        connection=made[0]["id"],
+        provider=provider.id,
+        request=request,
+        client=client,
+        replaced=tokens["refresh_token"],
+        successor=successor,
+    )
+
+
+async def rotated(keys: DataKeys) -> list[Resealed]:
+    """Change the data key to the end, as the command does."""
+    await keys.begin(org="", by="test")
+    steps: list[Resealed] = []
+    while not steps or not (steps[-1].finished or (not steps[-1].cursor and any(s.unopened for s in steps))):
+        steps.append(await keys.reseal(after=steps[-1].cursor if steps else "", org="", by="test"))
+    return steps
+
+
+async def key_states(app: App) -> dict[str, str]:
+    async with app.database.read() as db:
+        rows = await db.execute(select(vault_keys).order_by(vault_keys.c.generation))
+        return {row.id: row.state for row in rows}
+
+
+async def keys_in_use(app: App) -> dict[str, set[str]]:
+    """For each column, the ids of the data keys its records name."""
+    found: dict[str, set[str]] = {}
+    async with app.database.read() as db:
+        for column in SEALED:
+            blobs: Any = (await db.execute(select(column.blob).where(column.blob.is_not(None)))).scalars()
+            found[column.name] = {str(sealed_under(blob)) for blob in blobs}
+    return found
