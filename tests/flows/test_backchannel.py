@@ -38,9 +38,10 @@ async def test_cb_3_asked_answered_and_fetched_once(house: House, agent: Elsewhe
 
     reply = await agent.poll()
     assert reply.status == 200, reply.body
-    assert error_of(await agent.poll()) == "invalid_grant"
     token = await agent.client.robot.token(reply.json()["access_token"]) if reply.json()["token_type"] == "N_A" else ""
     assert (await house.gateway(token or reply.json()["access_token"], "GET", PATH)).status == 200
+    assert error_of(await agent.poll()) == "invalid_grant"
+    assert (await house.gateway(token or reply.json()["access_token"], "GET", PATH)).status == 403  # a copy was shown
     told = [e["event"] for e in await house.events("request.made", "request.approved", "request.redeemed")]
     assert told == ["request.made", "request.approved", "request.redeemed"]
 
