@@ -9,6 +9,8 @@ from tests.support.house import REAL, House
 from tests.support.oauth import Client, a_client
 from valetkey.server.app import SEALED, App
 from valetkey.server.connections import store as connections
+from valetkey.server.credentials import store as leases
+from valetkey.server.credentials.lease import Lease, State
 from valetkey.server.db.schema import vault_keys
 from valetkey.server.ids import new_handle, new_id
 from valetkey.server.oauth.decoupled import store as decoupled
@@ -33,6 +35,7 @@ class Sealed:
     connection: str
     provider: str
     request: DecoupledRequest
+    lease: Lease
     client: Client
     replaced: str
     successor: str
@@ -53,6 +56,7 @@ class Sealed:
             notice = await decoupled.notice_of(db, self.request, ring=ring)
             assert notice is not None
             assert notice.token == CANARY
+            assert await leases.open_credential(db, self.lease, ring=ring) == CANARY
         app.keys._opened.clear()
         await app.keys.reload()
         assert app.keys.signer("ES256").sign(b"x")
@@ -81,8 +85,15 @@ async def seal_everywhere(house: House) -> Sealed:
         status=Status.PENDING, outcome=None, interval=5, polled_at=0, origin="o", created_at=0,
         expires_at=2_000_000_000,
     )  # fmt: skip
+    lease = Lease(
+        id=new_id("lse"), org=org, user=house.alice.id, agent=new_id("agt"), task=new_id("tsk"), lines=(),
+        delegation=new_id("dlg"), connection=new_id("con"), integration="github", nodes=frozenset(),
+        state=State.OPENING, opened_at=2_000_000_000, ends_at=2_000_000_000,
+    )  # fmt: skip
     handle = new_handle("bc")
     async with app.database.write() as tx:
+        await leases.add(tx, lease)
+        await leases.hold(tx, lease, CANARY, fingerprint="", upstream_ends_at=2_000_000_000, ring=ring)
         await providers.add(tx, provider, CANARY, ring=ring, now=1)
         notice = decoupled.Notice(handle=handle, token=CANARY)
         await decoupled.add(tx, request, mac.mac("backchannel", "bc", handle), notice=notice, ring=ring)
@@ -96,6 +107,7 @@ async def seal_everywhere(house: House) -> Sealed:
         connection=made[0]["id"],
         provider=provider.id,
         request=request,
+        lease=lease,
         client=client,
         replaced=tokens["refresh_token"],
         successor=successor,

@@ -211,29 +211,6 @@ connections = Table(
     _text("account"), _text("base_url"), _text("powers"), Column("generation", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False), _time("created_at"), UniqueConstraint("org", "owner", "name"),
 )  # fmt: skip
-apps = Table(
-    "apps", metadata, _id(), _ref("org"), _text("integration"), _text("client_id"),
-    Column("sealed", LargeBinary, nullable=True), _text("settings"), Column("generation", Integer, nullable=False),
-    _ref("created_by"), _time("created_at"), UniqueConstraint("org", "integration"),
-)  # fmt: skip
-linkings = Table(
-    "linkings", metadata, _mac(), _id("id", primary=False), _ref("org"), _ref("user"), _ref("session", optional=True),
-    _ref("app"), _text("kind"), _text("facts"), Column("sealed", LargeBinary, nullable=True),
-    Column("short_code_mac", LargeBinary(32), nullable=True, unique=True), _time("created_at"), _time("expires_at"),
-    _time("used_at", optional=True), UniqueConstraint("id"), Index(None, "user"),
-)  # fmt: skip
-refreshables = Table(
-    "refreshables", metadata, _id("connection"), _ref("app"), Column("sealed", LargeBinary, nullable=True),
-    _text("facts"), _text("state"), Column("generation", Integer, nullable=False),
-    _time("expires_at", optional=True), _time("due_at", optional=True), _time("refreshed_at"),
-    _ref("holder", optional=True), _time("held_until", optional=True), Column("tries", Integer, nullable=False),
-    _text("problem", optional=True), Index(None, "state", "due_at"),
-)  # fmt: skip
-upstream_revocations = Table(
-    "upstream_revocations", metadata, _id("connection"), _ref("org"), Column("sealed", LargeBinary, nullable=True),
-    _text("state"), _text("detail"), Column("tries", Integer, nullable=False), _time("next_at", optional=True),
-    _time("created_at"), Index(None, "state", "next_at"),
-)  # fmt: skip
 entitlements = Table(
     "entitlements", metadata, _id(), _ref("org"), _ref("user"), _ref("connection"), _text("grant_text"),
     _ref("created_by"), _time("created_at"), Index(None, "user", "connection"),
