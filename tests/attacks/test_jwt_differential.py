@@ -7,10 +7,11 @@ subject of test_jwt.py; here only the other direction is a failure.
 """
 
 import json
-import time
 import warnings
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from typing import Any
+from unittest.mock import patch
 
 import jwt as pyjwt
 import pytest
@@ -39,11 +40,17 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from authlib.jose import JsonWebKey, JsonWebToken
 
-# The oracles read the machine's clock, so claims are made around it, at least a minute away from any border.
-AT = int(time.time())
+# Everybody judges at one standing time: a machine's clock would let the claims expire while the tests run.
+AT = 1_700_000_000
 TIMES: dict[str, Any] = {"iat": AT - 60, "exp": AT + 600}
 REQUIRED = ["iss", "aud", "exp", "iat", "sub"]
 ALGORITHMS = ["ES256", "Ed25519", "RS256"]
+
+
+class StandingDatetime(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "StandingDatetime":
+        return cls.fromtimestamp(AT, tz)
 
 
 class Standing:
@@ -70,7 +77,8 @@ def we_accept(token: str, layout: str = "agent") -> bool:
 def pyjwt_reads(token: str, alg: str) -> dict[str, Any]:
     key: Any = PUBLIC[KID[alg]].key
     options: Any = {"require": REQUIRED, "strict_aud": True}
-    return pyjwt.decode(token, key, algorithms=[alg], audience=AUDIENCE, issuer=ISSUER, options=options)
+    with patch.object(pyjwt.api_jwt, "datetime", StandingDatetime):  # it takes no time as an argument
+        return pyjwt.decode(token, key, algorithms=[alg], audience=AUDIENCE, issuer=ISSUER, options=options)
 
 
 def joserfc_reads(token: str, alg: str) -> dict[str, Any]:
