@@ -6,11 +6,17 @@ A second use is the mark of a stolen code: what the first one opened is ended (O
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change, Journal
+from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.issue import With
+from valetkey.server.db.effects import Outcome, Together
 from valetkey.server.db.engine import Database
+from valetkey.server.db.gathered import Gathered
 from valetkey.server.delegations.model import Task
 from valetkey.server.errors import Denied, InvalidRequest
 from valetkey.server.ids import is_handle
@@ -35,7 +41,7 @@ class AuthorizationCode:
 
     def __init__(self, journal: Journal, database: Database, redeem: Redeem, mac: Mac, clock: Clock) -> None:
         self._journal = journal
-        self._database = database
+        self._codes: Gathered[bytes, store.KeptCode] = Gathered(database, store.codes)
         self._redeem = redeem
         self._mac = mac
         self._clock = clock
@@ -46,28 +52,28 @@ class AuthorizationCode:
         if _VERIFIER.fullmatch(verifier) is None:
             raise InvalidRequest("code_verifier has 43 to 128 unreserved characters.")
         mac = self._mac.mac("authorization-code", "co", handle)
-        async with self._database.read() as db:
-            kept = await store.code(db, mac) if is_handle(handle.reveal(), "co") else None
+        kept = await self._codes.get(mac) if is_handle(handle.reveal(), "co") else None
         if kept is None or asked.client is None:
             raise spent()
         code = kept.code
         if code.agreed.client != asked.client.id or kept.used_at is not None:
+            if asked.again is not None:  # who ends something is looked up, not remembered
+                await self._redeem.proven_now(asked)
             await self._misused(mac, kept, by=asked.client.id)
             raise spent()
         if self._clock.now() >= kept.expires_at or not _is_bound(code, asked.form, verifier):
             raise spent()
 
-        async def spend(change: Change, task: Task) -> None:
-            if not await store.use_code(change.tx, mac, task=task.id, now=task.created_at):
-                raise _Lost
-            change.record(
-                Event.CODE_REDEEMED,
-                task.org,
-                code=code.id,
-                task=task.id,
-                client=code.agreed.client,
-                user=code.agreed.user,
-            )
+        def spend(task: Task) -> With:
+            members = {
+                "code": code.id,
+                "task": task.id,
+                "client": code.agreed.client,
+                "user": code.agreed.user,
+            }
+            entry = Entry(event=Event.CODE_REDEEMED, org=task.org, members=members)
+            use = store.CodeUse(mac, task.id, task.created_at)
+            return With(entries=(entry,), effect=Together(_used, use))
 
         if mac in self._redeemed_here:
             raise spent()
@@ -94,7 +100,7 @@ class AuthorizationCode:
             return
         async with self._journal.change() as change:
             now = int(self._clock.now())
-            await store.use_code(change.tx, mac, task=None, now=now)
+            await store.use_codes(change.tx, [store.CodeUse(mac, None, now)])
             used = await store.code(change.tx, mac)
             ended = [] if used is None or used.task is None else [used.task]
             if ended:
@@ -109,6 +115,10 @@ class AuthorizationCode:
 
 class _Lost(Denied):
     """Another redemption of the same code was first."""
+
+
+async def _used(tx: AsyncConnection, uses: Sequence[store.CodeUse]) -> list[Outcome]:
+    return [None if is_first else _Lost() for is_first in await store.use_codes(tx, uses)]
 
 
 def _is_bound(code: Code, form: Form, verifier: str) -> bool:

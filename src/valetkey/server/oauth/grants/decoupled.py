@@ -4,9 +4,15 @@ RFC 8628 section 3.4 and 3.5, CIBA Core section 10.1 and 11. The same client as 
 looks at is looked at again when the answer is redeemed (OA-27).
 """
 
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change
+from valetkey.server.audit.store import Entry
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.issue import With
+from valetkey.server.db.effects import Outcome
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import Task
 from valetkey.server.errors import Denied
@@ -48,18 +54,16 @@ class Decoupled:
         if outcome is None:
             raise spent()
 
-        async def spend(change: Change, task: Task) -> None:
-            if not await store.redeem(change.tx, mac, client=request.client, now=task.created_at):
-                raise spent()
-            change.record(
-                Event.REQUEST_REDEEMED,
-                task.org,
-                request=request.id,
-                kind=request.kind.value,
-                task=task.id,
-                client=request.client,
-                user=outcome.user,
-            )
+        def spend(task: Task) -> With:
+            members = {
+                "request": request.id,
+                "kind": request.kind.value,
+                "task": task.id,
+                "client": request.client,
+                "user": outcome.user,
+            }
+            entry = Entry(event=Event.REQUEST_REDEEMED, org=task.org, members=members)
+            return With(entries=(entry,), effect=partial(_redeem, mac, request.client, task.created_at))
 
         if mac in self._under_way:  # the transaction would find out too; this costs less
             raise _said(Verdict.SLOW_DOWN)
@@ -102,6 +106,10 @@ class Decoupled:
         wanted = DEVICE_CODE if self._kind is Kind.DEVICE else CIBA
         if wanted not in client.metadata.grant_types:
             raise Denied("The client did not register for this grant type.", reason="unauthorized_client")
+
+
+async def _redeem(mac: bytes, client: str, now: int, tx: AsyncConnection) -> Outcome:
+    return None if await store.redeem(tx, mac, client=client, now=now) else spent()
 
 
 def _said(verdict: Verdict) -> Denied:

@@ -6,18 +6,24 @@ its use ends the family and its task. What a direct issue judges is judged again
 """
 
 import asyncio
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change, Journal
+from valetkey.server.audit.store import Change, Entry, Journal
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.issue import With
+from valetkey.server.db.effects import Outcome, Together
 from valetkey.server.db.engine import Database
+from valetkey.server.db.gathered import Gathered
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.model import Delegation, Mode, Task
 from valetkey.server.errors import Denied, TooMany
 from valetkey.server.ids import is_handle, new_handle, new_id
-from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
 from valetkey.server.oauth.redeem import Redeem, check_key, spent
@@ -42,6 +48,7 @@ class Refresh:
         *,
         journal: Journal,
         database: Database,
+        authorities: Authorities,
         confirm: Confirm,
         redeem: Redeem,
         mac: Mac,
@@ -50,6 +57,8 @@ class Refresh:
     ) -> None:
         self._journal = journal
         self._database = database
+        self._authorities = authorities
+        self._tokens: Gathered[bytes, store.RefreshToken] = Gathered(database, store.by_macs)
         self._confirm = confirm
         self._redeem = redeem
         self._mac = mac
@@ -59,76 +68,102 @@ class Refresh:
 
     async def __call__(self, asked: Asked) -> Answer:
         handle = Secret(asked.form.must("refresh_token"))
-        client = await self._redeem.standing_client(asked)
         mac = self._mac_of(handle)
         # NOTE: a herd of one process takes turns here, instead of at the database with all its connections.
         async with self._turns.setdefault(mac, asyncio.Lock()):
-            return await self._in_turn(asked, client, handle, mac)
+            return await self._authorities.decided(lambda: self._in_turn(asked, handle, mac))
 
-    async def _in_turn(self, asked: Asked, client: Client, handle: Secret, mac: bytes) -> Answer:
-        async with self._database.read() as db:
-            token = await store.by_mac(db, mac) if is_handle(handle.reveal(), "rf") else None
-            ended = token is not None and await revocation.among(db, {token.family})
-            task = await delegations.task(db, token.task) if token is not None else None
+    async def _in_turn(self, asked: Asked, handle: Secret, mac: bytes) -> Answer:
+        seq = self._authorities.seq  # before anything that may be remembered
+        client = await self._redeem.standing_client(asked, remembered=True)
+        token = await self._tokens.get(mac) if is_handle(handle.reveal(), "rf") else None
         now = self._clock.now()
-        if token is None or task is None or ended or (now >= token.expires_at and token.replaced_at is None):
+        if token is None or (now >= token.expires_at and token.replaced_at is None):
             raise spent()
+        is_first = token.replaced_at is None and token.used_at is None
+        if not is_first or token.agreed.client != client.id:
+            # What may end a family, or is answered without a decision of its own, is judged by nothing remembered.
+            await self._redeem.proven_now(asked)
+            client = await self._redeem.standing_client(asked)
         if token.agreed.client != client.id:
-            await self._reused(token, by=client.id)
+            if await self._authorities.are_standing({token.family}):
+                await self._reused(token, by=client.id)
             raise spent()
         check_key(asked, token.agreed)
         await self._redeem.check_agreed(client, token.agreed)
-        delegation, agent = await self._redeem.openable(token.agreed, also=(token.family,))
-        target = self._redeem.target(asked.form, token.agreed, client, delegation)
-        task, successor = await self._rotated(mac, token, task, delegation)
-        answer = await self._redeem.answer(asked, token.agreed, task, agent, target)
+        authority = await self._redeem.bounds(token.agreed, task=token.task, also=(token.family,))
+        target = self._redeem.target(asked.form, token.agreed, client, authority.delegation)
+        is_running = authority.task.is_live(now) and authority.task.id not in authority.stopped
+        try:
+            if is_first and is_running:
+                if asked.again is not None:
+                    await asked.again()
+                fresh, beside = self._rotation(mac, token, authority.task, authority.delegation)
+                answer = await self._redeem.answer(asked, token.agreed, authority, seq, target, beside=beside)
+                return {**answer, "refresh_token": fresh.reveal()}
+            if is_first:
+                await self._redeem.proven_now(asked)
+                delegation = (await self._redeem.bounds(token.agreed, task=token.task, also=(token.family,))).delegation
+                task, successor = await self._reopened(mac, token, delegation)
+            else:
+                task, successor = await self._repeated(mac, token)
+        except _Lost:
+            task, successor = await self._repeated(mac, token)
+        answer = await self._redeem.answer_for(asked, token.agreed, task.id, target)
         return {**answer, "refresh_token": successor.reveal()}
 
-    async def _rotated(
+    def _rotation(
         self, mac: bytes, token: store.RefreshToken, task: Task, delegation: Delegation
-    ) -> tuple[Task, Secret]:
-        """The task to use and the successor: a new one for who comes first, the same for who repeats."""
-        if token.replaced_at is not None or token.used_at is not None:
-            return await self._repeated(mac, token)
-        fresh, fresh_id = new_handle("rf"), new_id("tok")
+    ) -> tuple[Secret, With]:
+        """A successor, and what puts it in the token's place."""
+        fresh, now = new_handle("rf"), int(self._clock.now())
+        kept = store.RefreshToken(
+            id=new_id("tok"),
+            family=token.family,
+            agreed=token.agreed,
+            task=task.id,
+            expires_at=self._redeem.refresh_ends(delegation, task),
+            predecessor=mac,
+        )
+        rotation = store.Rotation(
+            mac=mac,
+            predecessor=token.predecessor,
+            sealed=seal(self._ring, fresh, self._place(token)),
+            fresh=store.Fresh(mac=self._mac_of(fresh), token=kept, now=now),
+        )
+        members = {
+            "family": token.family,
+            "task": task.id,
+            "client": token.agreed.client,
+            "user": token.agreed.user,
+        }
+        entry = Entry(event=Event.REFRESH_TOKEN_ROTATED, org=task.org, members=members)
+        return fresh, With(entries=(entry,), effect=Together(_rotate, rotation))
 
-        async def rotate(change: Change, used: Task) -> None:
-            now = int(self._clock.now())
-            sealed = seal(self._ring, fresh, self._place(token))
-            if not await store.replace(change.tx, mac, successor=sealed, now=now):
-                raise _Lost
-            await store.end_predecessors(change.tx, token, now=now)
-            successor = store.RefreshToken(id=fresh_id, family=token.family, agreed=token.agreed, task=used.id)
-            ends = self._redeem.refresh_ends(delegation, used)
-            await store.add(change.tx, self._mac_of(fresh), successor, now=now, expires_at=ends)
-            change.record(
-                Event.REFRESH_TOKEN_ROTATED,
-                used.org,
-                family=token.family,
-                task=used.id,
-                client=token.agreed.client,
-                user=token.agreed.user,
-            )
+    async def _reopened(self, mac: bytes, token: store.RefreshToken, delegation: Delegation) -> tuple[Task, Secret]:
+        """Another task, where she agreed that it may act while she is away, and the successor."""
+        if delegation.mode is not Mode.STANDING:
+            raise spent()
+        successors: list[Secret] = []
 
-        try:
-            if task.is_live(self._clock.now()) and not await self._is_revoked(task):
-                async with self._journal.change() as change:
-                    await rotate(change, task)
-                return task, fresh
-            if delegation.mode is not Mode.STANDING:
-                raise spent()
-            opened = await self._confirm.open_task(
-                delegation,
-                present=None,
-                evidence=None,
-                asked=(),
-                seconds=self._redeem.task_seconds(delegation),
-                purpose="",
-                also=rotate,
-            )
-            return opened, fresh
-        except _Lost:
-            return await self._repeated(mac, token)
+        async def rotate(change: Change, opened: Task) -> None:
+            fresh, beside = self._rotation(mac, token, opened, delegation)
+            refused = await beside.effect(change.tx) if beside.effect is not None else None
+            if refused is not None:
+                raise refused
+            change.entries += beside.entries
+            successors.append(fresh)
+
+        opened = await self._confirm.open_task(
+            delegation,
+            present=None,
+            evidence=None,
+            asked=(),
+            seconds=self._redeem.task_seconds(delegation),
+            purpose="",
+            also=rotate,
+        )
+        return opened, successors[-1]
 
     async def _repeated(self, mac: bytes, token: store.RefreshToken) -> tuple[Task, Secret]:
         now = int(self._clock.now())
@@ -165,10 +200,6 @@ class Refresh:
                 Event.REFRESH_TOKEN_REUSED, token.agreed.org, family=token.family, client=by, user=token.agreed.user
             )
 
-    async def _is_revoked(self, task: Task) -> bool:
-        async with self._database.read() as db:
-            return bool(await revocation.among(db, {task.id}))
-
     def _mac_of(self, handle: Secret) -> bytes:
         return self._mac.mac("refresh-token", "rf", handle)
 
@@ -188,3 +219,7 @@ class Refresh:
 
 class _Lost(Denied):
     """Another refresh of the same token was first."""
+
+
+async def _rotate(tx: AsyncConnection, rotations: Sequence[store.Rotation]) -> list[Outcome]:
+    return [None if is_first else _Lost() for is_first in await store.rotate(tx, rotations)]
