@@ -13,9 +13,10 @@ def upgrade() -> None:
     op.execute(
         """
         UPDATE refresh_tokens SET predecessor = (
-            SELECT MAX(before.mac) FROM refresh_tokens AS before
+            SELECT before.mac FROM refresh_tokens AS before
             WHERE before.family = refresh_tokens.family AND before.mac <> refresh_tokens.mac
               AND before.replaced_at IS NOT NULL AND before.used_at IS NULL
+            ORDER BY before.replaced_at DESC LIMIT 1
         )
         WHERE replaced_at IS NULL AND used_at IS NULL
         """
