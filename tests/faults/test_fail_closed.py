@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.support.house import REAL, House, Robot, open_house
 from tests.support.http import Reply
@@ -196,6 +197,23 @@ async def test_one_members_fault_refuses_only_that_member(house: House) -> None:
     ]
     outcomes = await asyncio.gather(*(house.app.journal.record(e) for e in entries), return_exceptions=True)
     assert [isinstance(o, Exception) for o in outcomes] == [n == 3 for n in range(8)]
+
+
+async def test_what_an_entry_does_is_undone_when_it_cannot_be_recorded(house: House) -> None:
+    def entry(name: str, **members: object) -> Entry:
+        async def writes(tx: AsyncConnection) -> Exception | None:
+            row = {"key": name, "began_at": 0, "count": 1}
+            await tx.execute(text("INSERT INTO attempts (key, began_at, count) VALUES (:key, :began_at, :count)"), row)
+            return None
+
+        return Entry(event=Event.LOGIN_FAILED, org="", members=members, also=writes)
+
+    entries = [entry("one", n=1), entry("two", n=2.5), entry("three", n=3)]  # no float has a place in a record
+    outcomes = await asyncio.gather(*(house.app.journal.record(e) for e in entries), return_exceptions=True)
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, True, False]
+    async with house.app.database.read() as db:
+        found = await db.execute(text("SELECT key FROM attempts WHERE key IN ('one', 'two', 'three')"))
+        assert {row.key for row in found} == {"one", "three"}
 
 
 async def test_a_worker_that_dies_leaves_nobody_waiting(house: House) -> None:

@@ -213,6 +213,7 @@ class App:
                 egress=egress,
                 catalogue=catalogue,
                 issue=issue,
+                authorities=authorities,
                 confirm=confirm,
                 pass_on=pass_on,
                 standing=Standing(verifying, authorities, issue, catalogue, clock),

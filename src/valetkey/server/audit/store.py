@@ -21,6 +21,7 @@ from valetkey.server.audit.chain import Chain, read_record
 from valetkey.server.audit.model import NO_DIGEST, AuditRecord, Event, Unrecordable
 from valetkey.server.clock import Clock
 from valetkey.server.db import fence
+from valetkey.server.db.effects import Effect, carry_out
 from valetkey.server.db.engine import Database
 from valetkey.server.db.group import GroupCommit
 from valetkey.server.db.schema import audit_records, audit_writers
@@ -38,18 +39,20 @@ _COLUMNS = "writer, seq, id, event, refers, digest, body"
 _INSERT_SQLITE = f"INSERT INTO audit_records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all ours
 _INSERT_POSTGRESQL = f"INSERT INTO audit_records ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608
 
-Effect = Callable[[AsyncConnection], Awaitable[Exception | None]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What happened, before it has a place in the chain. `also` runs in the same transaction and may refuse."""
+    """What happened, before it has a place in the chain. `also` runs in the same transaction and may refuse.
+
+    `after` is what happened before it in the same transaction: recorded with it, or not at all.
+    """
 
     event: Event
     org: str
     members: Mapping[str, Any]
     refers: str | None = None
     also: Effect | None = None
+    after: tuple["Entry", ...] = ()
     id: str = field(default_factory=lambda: new_id("aud"))
 
 
@@ -95,9 +98,8 @@ class Journal:
         self.writer = ""
         self.appended = asyncio.Event()
         self.since_checkpoint = 0
-        self.attest: Callable[[], Awaitable[None]] | None = (
-            None  # has a checkpoint written; set by who starts the witness
-        )
+        self.attest: Callable[[], Awaitable[None]] | None = None
+        """Has a checkpoint written; set by who starts the witness."""
         self._wanted = 0
         self._reached = asyncio.Event()
         self._was_outrun = False  # another process appended to this chain: nothing more may be
@@ -227,9 +229,17 @@ class Journal:
                 yield line
 
     async def _write(self, tx: AsyncConnection, entries: Sequence[Entry]) -> list[Exception | None]:
-        outcomes = {entry.id: await entry.also(tx) if entry.also is not None else None for entry in entries}
-        kept = [entry for entry in entries if outcomes[entry.id] is None]
-        outcomes.update(zip((e.id for e in kept), await self._append(tx, kept), strict=True))
+        refused = await carry_out(tx, [entry.also for entry in entries])
+        outcomes = dict(zip((entry.id for entry in entries), refused, strict=True))
+        kept = [one for entry in entries if outcomes[entry.id] is None for one in (*entry.after, entry)]
+        unrecordable = await self._append(tx, kept)
+        for error in filter(None, unrecordable):
+            # SECURITY: what was done without its record must not stay. Raised, it takes the transaction with it, and
+            # each of the group is tried by itself.
+            # Guarded by tests/faults/test_fail_closed.py::test_what_an_entry_does_is_undone_when_it_cannot_be_recorded
+            if any(entry.also is not None or entry.after for entry in entries):
+                raise error
+        outcomes.update(zip((one.id for one in kept), unrecordable, strict=True))
         return [outcomes[entry.id] for entry in entries]
 
     async def _append(self, tx: AsyncConnection, entries: Sequence[Entry]) -> list[Exception | None]:

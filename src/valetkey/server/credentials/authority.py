@@ -1,16 +1,19 @@
-"""What bounds a task, loaded once and known to be current: the node's knowledge under one change number.
+"""What bounds a task, or any task of a delegation, loaded once and known to be current under one change number.
 
 An entry is dropped when any of its nodes changes. A decision is made under `seq`; the commit that records it compares
 that number with the newest, so an entry that is out of date can never have an effect.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.connections import store as connections
 from valetkey.server.db import fence
 from valetkey.server.db.engine import Database
+from valetkey.server.db.group import Stale
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.model import Delegation, Task
@@ -22,6 +25,8 @@ from valetkey.server.revocation import store as revocation
 
 _REMEMBERED = 20_000
 _TRIES = 10
+_ATTEMPTS = 20
+T = TypeVar("T")
 
 Learn = Callable[[AsyncConnection, int, frozenset[str]], Awaitable[None]]
 """Reads again what these changed nodes are about, as of at least that number. At the start nothing is known."""
@@ -44,6 +49,7 @@ class Authorities:
         self._known: dict[str, Authority] = {}
         self._by_node: dict[str, set[str]] = {}
         self._revoked_tokens: set[str] = set()
+        self._standing: set[str] = set()
         self.seq = -1
 
     async def of_task(self, task_id: str) -> tuple[Authority, int]:
@@ -51,18 +57,43 @@ class Authorities:
         known = self._known.get(task_id)
         if known is not None:
             return known, self.seq
-        for _ in range(_TRIES):
-            async with self._database.read() as db:
-                seq = await fence.newest(db)
-                if seq != self.seq:
-                    await self._catch_up(db)
-                    continue
-                authority = await _load(db, task_id, seq)
-            # NOTE: facts are read after the number, so they are at least as new; if the number moved meanwhile, again.
-            if self.seq == seq:
-                self._remember(authority)
-                return authority, seq
-        raise Unavailable(detail="knowledge changed faster than it could be read")
+        return await self._remembered(task_id, _of_task)
+
+    async def of_delegation(self, delegation_id: str) -> tuple[Authority, int]:
+        """What bounds whatever task is opened under it, without one, and the number. Raises `NotFound`."""
+        known = self._known.get(delegation_id)
+        if known is not None:
+            return known, self.seq
+        return await self._remembered(delegation_id, _of_delegation)
+
+    def opened(self, authority: Authority, seq: int) -> None:
+        """Its task was opened and recorded under that number: it need not be read to be known."""
+        if self.seq == seq:
+            self._remember(authority.task.id, authority)
+
+    async def are_standing(self, nodes: Collection[str]) -> bool:
+        """Whether none of these is revoked, as known under `seq`. Only what stands is remembered."""
+        if self._standing.issuperset(nodes):
+            return True
+
+        async def ask(db: AsyncConnection, _seq: int) -> bool:
+            return not await revocation.among(db, nodes)
+
+        stand, _ = await self._read(ask)
+        if stand:
+            if len(self._standing) >= _REMEMBERED:
+                self._standing.clear()
+            self._standing.update(nodes)
+        return stand
+
+    async def decided(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What is attempted on what is known here; again, when the fence says that something has changed."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await attempt()
+            except Stale:
+                await self.refresh()
+        raise Unavailable(detail="revocations outran the decision")
 
     def is_revoked(self, token: str) -> bool:
         """Whether this single token was revoked, as known under `seq`."""
@@ -80,8 +111,9 @@ class Authorities:
         for node in nodes:
             if node.startswith("tok_"):
                 self._revoked_tokens.add(node)
-            for task_id in self._by_node.pop(node, set()):
-                self._known.pop(task_id, None)
+            self._standing.discard(node)
+            for known in self._by_node.pop(node, set()):
+                self._known.pop(known, None)
 
     async def _catch_up(self, db: AsyncConnection) -> frozenset[str]:
         if self.seq < 0:
@@ -104,26 +136,64 @@ class Authorities:
             self._outrun(nodes, newest)
         return nodes
 
-    def _remember(self, authority: Authority) -> None:
+    async def _remembered(
+        self, key: str, load: Callable[[AsyncConnection, str, int], Awaitable[Authority]]
+    ) -> tuple[Authority, int]:
+        authority, seq = await self._read(lambda db, seq: load(db, key, seq))
+        self._remember(key, authority)
+        return authority, seq
+
+    async def _read(self, ask: Callable[[AsyncConnection, int], Awaitable[T]]) -> tuple[T, int]:
+        """What is read under the number this process knows, and that number."""
+        for _ in range(_TRIES):
+            async with self._database.read() as db:
+                seq = await fence.newest(db)
+                if seq != self.seq:
+                    await self._catch_up(db)
+                    continue
+                found = await ask(db, seq)
+            # NOTE: facts are read after the number, so they are at least as new; if the number moved meanwhile, again.
+            if self.seq == seq:
+                return found, seq
+        raise Unavailable(detail="knowledge changed faster than it could be read")
+
+    def _remember(self, key: str, authority: Authority) -> None:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
             self._by_node.clear()
-        self._known[authority.task.id] = authority
+        self._known[key] = authority
         for node in authority.nodes:
-            self._by_node.setdefault(node, set()).add(authority.task.id)
+            self._by_node.setdefault(node, set()).add(key)
 
 
-async def _load(db: AsyncConnection, task_id: str, seq: int) -> Authority:
+def under(bounds: Authority, task: Task) -> Authority:
+    """The authority of a task that is opened under a delegation within these bounds."""
+    return replace(bounds, tasks=(task,), nodes=bounds.nodes | {task.id})
+
+
+async def _of_task(db: AsyncConnection, task_id: str, seq: int) -> Authority:
     tasks = await delegations.lineage(db, task_id)
     if not tasks:
         raise NotFound(detail=f"no task {task_id}")
-    delegation = await delegations.delegation(db, tasks[0].delegation)
+    return await _within(db, tasks[0].delegation, agents=[task.agent for task in tasks], tasks=tasks, seq=seq)
+
+
+async def _of_delegation(db: AsyncConnection, delegation_id: str, seq: int) -> Authority:
+    return await _within(db, delegation_id, agents=[], tasks=(), seq=seq)
+
+
+async def _within(
+    db: AsyncConnection, delegation_id: str, *, agents: Sequence[str], tasks: tuple[Task, ...], seq: int
+) -> Authority:
+    delegation = await delegations.delegation(db, delegation_id)
     user = await principals.user(db, delegation.user) if delegation is not None else None
-    agents = [await principals.agent(db, task.agent) for task in tasks]
-    if delegation is None or user is None or any(a is None for a in agents):
-        raise NotFound(detail=f"task {task_id} has lost a parent")
-    chain = tuple(a for a in agents if a is not None)
-    return await assemble(db, user=user, agents=chain, delegation=delegation, tasks=tasks, seq=seq)
+    if delegation is None or user is None:
+        raise NotFound(detail=f"no delegation {delegation_id}, or it has lost its user")
+    chain = [await principals.agent(db, agent) for agent in agents or [delegation.agent]]
+    known = tuple(agent for agent in chain if agent is not None)
+    if len(known) != len(chain):
+        raise NotFound(detail=f"delegation {delegation_id} has lost an agent")
+    return await assemble(db, user=user, agents=known, delegation=delegation, tasks=tasks, seq=seq)
 
 
 async def assemble(

@@ -15,10 +15,10 @@ from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.last_used import LastUsed
-from valetkey.server.db.group import Stale
+from valetkey.server.db.effects import Effect
 from valetkey.server.delegations.grants import grant_text
 from valetkey.server.delegations.model import Grant, Task, narrowed
-from valetkey.server.errors import Denied, Expired, InvalidRequest, NotAuthenticated, NotFound, Revoked, Unavailable
+from valetkey.server.errors import Denied, Expired, InvalidRequest, NotAuthenticated, NotFound, Revoked
 from valetkey.server.ids import new_id
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
@@ -40,7 +40,6 @@ from valetkey.server.tokens.model import Kind
 from valetkey.server.tokens.verify import Verifying
 from valetkey.verify.keys import Algorithm
 
-_TRIES = 20
 _REMEMBERED = 4_096
 
 T = TypeVar("T")
@@ -81,6 +80,17 @@ class Issued:
     def token_type(self) -> str:
         """How the token is shown (RFC 9449 section 5)."""
         return "Bearer" if self.jkt is None else "DPoP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class With:
+    """What is done and recorded in the commit that records an issue: all of it, or nothing."""
+
+    entries: tuple[Entry, ...] = ()
+    effect: Effect | None = None
+
+
+ALONE = With()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +147,7 @@ class Issue:
         """
 
         async def issued(authority: Authority, seq: int) -> Issued:
-            return await self._issue(authority, seq, ask, jkt, signed_in)
+            return await self.under(authority, seq, ask, jkt=jkt, signed_in=signed_in)
 
         return await self.acting(agent, unverified_task_token, issued, again=again, jkt=jkt)
 
@@ -164,36 +174,44 @@ class Issue:
             raise InvalidRequest(
                 "The task token is missing, expired or not valid.", detail="another agent's", reason="subject_token"
             )
-        for _ in range(_TRIES):
+
+        async def attempt() -> T:
             try:
                 authority, seq = await self._authorities.of_task(holder.task)
             except NotFound as error:
                 raise InvalidRequest(
                     "The task token is missing, expired or not valid.", detail=error.detail, reason="subject_token"
                 ) from error
-            try:
-                # SECURITY: the key is the requester's, proved now; it is never copied from the task token (TX-16).
-                # Guarded by tests/flows/test_dpop.py::test_tx_16_a_bound_task_token_needs_its_key_and_passes_none_on
-                if holder.cnf is not None and holder.cnf != jkt:
-                    await self.refused(authority, "another_key", decided_under=seq)
-                    raise InvalidRequest(
-                        "The task token is bound to a key; send a DPoP proof with that key.",
-                        detail="another key",
-                        reason="subject_token",
-                    )
-                # SECURITY: whatever was known before `seq` may be older than a revocation that was already answered.
-                # Guarded by tests/faults/test_fence.py::test_a_rotated_secret_is_refused_at_once_on_a_warm_node
-                if self._authorities.is_revoked(holder.jti):
-                    await self.refused(authority, Reason.REVOKED.value, decided_under=seq)
-                    raise InvalidRequest(
-                        "The task token is missing, expired or not valid.", detail="revoked", reason="subject_token"
-                    )
-                if again is not None:
-                    await again()
-                return await decided(authority, seq)
-            except Stale:
-                await self._authorities.refresh()
-        raise Unavailable(detail="revocations outran the decision")
+            # SECURITY: the key is the requester's, proved now; it is never copied from the task token (TX-16).
+            # Guarded by tests/flows/test_dpop.py::test_tx_16_a_bound_task_token_needs_its_key_and_passes_none_on
+            if holder.cnf is not None and holder.cnf != jkt:
+                await self.refused(authority, "another_key", decided_under=seq)
+                raise InvalidRequest(
+                    "The task token is bound to a key; send a DPoP proof with that key.",
+                    detail="another key",
+                    reason="subject_token",
+                )
+            # SECURITY: whatever was known before `seq` may be older than a revocation that was already answered.
+            # Guarded by tests/faults/test_fence.py::test_a_rotated_secret_is_refused_at_once_on_a_warm_node
+            if self._authorities.is_revoked(holder.jti):
+                await self.refused(authority, Reason.REVOKED.value, decided_under=seq)
+                raise InvalidRequest(
+                    "The task token is missing, expired or not valid.", detail="revoked", reason="subject_token"
+                )
+            if again is not None:
+                await again()
+            return await decided(authority, seq)
+
+        return await self._authorities.decided(attempt)
+
+    async def task_token_beside(
+        self, authority: Authority, seq: int, *, may_act: Sequence[Agent], jkt: str | None, beside: With
+    ) -> str:
+        """The token of this authority's task, once what is `beside` it is done and recorded. Raises as `under` does."""
+        if beside.entries:
+            entry = replace(beside.entries[-1], after=beside.entries[:-1], also=beside.effect)
+            must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
+        return self.task_token(authority.task, authority.agent, may_act=may_act, jkt=jkt)
 
     def task_token(self, task: Task, agent: Agent, *, may_act: Sequence[Agent] = (), jkt: str | None = None) -> str:
         """The token that names a task to the token endpoint. It has no upstream rights.
@@ -216,9 +234,20 @@ class Issue:
         )
         return prepare(self._keys.signer("ES256"), Kind.TASK, claims).signed()
 
-    async def _issue(
-        self, authority: Authority, seq: int, ask: Ask, jkt: str | None, signed_in: SignedIn | None
+    async def under(
+        self,
+        authority: Authority,
+        seq: int,
+        ask: Ask,
+        *,
+        jkt: str | None = None,
+        signed_in: SignedIn | None = None,
+        beside: With = ALONE,
     ) -> Issued:
+        """Mint one credential within this authority, if nothing changed since that number; raises `Stale` otherwise.
+
+        Who calls this has authenticated the agent under that number. What is `beside` it happens with it or not at all.
+        """
         now = self._clock.now()
         integration = self.target(ask.target, authority.user.org)
         if integration is None:
@@ -274,6 +303,8 @@ class Issue:
                 **({} if jkt is None else {"key": jkt}),
             },
             refers=jti,
+            also=beside.effect,
+            after=beside.entries,
         )
         must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
         self._last_used.note(authority.delegation.id)

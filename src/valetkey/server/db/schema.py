@@ -185,7 +185,8 @@ refresh_tokens = Table(
     Column("client", String(512), nullable=False), _ref("org"), _ref("user"), _ref("agent"), _ref("delegation"),
     _ref("task", optional=True), _text("facts"), _time("created_at"), _time("expires_at"),
     _time("replaced_at", optional=True), _time("used_at", optional=True), Column("replays", Integer, nullable=False),
-    Column("successor", LargeBinary, nullable=True), UniqueConstraint("id"), Index(None, "family"),
+    Column("successor", LargeBinary, nullable=True), Column("predecessor", LargeBinary(32), nullable=True),
+    UniqueConstraint("id"), Index(None, "family"),
 )  # fmt: skip
 decoupled_requests = Table(
     "decoupled_requests", metadata, _mac(), _id("id", primary=False), _text("kind"),

@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change, Journal
+from valetkey.server.audit.store import Change, Entry, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.delegations import store
 from valetkey.server.delegations.grants import grant_text, parse_grants
@@ -211,35 +211,49 @@ class Confirm:
         `answered` is an answer of hers that is redeemed; `also` runs in the same transaction, and may refuse.
         """
         now = int(self._clock.now())
-        self._check_task_seconds(seconds)
-        if purpose:
-            _check_purpose(purpose)
-        task_id = new_id("tsk")
-        grants = narrowed(delegation.lines, asked or delegation.lines, self._catalogue)
+        drawn = self._drawn(delegation, asked=asked, seconds=seconds, purpose=purpose, now=now)
         async with self._journal.change() as change:
             if answered is not None:
                 proof = _redeemed(delegation, answered, also)
             else:
                 proof = await self._proof(change.tx, delegation, present, evidence, now)
-            task = Task(
-                id=task_id,
-                org=delegation.org,
-                delegation=delegation.id,
-                agent=delegation.agent,
-                parent=None,
-                root=task_id,
-                depth=0,
-                grants=grants,
-                purpose=purpose.strip() or delegation.purpose,
-                evidence=proof,
-                created_at=now,
-                expires_at=min(now + seconds, delegation.expires_at),
-            )
-            await store.add_task(change.tx, task, counted=delegation.grants)
+            task = replace(drawn, evidence=proof)
+            await store.add_tasks(change.tx, [(task, delegation.grants)])
             change.record(Event.TASK_OPENED, task.org, **_task_members(task, delegation))
             if also is not None:
                 await also(change, task)
         return task
+
+    def answered(self, delegation: Delegation, answer: Answered, *, seconds: int) -> tuple[Task, Entry]:
+        """The task an answer of hers is worth, and the record of its opening.
+
+        Whoever calls this writes both, and spends the answer, in one transaction (`store.add_tasks`).
+        """
+        now = int(self._clock.now())
+        drawn = self._drawn(delegation, asked=(), seconds=seconds, purpose="", now=now)
+        task = replace(drawn, evidence=_redeemed(delegation, answer, spends=answer))
+        return task, Entry(event=Event.TASK_OPENED, org=task.org, members=_task_members(task, delegation))
+
+    def _drawn(self, delegation: Delegation, *, asked: Sequence[Grant], seconds: int, purpose: str, now: int) -> Task:
+        """A root task of which only the evidence is missing."""
+        self._check_task_seconds(seconds)
+        if purpose:
+            _check_purpose(purpose)
+        task_id = new_id("tsk")
+        return Task(
+            id=task_id,
+            org=delegation.org,
+            delegation=delegation.id,
+            agent=delegation.agent,
+            parent=None,
+            root=task_id,
+            depth=0,
+            grants=narrowed(delegation.lines, asked or delegation.lines, self._catalogue),
+            purpose=purpose.strip() or delegation.purpose,
+            evidence="",
+            created_at=now,
+            expires_at=min(now + seconds, delegation.expires_at),
+        )
 
     async def open_child(
         self,
@@ -284,7 +298,7 @@ class Confirm:
             expires_at=min(now + seconds, parent.expires_at),
         )
         async with self._journal.change() as change:
-            await store.add_task(change.tx, child, counted=child.grants)
+            await store.add_tasks(change.tx, [(child, child.grants)])
             change.record(Event.TASK_OPENED, child.org, **_task_members(child, delegation))
         return child
 

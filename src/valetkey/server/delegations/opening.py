@@ -22,9 +22,19 @@ async def openable(
     user = await principals.user(db, delegation.user)
     if agent is None or user is None:
         raise NotFound("There is no such delegation, or it is not yours.")
-    nodes = {delegation.id, user.id, delegation.org, agent.id, agent.owner, *also}
-    if await revocation.among(db, nodes) or not delegation.is_live(now):
+    ended = await revocation.among(db, {*nodes_of(delegation, agent), *also})
+    check_openable(delegation, agent, user, has_ended=bool(ended), now=now)
+    return agent, user
+
+
+def nodes_of(delegation: Delegation, agent: Agent) -> frozenset[str]:
+    """What must not have been revoked for a task to be opened under it."""
+    return frozenset({delegation.id, delegation.user, delegation.org, agent.id, agent.owner})
+
+
+def check_openable(delegation: Delegation, agent: Agent, user: User, *, has_ended: bool, now: float) -> None:
+    """Raises `Revoked` or `Denied`. `has_ended` says that one of its nodes was revoked."""
+    if has_ended or not delegation.is_live(now):
         raise Revoked("This delegation has ended.")
     if agent.status is not Status.ACTIVE or user.status is not Status.ACTIVE:
         raise Denied("The agent or the user is suspended.", reason="suspended")
-    return agent, user

@@ -130,26 +130,31 @@ async def delegations_by_id(connection: AsyncConnection, ids: Collection[str]) -
     return {row.id: _delegation(row) for row in rows}
 
 
-async def add_task(tx: AsyncConnection, task: Task, *, counted: Sequence[Grant]) -> None:
-    """Write the task and a counter for each of the `counted` lines that limits calls."""
-    await tx.execute(
-        insert(tasks).values(
-            id=task.id,
-            org=task.org,
-            delegation=task.delegation,
-            agent=task.agent,
-            parent=task.parent,
-            root=task.root,
-            depth=task.depth,
-            grants=_json(task.grants),
-            purpose=task.purpose,
-            evidence=task.evidence,
-            created_at=task.created_at,
-            expires_at=task.expires_at,
-        )
-    )
+async def add_tasks(tx: AsyncConnection, opened: Sequence[tuple[Task, Sequence[Grant]]]) -> None:
+    """Write tasks, and for each a counter for every line that limits calls among those counted on it."""
+    if not opened:
+        return
+    rows = [
+        {
+            "id": task.id,
+            "org": task.org,
+            "delegation": task.delegation,
+            "agent": task.agent,
+            "parent": task.parent,
+            "root": task.root,
+            "depth": task.depth,
+            "grants": _json(task.grants),
+            "purpose": task.purpose,
+            "evidence": task.evidence,
+            "created_at": task.created_at,
+            "expires_at": task.expires_at,
+        }
+        for task, _ in opened
+    ]
+    await tx.execute(insert(tasks), rows)
     limited = [
         {"task": task.id, "line": line, "spent": 0, "cap": grant.max_calls}
+        for task, counted in opened
         for line, grant in enumerate(counted)
         if grant.max_calls is not None
     ]

@@ -14,11 +14,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Effect, Entry, Journal, must_be_recorded
+from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED
+from valetkey.server.db.effects import Effect
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations import store as delegations
 from valetkey.server.errors import (

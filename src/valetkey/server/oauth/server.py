@@ -9,6 +9,7 @@ from typing import Any
 
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.db.engine import Database
@@ -76,6 +77,7 @@ class Foundation:
     egress: Egress
     catalogue: LiveCatalogue
     issue: Issue
+    authorities: Authorities
     confirm: Confirm
     pass_on: PassOn
     standing: Standing
@@ -114,6 +116,7 @@ class AuthorizationServer:
             database=database,
             confirm=confirm,
             issue=issue,
+            authorities=on.authorities,
             clients=clients,
             outside=on.known.outside,
             id_tokens=IdTokens(on.keys, clock, settings),
@@ -123,7 +126,14 @@ class AuthorizationServer:
             settings=settings,
         )
         refresh = Refresh(
-            journal=journal, database=database, confirm=confirm, redeem=redeem, mac=mac, ring=on.ring, clock=clock
+            journal=journal,
+            database=database,
+            authorities=on.authorities,
+            confirm=confirm,
+            redeem=redeem,
+            mac=mac,
+            ring=on.ring,
+            clock=clock,
         )
         patience = Patience(journal, database, mac, clock)
         self.notify = Notify(database, clients, on.egress, on.ring)
@@ -164,11 +174,13 @@ class AuthorizationServer:
         exchange = Exchange(issue, on.verifying, on.standing, on.pass_on, database, on.catalogue, clock)
         offered = {
             CLIENT_CREDENTIALS: Offered(own.client_credentials),
-            EXCHANGE: Offered(exchange),
+            EXCHANGE: Offered(exchange, is_fenced=True),
             USER_CREDENTIAL: Offered(own.user_credential, is_open=True),
             JWT_BEARER_GRANT: Offered(id_jag),
-            AUTHORIZATION_CODE: Offered(AuthorizationCode(journal, database, redeem, mac, clock), to_public=True),
-            REFRESH: Offered(refresh, to_public=True),
+            AUTHORIZATION_CODE: Offered(
+                AuthorizationCode(journal, database, redeem, mac, clock), to_public=True, is_fenced=True
+            ),
+            REFRESH: Offered(refresh, to_public=True, is_fenced=True),
             DEVICE_CODE: Offered(Decoupled(Kind.DEVICE, journal, asking, database, redeem, clock), to_public=True),
             CIBA: Offered(Decoupled(Kind.BACKCHANNEL, journal, asking, database, redeem, clock)),
         }

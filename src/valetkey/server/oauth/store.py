@@ -1,11 +1,11 @@
 """The only SQL of authorization requests, what was agreed with which client, and codes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db.schema import authorization_codes, authorization_requests, consents
@@ -173,21 +173,54 @@ class KeptCode:
 
 
 async def code(connection: AsyncConnection, mac: bytes) -> KeptCode | None:
-    row = (await connection.execute(select(authorization_codes).where(authorization_codes.c.mac == mac))).first()
-    if row is None:
-        return None
-    return KeptCode(_code.decode(row.facts), row.task, row.expires_at, row.used_at, row.answered_at)
+    return (await codes(connection, [mac])).get(mac)
 
 
-async def use_code(tx: AsyncConnection, mac: bytes, *, task: str | None, now: int) -> bool:
-    """Spend it, once. `task` is the one it opens; None when it is spent for nothing."""
+async def codes(connection: AsyncConnection, macs: Collection[bytes]) -> dict[bytes, KeptCode]:
+    """These codes, by their MACs."""
+    rows = await connection.execute(select(authorization_codes).where(authorization_codes.c.mac.in_(macs)))
+    return {
+        row.mac: KeptCode(_code.decode(row.facts), row.task, row.expires_at, row.used_at, row.answered_at)
+        for row in rows
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class CodeUse:
+    """A code, known by its MAC, and the task it opens; None when it is spent for nothing."""
+
+    mac: bytes
+    task: str | None
+    now: int
+
+
+async def use_codes(tx: AsyncConnection, uses: Sequence[CodeUse]) -> list[bool]:
+    """Spend each, once; False for what was spent before or has expired."""
     c = authorization_codes.c
-    used = await tx.execute(
+    macs, now = [use.mac for use in uses], max(use.now for use in uses)
+    if tx.dialect.name == "postgresql":
+        # Two nodes that spend several of the same at once take them in one order, and neither waits for ever.
+        await tx.execute(select(c.mac).where(c.mac.in_(macs)).order_by(c.mac).with_for_update())
+    claimed = await tx.execute(
         update(authorization_codes)
-        .where(c.mac == mac, c.used_at.is_(None), c.expires_at > now)
-        .values(used_at=now, task=task)
+        .where(c.mac.in_(macs), c.used_at.is_(None), c.expires_at > now)
+        .values(used_at=now)
+        .returning(c.mac)
     )
-    return used.rowcount == 1
+    free = {row.mac for row in claimed}
+    won = []
+    for use in uses:
+        won.append(use.mac in free)
+        free.discard(use.mac)
+    opens = [{"of": use.mac, "opens": use.task} for use, is_first in zip(uses, won, strict=True) if is_first]
+    if opens:
+        await tx.execute(_NOTE_TASK, opens)
+    return won
+
+
+_NOTE_TASK = (
+    update(authorization_codes).where(authorization_codes.c.mac == bindparam("of")).values(task=bindparam("opens"))
+)
 
 
 async def answer_code(tx: AsyncConnection, mac: bytes, *, now: int) -> None:

@@ -11,23 +11,26 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
-from valetkey.server.errors import Denied, InvalidRequest, ProofRefused
+from valetkey.server.errors import Denied, InvalidRequest, ProofRefused, ValetkeyError
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.described import BESIDES, OF_CLIENTS, ClientForm, DescribedEndpoint, Text
 from valetkey.server.oauth.form import ClientProof, Form, Headers, client_proof
 from valetkey.server.oauth.grants.asked import Answer, Asked, Grant
-from valetkey.server.oauth.grants.exchange import EXCHANGE
 from valetkey.server.tokens.proofs import Proofs
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A grant and how its client proves itself: `is_open` grants carry their own proof, `to_public` ones need none."""
+    """A grant and how its client proves itself: `is_open` grants carry their own proof, `to_public` ones need none.
+
+    `is_fenced` ones give nothing that was not recorded under the fence, after the client was proven once more.
+    """
 
     grant: Grant
     is_open: bool = False
     to_public: bool = False
+    is_fenced: bool = False
 
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
@@ -58,16 +61,21 @@ class TokenEndpoint:
                 await self._proofs.spend(key)
             return answer
         proof = client_proof(headers, form)
-        # SECURITY: only an exchange is recorded under the fence; a token for /v1 would outlive a rotated secret.
+        # SECURITY: who is remembered is proven again under the fence; a token for /v1 would outlive a rotated secret.
         # Guarded by tests/flows/test_if_it_leaks.py::test_an_agents_secret_is_that_agent_until_it_is_rotated
-        client = await self._proven(proof, remembered=name == EXCHANGE, jkt=jkt)
+        client = await self._proven(proof, remembered=offered.is_fenced, jkt=jkt)
         if client.is_public and not offered.to_public:
             raise Denied("A client without a secret or a key cannot use this grant.", reason="unauthorized_client")
         # An assertion is used once and names a key, not a secret; a secret may have been replaced meanwhile.
         again = partial(self._proven, proof, remembered=True, jkt=jkt) if proof.secret is not None else None
         if key is not None:
             await self._proofs.spend(key)
-        return await offered.grant(Asked(form=form, client=client, again=again, jkt=jkt))
+        try:
+            return await offered.grant(Asked(form=form, client=client, again=again, jkt=jkt))
+        except ValetkeyError:
+            if again is not None and offered.is_fenced:  # who is remembered and refused may be one that has ended
+                await self._proven(proof, remembered=False, jkt=jkt)
+            raise
 
     async def _proven(self, proof: ClientProof, *, remembered: bool, jkt: str | None) -> Client:
         client = await self._clients.proven(proof, remembered=remembered)

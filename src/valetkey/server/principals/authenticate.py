@@ -91,7 +91,7 @@ class Authenticate:
         text = secret.reveal()
         seen = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._seen_key, digest_size=32).digest()
         agent = self._agents.get(seen) if remembered else None
-        if agent is None:
+        if agent is None or agent.status is not Status.ACTIVE:  # a refusal is never remembered
             if not is_handle(text, "ag"):
                 raise NotAuthenticated(detail="not a client secret")
             mac = self._mac.mac("agent-secret", "ag", secret)

@@ -19,8 +19,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.audit.store import Effect
 from valetkey.server.clock import Clock
+from valetkey.server.db.effects import Effect
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import ProofRefused
 from valetkey.server.tokens import store

@@ -30,6 +30,7 @@ class Clients:
         self._outside = outside
         self._trusting = trusting
         self._bound: dict[str, bool] = {}
+        self._known: dict[str, Client] = {}
         self._changes = 0
 
     def forget(self, nodes: frozenset[str]) -> None:
@@ -37,6 +38,10 @@ class Clients:
         self._changes += 1
         for node in nodes & self._bound.keys():
             del self._bound[node]
+        if self._known:
+            self._known = {
+                known: c for known, c in self._known.items() if c.principal is None or not nodes & _nodes(c.principal)
+            }
 
     async def must_prove_a_key(self, client: Client) -> bool:
         """Whether the client registered that every token of its is bound to a key (RFC 9449 section 5.2)."""
@@ -64,12 +69,18 @@ class Clients:
         async with self._database.read() as db:
             return await store.client_of(db, holder) == client.id
 
-    async def known(self, client_id: str) -> Client:
-        """The client of that id, which has proven nothing yet. Raises `NotFound` for what is unknown or has ended."""
+    async def known(self, client_id: str, *, remembered: bool = False) -> Client:
+        """The client of that id, which has proven nothing yet. Raises `NotFound` for what is unknown or has ended.
+
+        `remembered` is for who decides under the revocation fence; all others, and clients from outside, are looked up.
+        """
         if is_outside(client_id):
             return await self._outside.known(client_id)
         if not is_id(client_id, "agt"):
             raise NotFound("This client is not known here.")
+        if remembered and (seen := self._known.get(client_id)) is not None:
+            return seen
+        changes = self._changes
         async with self._database.read() as db:
             agent = await principals.agent(db, client_id)
             ended = agent is None or await revocation.among(db, {agent.id, agent.owner, agent.org})
@@ -82,7 +93,12 @@ class Clients:
         metadata = said or ClientMetadata(auth_method=method, grant_types=GRANT_TYPES)
         if jwks:
             metadata = replace(metadata, jwks=jwks)
-        return _agents_own(agent, metadata)
+        client = _agents_own(agent, metadata)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        if changes == self._changes:  # as for `_bound`
+            self._known[client_id] = client
+        return client
 
     async def proven(self, proof: ClientProof, *, remembered: bool) -> Client:
         """The client that authenticated. Raises `NotAuthenticated`, one sentence for every cause.
@@ -122,6 +138,11 @@ class Clients:
         if not client.is_public:
             raise NotAuthenticated("The client did not authenticate.")
         return client
+
+
+def _nodes(principal: Agent | ServiceAccount) -> set[str]:
+    owner = {principal.owner} if isinstance(principal, Agent) else set()
+    return {principal.id, principal.org, *owner}
 
 
 def _agents_own(agent: Agent, metadata: ClientMetadata) -> Client:

@@ -7,11 +7,17 @@ which second use is none.
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change, Journal
+from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.issue import With
+from valetkey.server.db.effects import Outcome, Together
 from valetkey.server.db.engine import Database
+from valetkey.server.db.gathered import Gathered
 from valetkey.server.delegations.model import Task
 from valetkey.server.errors import Denied, InvalidRequest
 from valetkey.server.ids import is_handle
@@ -34,6 +40,7 @@ class AuthorizationCode:
     def __init__(self, journal: Journal, database: Database, redeem: Redeem, mac: Mac, clock: Clock) -> None:
         self._journal = journal
         self._database = database
+        self._codes: Gathered[bytes, store.KeptCode] = Gathered(database, store.codes)
         self._redeem = redeem
         self._mac = mac
         self._clock = clock
@@ -44,30 +51,30 @@ class AuthorizationCode:
         if _VERIFIER.fullmatch(verifier) is None:
             raise InvalidRequest("code_verifier has 43 to 128 unreserved characters.")
         mac = self._mac.mac("authorization-code", "co", handle)
-        async with self._database.read() as db:
-            kept = await store.code(db, mac) if is_handle(handle.reveal(), "co") else None
+        kept = await self._codes.get(mac) if is_handle(handle.reveal(), "co") else None
         if kept is None or asked.client is None:
             raise spent()
         code, now = kept.code, self._clock.now()
         is_proven = code.agreed.client == asked.client.id and _is_bound(code, asked.form, verifier)
         if kept.used_at is not None or code.agreed.client != asked.client.id:
+            if asked.again is not None:  # who ends something is looked up, not remembered
+                await self._redeem.proven_now(asked)
             if not is_proven or not Spent(kept.used_at or 0, kept.answered_at).is_being_answered(now):
                 await self._reused(mac, code, by=asked.client.id)
             raise spent()
         if now >= kept.expires_at or not is_proven:
             raise spent()
 
-        async def spend(change: Change, task: Task) -> None:
-            if not await store.use_code(change.tx, mac, task=task.id, now=task.created_at):
-                raise _Lost
-            change.record(
-                Event.CODE_REDEEMED,
-                task.org,
-                code=code.id,
-                task=task.id,
-                client=code.agreed.client,
-                user=code.agreed.user,
-            )
+        def spend(task: Task) -> With:
+            members = {
+                "code": code.id,
+                "task": task.id,
+                "client": code.agreed.client,
+                "user": code.agreed.user,
+            }
+            entry = Entry(event=Event.CODE_REDEEMED, org=task.org, members=members)
+            use = store.CodeUse(mac, task.id, task.created_at)
+            return With(entries=(entry,), effect=Together(_used, use))
 
         if mac in self._under_way:  # the transaction would find out too; this costs less
             raise spent()
@@ -86,7 +93,7 @@ class AuthorizationCode:
         """End what the code opened; a code in the wrong hands that opened nothing yet never will."""
         async with self._journal.change() as change:
             now = int(self._clock.now())
-            is_dead_now = await store.use_code(change.tx, mac, task=None, now=now)
+            [is_dead_now] = await store.use_codes(change.tx, [store.CodeUse(mac, None, now)])
             used = await store.code(change.tx, mac)
             task = None if used is None else used.task
             ended = await end_opened(change, task, by=by, reason="code reused", now=now)
@@ -100,6 +107,10 @@ class AuthorizationCode:
 
 class _Lost(Denied):
     """Another redemption of the same code was first."""
+
+
+async def _used(tx: AsyncConnection, uses: Sequence[store.CodeUse]) -> list[Outcome]:
+    return [None if is_first else _Lost() for is_first in await store.use_codes(tx, uses)]
 
 
 def _is_bound(code: Code, form: Form, verifier: str) -> bool:

@@ -5,9 +5,15 @@ looks at is looked at again when the answer is redeemed (OA-27). Fetching it a s
 `reuse` says which second time is none.
 """
 
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change, Journal
+from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.issue import With
+from valetkey.server.db.effects import Outcome
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import Task
 from valetkey.server.errors import Denied
@@ -51,18 +57,16 @@ class Decoupled:
         if outcome is None:
             raise spent()
 
-        async def spend(change: Change, task: Task) -> None:
-            if not await store.redeem(change.tx, mac, client=request.client, task=task.id, now=task.created_at):
-                raise spent()
-            change.record(
-                Event.REQUEST_REDEEMED,
-                task.org,
-                request=request.id,
-                kind=request.kind.value,
-                task=task.id,
-                client=request.client,
-                user=outcome.user,
-            )
+        def spend(task: Task) -> With:
+            members = {
+                "request": request.id,
+                "kind": request.kind.value,
+                "task": task.id,
+                "client": request.client,
+                "user": outcome.user,
+            }
+            entry = Entry(event=Event.REQUEST_REDEEMED, org=task.org, members=members)
+            return With(entries=(entry,), effect=partial(_redeem, mac, request.client, task))
 
         if mac in self._under_way:  # the transaction would find out too; this costs less
             raise _said(Verdict.SLOW_DOWN)
@@ -119,6 +123,11 @@ class Decoupled:
                 await self._reused(request)
             raise spent()
         raise _said(verdict)
+
+
+async def _redeem(mac: bytes, client: str, task: Task, tx: AsyncConnection) -> Outcome:
+    is_first = await store.redeem(tx, mac, client=client, task=task.id, now=task.created_at)
+    return None if is_first else spent()
 
 
 def _said(verdict: Verdict) -> Denied:

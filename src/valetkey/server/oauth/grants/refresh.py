@@ -6,12 +6,21 @@ its use ends the family and its task. What a direct issue judges is judged again
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from weakref import WeakValueDictionary
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Change, Journal
+from valetkey.server.audit.store import Change, Entry, Journal
 from valetkey.server.clock import Clock
+from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.issue import With
+from valetkey.server.db.effects import Outcome, Together
 from valetkey.server.db.engine import Database
+from valetkey.server.db.gathered import Gathered
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.model import Delegation, Mode, Task
@@ -21,13 +30,15 @@ from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.grants import store
 from valetkey.server.oauth.grants.asked import Answer, Asked
 from valetkey.server.oauth.redeem import Redeem, spent
+from valetkey.server.policy.model import Authority
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
 from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.open import open_sealed
 from valetkey.server.vault.ring import KeyRing
-from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
+from valetkey.server.vault.seal import seal
+from valetkey.server.vault.store import SealedColumn, hold_sealing, renew_for
 
 REPLAY_SECONDS = 60
 MOST_REPLAYS = 3
@@ -42,6 +53,7 @@ class Refresh:
         *,
         journal: Journal,
         database: Database,
+        authorities: Authorities,
         confirm: Confirm,
         redeem: Redeem,
         mac: Mac,
@@ -50,6 +62,8 @@ class Refresh:
     ) -> None:
         self._journal = journal
         self._database = database
+        self._authorities = authorities
+        self._tokens: Gathered[bytes, store.RefreshToken] = Gathered(database, store.by_macs)
         self._confirm = confirm
         self._redeem = redeem
         self._mac = mac
@@ -59,91 +73,122 @@ class Refresh:
 
     async def __call__(self, asked: Asked) -> Answer:
         handle = Secret(asked.form.must("refresh_token"))
-        client = await self._redeem.standing_client(asked)
         mac = self._mac_of(handle)
         # NOTE: a herd of one process takes turns here, instead of at the database with all its connections.
         async with self._turns.setdefault(mac, asyncio.Lock()):
-            return await self._in_turn(asked, client, handle, mac)
+            return await self._authorities.decided(lambda: self._in_turn(asked, handle, mac))
 
     async def unspent(self, handle: Secret, client: Client) -> store.RefreshToken | None:
         """The token, where this client could refresh with it now; None for everybody else. Spends and ends nothing."""
+        token = await self._found(handle, self._mac_of(handle))
+        if token is None or not token.is_unspent or token.agreed.client != client.id:
+            return None
+        await self._authorities.refresh()  # nothing is recorded under the fence here, so nothing remembered is enough
         try:
-            token, task = await self._found(handle, self._mac_of(handle))
-            is_spent = token.replaced_at is not None or token.used_at is not None
-            if token.agreed.client != client.id or is_spent:
-                return None
             await self._redeem.check_agreed(client, token.agreed)
-            delegation, _ = await self._redeem.openable(token.agreed, also=(token.family,))
+            bounds = await self._redeem.bounds(token.agreed, task=token.task, also=(token.family,))
         except Denied:
             return None
-        goes_on = task.is_live(self._clock.now()) and not await self._is_revoked(task)
-        return token if goes_on or delegation.mode is Mode.STANDING else None
+        return token if self._is_running(bounds) or bounds.delegation.mode is Mode.STANDING else None
 
-    async def _found(self, handle: Secret, mac: bytes) -> tuple[store.RefreshToken, Task]:
-        async with self._database.read() as db:
-            token = await store.by_mac(db, mac) if is_handle(handle.reveal(), "rf") else None
-            ended = token is not None and await revocation.among(db, {token.family})
-            task = await delegations.task(db, token.task) if token is not None else None
-        now = self._clock.now()
-        if token is None or task is None or ended or (now >= token.expires_at and token.replaced_at is None):
+    async def _found(self, handle: Secret, mac: bytes) -> store.RefreshToken | None:
+        token = await self._tokens.get(mac) if is_handle(handle.reveal(), "rf") else None
+        has_expired = token is not None and token.replaced_at is None and self._clock.now() >= token.expires_at
+        return None if has_expired else token
+
+    def _is_running(self, authority: Authority) -> bool:
+        return authority.task.is_live(self._clock.now()) and authority.task.id not in authority.stopped
+
+    async def _in_turn(self, asked: Asked, handle: Secret, mac: bytes) -> Answer:
+        seq = self._authorities.seq  # before anything that may be remembered
+        client = await self._redeem.standing_client(asked, remembered=True)
+        token = await self._found(handle, mac)
+        if token is None:
             raise spent()
-        return token, task
-
-    async def _in_turn(self, asked: Asked, client: Client, handle: Secret, mac: bytes) -> Answer:
-        token, task = await self._found(handle, mac)
+        if not token.is_unspent or token.agreed.client != client.id:
+            # What may end a family, or is answered without a decision of its own, is judged by nothing remembered.
+            await self._redeem.proven_now(asked)
+            client = await self._redeem.standing_client(asked)
         if token.agreed.client != client.id:
-            await self._reused(token, by=client.id)
+            if await self._authorities.are_standing({token.family}):
+                await self._reused(token, by=client.id)
             raise spent()
-        delegation, agent, target = await self._redeem.judged(asked, token.agreed, client, also=(token.family,))
-        task, successor = await self._rotated(mac, token, task, delegation)
-        answer = await self._redeem.answer(asked, token.agreed, task, agent, target)
+        authority, target = await self._redeem.judged(
+            asked, token.agreed, client, task=token.task, also=(token.family,)
+        )
+        try:
+            if token.is_unspent and self._is_running(authority):
+                fresh, beside = self._rotation(mac, token, authority.task, authority.delegation)
+                answer = await self._redeem.answer(asked, token.agreed, authority, seq, target, beside=beside)
+                return {**answer, "refresh_token": fresh.reveal()}
+            if token.is_unspent:
+                await self._redeem.proven_now(asked)
+                delegation = (await self._redeem.bounds(token.agreed, task=token.task, also=(token.family,))).delegation
+                task, successor = await self._reopened(mac, token, delegation)
+            else:
+                task, successor = await self._repeated(mac, token)
+        except _Lost:
+            task, successor = await self._repeated(mac, token)
+        answer = await self._redeem.answer_for(asked, token.agreed, task.id, target)
         return {**answer, "refresh_token": successor.reveal()}
 
-    async def _rotated(
+    def _rotation(
         self, mac: bytes, token: store.RefreshToken, task: Task, delegation: Delegation
-    ) -> tuple[Task, Secret]:
-        """The task to use and the successor: a new one for who comes first, the same for who repeats."""
-        if token.replaced_at is not None or token.used_at is not None:
-            return await self._repeated(mac, token)
-        fresh, fresh_id = new_handle("rf"), new_id("tok")
+    ) -> tuple[Secret, With]:
+        """A successor, and what puts it in the token's place."""
+        fresh, now = new_handle("rf"), int(self._clock.now())
+        kept = store.RefreshToken(
+            id=new_id("tok"),
+            family=token.family,
+            agreed=token.agreed,
+            task=task.id,
+            expires_at=self._redeem.refresh_ends(delegation, task),
+            predecessor=mac,
+        )
+        rotating = _Rotating(
+            ring=self._ring,
+            place=_place(self._ring, token),
+            handle=fresh,
+            rotation=partial(
+                store.Rotation,
+                mac=mac,
+                predecessor=token.predecessor,
+                fresh=store.Fresh(mac=self._mac_of(fresh), token=kept, now=now),
+            ),
+        )
+        members = {
+            "family": token.family,
+            "task": task.id,
+            "client": token.agreed.client,
+            "user": token.agreed.user,
+        }
+        entry = Entry(event=Event.REFRESH_TOKEN_ROTATED, org=task.org, members=members)
+        return fresh, With(entries=(entry,), effect=Together(_rotate, rotating))
 
-        async def rotate(change: Change, used: Task) -> None:
-            now = int(self._clock.now())
-            sealed = await seal_now(change.tx, self._ring, fresh, _place(self._ring, token))
-            if not await store.replace(change.tx, mac, successor=sealed, now=now):
-                raise _Lost
-            await store.end_predecessors(change.tx, token, now=now)
-            successor = store.RefreshToken(id=fresh_id, family=token.family, agreed=token.agreed, task=used.id)
-            ends = self._redeem.refresh_ends(delegation, used)
-            await store.add(change.tx, self._mac_of(fresh), successor, now=now, expires_at=ends)
-            change.record(
-                Event.REFRESH_TOKEN_ROTATED,
-                used.org,
-                family=token.family,
-                task=used.id,
-                client=token.agreed.client,
-                user=token.agreed.user,
-            )
+    async def _reopened(self, mac: bytes, token: store.RefreshToken, delegation: Delegation) -> tuple[Task, Secret]:
+        """Another task, where she agreed that it may act while she is away, and the successor."""
+        if delegation.mode is not Mode.STANDING:
+            raise spent()
+        successors: list[Secret] = []
 
-        try:
-            if task.is_live(self._clock.now()) and not await self._is_revoked(task):
-                async with self._journal.change() as change:
-                    await rotate(change, task)
-                return task, fresh
-            if delegation.mode is not Mode.STANDING:
-                raise spent()
-            opened = await self._confirm.open_task(
-                delegation,
-                present=None,
-                evidence=None,
-                asked=(),
-                seconds=self._redeem.task_seconds(delegation),
-                purpose="",
-                also=rotate,
-            )
-            return opened, fresh
-        except _Lost:
-            return await self._repeated(mac, token)
+        async def rotate(change: Change, opened: Task) -> None:
+            fresh, beside = self._rotation(mac, token, opened, delegation)
+            refused = await beside.effect(change.tx) if beside.effect is not None else None
+            if refused is not None:
+                raise refused
+            change.entries += beside.entries
+            successors.append(fresh)
+
+        opened = await self._confirm.open_task(
+            delegation,
+            present=None,
+            evidence=None,
+            asked=(),
+            seconds=self._redeem.task_seconds(delegation),
+            purpose="",
+            also=rotate,
+        )
+        return opened, successors[-1]
 
     async def _repeated(self, mac: bytes, token: store.RefreshToken) -> tuple[Task, Secret]:
         now = int(self._clock.now())
@@ -182,10 +227,6 @@ class Refresh:
                 Event.REFRESH_TOKEN_REUSED, token.agreed.org, family=token.family, client=by, user=token.agreed.user
             )
 
-    async def _is_revoked(self, task: Task) -> bool:
-        async with self._database.read() as db:
-            return bool(await revocation.among(db, {task.id}))
-
     def _mac_of(self, handle: Secret) -> bytes:
         return self._mac.mac("refresh-token", "rf", handle)
 
@@ -214,3 +255,19 @@ SEALED = SealedColumn(
 
 class _Lost(Denied):
     """Another refresh of the same token was first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rotating:
+    """A successor to seal, and what puts it in its predecessor's place once it is sealed."""
+
+    ring: KeyRing
+    place: Place
+    handle: Secret
+    rotation: Callable[..., store.Rotation]
+
+
+async def _rotate(tx: AsyncConnection, rotating: Sequence[_Rotating]) -> list[Outcome]:
+    await hold_sealing(tx, rotating[0].ring)
+    rotations = [one.rotation(sealed=seal(one.ring, one.handle, one.place)) for one in rotating]
+    return [None if is_first else _Lost() for is_first in await store.rotate(tx, rotations)]
