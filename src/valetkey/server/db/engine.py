@@ -108,7 +108,8 @@ class _unavailable:  # noqa: N801 - reads as a clause
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError | sqlite3.OperationalError) or (
-            isinstance(error, DBAPIError) and error.connection_invalidated
+            # Without a statement it is connecting that failed: PostgreSQL has many codes for "not now".
+            isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None)
         ):
             raise Unavailable(detail=f"database: {type(error).__name__}: {error}") from error
 

@@ -133,12 +133,16 @@ class Redeem:
     async def standing_client(self, asked: Asked, *, remembered: bool = False) -> Client:
         """The client as it is registered now. One that has ended meanwhile gets nothing.
 
-        `remembered` is for who decides under the revocation fence.
+        `remembered` is for who decides under the revocation fence; a refusal is made on what is looked up.
         """
         if asked.client is None:
             raise spent()
         try:
-            return await self._clients.known(asked.client.id, remembered=remembered)
+            if remembered:
+                client = await self._clients.known(asked.client.id, remembered=True)
+                if _may_use(asked, client):
+                    return client
+            return await self._clients.known(asked.client.id)
         except NotFound as error:
             raise spent() from error
 
@@ -326,7 +330,7 @@ class Redeem:
 
 def check_grant(asked: Asked, client: Client) -> None:
     """RFC 6749 section 5.2: a client that is not, or no longer, registered for this grant gets nothing of it."""
-    if asked.form.must("grant_type") not in client.metadata.grant_types:
+    if not _may_use(asked, client):
         raise Denied("The client is not registered for this grant type.", reason="unauthorized_client")
 
 
@@ -336,6 +340,10 @@ async def _open(tx: AsyncConnection, openings: Sequence[_Opening]) -> list[Outco
     await delegations.add_tasks(tx, [(one.task, one.counted) for one in spends])
     await store.add(tx, [one.refresh for one in spends if one.refresh is not None])
     return outcomes
+
+
+def _may_use(asked: Asked, client: Client) -> bool:
+    return asked.form.must("grant_type") in client.metadata.grant_types
 
 
 def check_key(asked: Asked, agreed: Agreed) -> None:
