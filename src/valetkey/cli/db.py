@@ -30,11 +30,14 @@ def migrate(*, json: Json = False) -> int:
 
 @app.command
 def check(*, json: Json = False) -> int:
-    """Open the database and the root key, and say what is wrong with them. Exit code 1 when anything is.
+    """Open the database, hold its tables against the audit trail, and say what is wrong. Exit code 1 when anything is.
 
     For example: valetkey db check
     """
-    problems = findings(settings())
+    from valetkey.server.held_to_trail import turned_back
+
+    chosen = settings()
+    problems = findings(chosen) or turned_back(chosen)
     text = "\n".join(inert(problem) for problem in problems) or "Nothing is wrong."
     show({"ok": not problems, "problems": problems}, as_json=json, text=text)
     return exit_codes.FAILURE if problems else exit_codes.OK

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from valetkey.server.api import routes as api
@@ -54,6 +55,7 @@ from valetkey.server.principals.login import store as one_time_passwords
 from valetkey.server.principals.login.login import build_login
 from valetkey.server.principals.login.providers import store as identity_providers
 from valetkey.server.principals.sessions.session import Sessions
+from valetkey.server.restore import newest_restore
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.settings import Settings
@@ -116,8 +118,16 @@ class App:
         for algorithm in set(settings.algorithms.values()):
             await keys.ensure("tokens", algorithm_named(algorithm))
         checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
-        self.witness = Witness(journal, checkpoints, clock, deployment=self.deployment, signer=self._checkpoint_signer)
+        self.witness = Witness(
+            journal,
+            checkpoints,
+            clock,
+            deployment=self.deployment,
+            signer=self._checkpoint_signer,
+            restored=partial(newest_restore, journal, mac),
+        )
         await self.witness.start()
+        journal.attest = self.witness.attest
 
         self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
         await egress.open()

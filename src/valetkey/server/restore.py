@@ -1,19 +1,23 @@
 """Restoring a backup so that nothing issued or ended since comes back to life (RB-01).
 
-1. the backup takes the database's place, 2. everything issued up to now is void, in one recorded change, 3. the
-checkpoints of the database that was are set aside: they attest records this one no longer has, 4. an administrator gets
-a one-time code, for nobody's credential is left. What cannot be known stays to be reviewed: docs say what.
+1. the backup takes the database's place, 2. everything issued up to now is void, in one recorded change which proves
+that it was made here, 3. an administrator gets a one-time code, for nobody's credential is left, 4. the checkpoints of
+the database that was are set aside: they attest records this one no longer has. Other nodes do the same with theirs
+when they start. Stopped before 2, no server starts on the backup, for the checkpoints are still there; run it again.
+What cannot be known stays to be reviewed: docs say what.
 """
 
 import asyncio
-import time
+import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from valetkey.server.audit.chain import spelled_time
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.witness import SERIES, set_aside
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.db import admin
 from valetkey.server.db.deployment import deployment_id
@@ -26,6 +30,7 @@ from valetkey.server.principals.model import Role, Status, User
 from valetkey.server.secret import Secret
 from valetkey.server.settings import Settings
 from valetkey.server.vault.kms.open_root import open_root
+from valetkey.server.vault.mac import Mac
 from valetkey.server.vault.store import key_rows, load_mac, load_ring
 
 
@@ -41,9 +46,24 @@ class Restored:
 def restore(settings: Settings, path: Path, clock: Clock | None = None) -> Restored:
     """Put the backup in the place of the database and void what it knows. Raises `Conflict`, `NotFound`."""
     admin.replace(settings, path)
-    for series in sorted(settings.data.glob("checkpoints-*.ndjson")):
-        series.rename(series.with_name(f"{series.name}.before-{time.time_ns()}"))
-    return asyncio.run(_voided(settings, clock or SystemClock()))
+    done = asyncio.run(_voided(settings, clock or SystemClock()))
+    for series in sorted(settings.data.glob(SERIES)):
+        set_aside(series)
+    return done
+
+
+async def newest_restore(journal: Journal, mac: Mac) -> str:
+    """When this deployment was last restored, as its records prove; empty for never."""
+    proven = [""]
+    for record in await journal.restores():
+        at, proof = record.members.get("at"), record.members.get("proof")
+        if isinstance(at, str) and isinstance(proof, str) and hmac.compare_digest(proof, _proof(mac, at)):
+            proven.append(at)
+    return max(proven)
+
+
+def _proof(mac: Mac, at: str) -> str:
+    return mac.mac_of("restore", "at", at.encode("utf-8", "surrogatepass")).hex()
 
 
 async def _voided(settings: Settings, clock: Clock) -> Restored:
@@ -76,7 +96,10 @@ async def _voided(settings: Settings, clock: Clock) -> Restored:
                     change.tx, mac, kind="invitation", user=user.id, expires_at=now + INVITATION_SECONDS
                 )
                 change.record(Event.INVITATION_CREATED, user.org, user=user.id, by="restore", role=user.role.value)
-            change.record(Event.DATABASE_RESTORED, "", voided=len(nodes), known_under=seq)
+            at = spelled_time(clock.now())
+            change.record(
+                Event.DATABASE_RESTORED, "", voided=len(nodes), known_under=seq, at=at, proof=_proof(handles, at)
+            )
         return Restored(voided=len(nodes), administrator=None if user is None else user.email, code=code)
     finally:
         await journal.close()

@@ -107,10 +107,11 @@ def following(line: bytes | None) -> tuple[int, bytes]:
     return (1, NO_DIGEST) if line is None else (_unverified(line).n + 1, hashlib.sha256(line).digest())
 
 
-def unverified_end(line: bytes) -> tuple[str, tuple[Head, ...]]:
-    """Return whose deployment and which heads `line` claims, whoever wrote it. Raises `InvalidCheckpoint`."""
+def unverified_end(line: bytes) -> tuple[str, str, tuple[Head, ...]]:
+    """Return whose deployment, when and which heads `line` claims, whoever wrote it. Raises `InvalidCheckpoint`."""
     said = _unverified(line)
-    return said.deployment, tuple(Head(head.writer, head.seq, bytes.fromhex(head.digest)) for head in said.heads)
+    heads = tuple(Head(head.writer, head.seq, bytes.fromhex(head.digest)) for head in said.heads)
+    return said.deployment, said.time, heads
 
 
 def verify(line: bytes, keys: Mapping[str, PublicKey]) -> Checkpoint:

@@ -1,5 +1,6 @@
 """Finding records: by token, and the newest of an organization. Reads the lines as they were written."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -35,6 +36,13 @@ async def issued_token(db: AsyncConnection, token: str) -> IssuedToken | None:
         return None
     members = msgspec.json.decode(row.body)
     return IssuedToken(org=members["org"], user=members["user"], agents=tuple(members["chain"]))
+
+
+async def said(db: AsyncConnection, events: Collection[Event]) -> list[AuditRecord]:
+    """Every record of these events, of all writers, in the order of their times. Reads the whole trail."""
+    query = select(audit_records.c.body).where(audit_records.c.event.in_([event.value for event in events]))
+    found = [read_record(body) for body in (await db.execute(query)).scalars()]
+    return sorted(found, key=lambda record: (record.time, record.writer, record.seq))
 
 
 async def newest(db: AsyncConnection, org: str, *, before: str = "", limit: int = 50) -> list[AuditRecord]:

@@ -17,8 +17,8 @@ from sqlalchemy import func, insert, select, text, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.audit.chain import Chain
-from valetkey.server.audit.model import NO_DIGEST, Event, Unrecordable
+from valetkey.server.audit.chain import Chain, read_record
+from valetkey.server.audit.model import NO_DIGEST, AuditRecord, Event, Unrecordable
 from valetkey.server.clock import Clock
 from valetkey.server.db import fence
 from valetkey.server.db.engine import Database
@@ -66,6 +66,7 @@ class Change:
     def __init__(self, tx: AsyncConnection) -> None:
         self.tx = tx
         self.entries: list[Entry] = []
+        self.has_touched = False
 
     def record(self, event: Event, org: str, **members: Any) -> str:
         """Note what happened; it is appended to the chain in this transaction. Returns the record's id."""
@@ -75,6 +76,7 @@ class Change:
 
     async def touches(self, *nodes: str) -> int:
         """Announce that facts about these nodes changed: whoever decided on older knowledge decides again."""
+        self.has_touched = True
         return await fence.raise_fence(self.tx, nodes)
 
 
@@ -93,6 +95,9 @@ class Journal:
         self.writer = ""
         self.appended = asyncio.Event()
         self.since_checkpoint = 0
+        self.attest: Callable[[], Awaitable[None]] | None = (
+            None  # has a checkpoint written; set by who starts the witness
+        )
         self._wanted = 0
         self._reached = asyncio.Event()
         self._was_outrun = False  # another process appended to this chain: nothing more may be
@@ -164,13 +169,19 @@ class Journal:
 
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Change]:
-        """A transaction whose records are appended when it commits."""
+        """A transaction whose records are appended when it commits.
+
+        What touched a node is attested outside the database before the caller goes on: whoever was told that something
+        is ended can rely on it, also when an older copy of the database is put back (RB-01).
+        """
         async with self._group.alone() as tx:
             change = Change(tx)
             yield change
             for refused in await self._append(tx, change.entries):
                 if refused is not None:
                     raise refused
+        if change.has_touched and self.attest is not None:
+            await self.attest()
 
     async def heads(self) -> list[tuple[str, int, bytes]]:
         """Every writer's newest record: writer, seq, digest."""
@@ -194,6 +205,12 @@ class Journal:
         async with self._database.read() as connection:
             there = select(audit_records.c.digest).where(audit_records.c.writer == writer, audit_records.c.seq == seq)
             return bool((await connection.execute(there)).scalar() == digest)
+
+    async def restores(self) -> list[AuditRecord]:
+        """Every record of a restore, proven or not. Reads the whole trail: asked only before a start is refused."""
+        async with self._database.read() as connection:
+            query = select(audit_records.c.body).where(audit_records.c.event == Event.DATABASE_RESTORED.value)
+            return [read_record(body) for body in (await connection.execute(query)).scalars()]
 
     async def enough(self, records: int, seconds: float) -> None:
         """Wait until that many records were appended since the last checkpoint, at most so long."""

@@ -8,8 +8,9 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from time import time_ns
 
 from valetkey.server.audit import checkpoint
 from valetkey.server.audit.store import Journal
@@ -20,6 +21,9 @@ log = logging.getLogger("valetkey")
 
 EVERY_SECONDS = 1.0
 EVERY_RECORDS = 256
+ATTEST_SECONDS = 2.0
+"""How long whoever ended something waits for its checkpoint. It is ended already; a slow disk must not hide that."""
+SERIES = "checkpoints-*.ndjson"
 
 
 class Witness:
@@ -33,12 +37,14 @@ class Witness:
         *,
         deployment: str,
         signer: Callable[[], tuple[str, Callable[[bytes], bytes]]],
+        restored: Callable[[], Awaitable[str]],
     ) -> None:
         self._journal = journal
         self._path = path
         self._clock = clock
         self._deployment = deployment
         self._signer = signer
+        self._restored = restored  # when this deployment was last restored, by its own word; empty for never
         self._last: bytes | None = None
         self._is_known = False  # whether `_last` is what the file ends with
         self._writing: asyncio.Task[None] | None = None
@@ -47,19 +53,48 @@ class Witness:
     async def start(self) -> None:
         """Continue after the last whole line; a line cut short by a crash is taken off first.
 
-        Raises `Conflict` when the database has lost records this node saw signed: it was rolled back or restored, so
-        revocations may be missing from it (RB-01, RB-03).
+        Raises `Conflict` when the database has lost records this node saw signed: it was rolled back or put back, so
+        revocations may be missing from it (RB-01, RB-03). A series from before `valetkey db restore` is set aside, on
+        whichever node that ran: it attests records that were given up, and nothing issued with them still counts.
         """
-        await self._read_end()
-        if self._last is None:
-            return
-        deployment, heads = checkpoint.unverified_end(self._last)
-        for head in heads if deployment == self._deployment else ():
-            if not await self._journal.holds(head.writer, head.seq, head.digest):
+        for path in await asyncio.to_thread(lambda: sorted(self._path.parent.glob(SERIES))):
+            line = await asyncio.to_thread(_last_line, path)
+            if line is None:
+                continue
+            deployment, time, heads = checkpoint.unverified_end(line)
+            lost = await self._lost(heads) if deployment == self._deployment else None
+            if lost is None:
+                continue
+            # SECURITY: later than the series, and by the deployment's own key: an earlier restore, or a record that
+            # somebody wrote into the database, gives up nothing.
+            # Guarded by tests/faults/test_put_back.py::test_a_restore_record_nobody_here_made_gives_up_nothing
+            if time >= await self._restored():
                 raise Conflict(
-                    f"The database is older than its checkpoints: record {head.seq} of {head.writer} is missing.",
+                    f"The database is older than its checkpoints: record {lost.seq} of {lost.writer} is missing.",
                     hint="Restore it with `valetkey db restore FILE`, which voids what may have been ended since.",
                 )
+            aside = set_aside(path)
+            log.warning("%s attests a database that was restored since; it is now %s", path.name, aside.name)
+        await self._read_end()
+
+    async def _lost(self, heads: Iterable[checkpoint.Head]) -> checkpoint.Head | None:
+        """The first of these records that is not in the database."""
+        for head in heads:
+            if not await self._journal.holds(head.writer, head.seq, head.digest):
+                return head
+        return None
+
+    async def attest(self) -> None:
+        """Have all that was recorded until now signed outside the database, at most `ATTEST_SECONDS` from now."""
+        task = asyncio.ensure_future(self._attested())
+        task.add_done_callback(_said)
+        await asyncio.wait([task], timeout=ATTEST_SECONDS)
+
+    async def _attested(self) -> None:
+        while self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing])
+        if self._journal.since_checkpoint:
+            await self.write()
 
     async def watch(self) -> None:
         """Write checkpoints for as long as the server runs."""
@@ -75,7 +110,7 @@ class Witness:
 
     async def write(self) -> None:
         """Write one checkpoint over every head as it is now. Who is cancelled here does not cut a line short."""
-        if self._writing is not None:
+        while self._writing is not None and not self._writing.done():  # several may wait for the same one
             await asyncio.wait([self._writing])
         self._writing = asyncio.create_task(self._write())
         await asyncio.shield(self._writing)
@@ -117,8 +152,20 @@ class Witness:
         self._last, self._is_known, self.failure = line, True, None
 
     async def _read_end(self) -> None:
-        self._last = await asyncio.to_thread(_last_line, self._path)
+        self._last = await asyncio.to_thread(_last_line, self._path, mend=True)
         self._is_known = True
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a series that is given up; nothing of it is deleted."""
+    aside = path.with_name(f"{path.name}.before-{time_ns()}")
+    path.rename(aside)
+    return aside
+
+
+def _said(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:  # `failure` keeps it for /readyz
+        log.error("no checkpoint could be written: %s", type(error).__name__)
 
 
 def _append(path: Path, line: bytes) -> None:
@@ -147,16 +194,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _last_line(path: Path) -> bytes | None:
+def _last_line(path: Path, *, mend: bool = False) -> bytes | None:
     if not path.exists():
         return None
-    with path.open("r+b") as file:
+    with path.open("r+b" if mend else "rb") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - 2 * checkpoint.MAX_CHECKPOINT)
         file.seek(start)
         tail = file.read()
         whole, _, rest = tail.rpartition(b"\n")
-        if rest:
+        if rest and mend:
             file.truncate(size - len(rest))
             os.fsync(file.fileno())
     last = whole.rpartition(b"\n")[2]

@@ -185,7 +185,7 @@ def _file_problems(file: Path) -> list[str]:
 
 
 async def _problems(settings: Settings) -> list[str]:
-    database = _reader(settings)
+    database = reader(settings)
     try:
         problems = await migrations.pending(database)
         if problems:
@@ -218,7 +218,8 @@ async def _chain_problems(db: AsyncConnection) -> list[str]:
     return problems
 
 
-def _reader(settings: Settings) -> Database:
+def reader(settings: Settings) -> Database:
+    """The database to look at only, beside a server that may run."""
     file = sqlite_file(settings)
     if file is None:
         assert settings.database_url is not None
@@ -228,7 +229,7 @@ def _reader(settings: Settings) -> Database:
 
 
 async def _refuse_live(settings: Settings) -> None:
-    database = _reader(settings)
+    database = reader(settings)
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     try:
         async with database.read() as db:
