@@ -8,6 +8,7 @@ from tests.flows.test_service_accounts import program
 from tests.support.billing import AUDIENCE, billed, register
 from tests.support.house import GITHUB, House, Robot, open_house
 from tests.support.nodes import second_node
+from tests.support.oauth import a_client
 from tests.support.postgres import Postgres
 from tests.support.tokens import unverified_claims, unverified_header
 from valetkey.server.db.schema import refresh_tokens
@@ -204,3 +205,29 @@ async def test_rv_2_giving_back_a_refresh_token_ends_its_family_and_its_task(hou
 
 
 READ = "github:repo:read@acme-corp/backend"
+
+
+async def test_a_refresh_token_is_known_to_its_own_client_alone(house: House) -> None:
+    client = await a_client(house)
+    other = await house.agent("bookkeeper")
+    first = (await client.tokens(await house.signed_in()))["refresh_token"]
+    assert (await ask(house, other, first)).json() == INACTIVE
+    said = (await ask(house, client.robot, first)).json()
+    assert said.keys() == {"active", "client_id", "exp"}
+    assert (said["active"], said["client_id"]) == (True, client.robot.id)
+    assert said["exp"] > house.clock.now()
+    reply = await client.refresh(first)  # asking spent nothing, and another's asking ended nothing
+    assert reply.status == 200
+    successor = reply.json()["refresh_token"]
+    assert (await ask(house, client.robot, first)).json() == INACTIVE
+    assert (await ask(house, client.robot, successor)).json()["active"] is True
+    house.clock.advance(said["exp"] - int(house.clock.now()))
+    assert (await ask(house, client.robot, successor)).json() == INACTIVE
+
+
+async def test_a_refresh_token_that_was_given_back_is_not_active(house: House) -> None:
+    client = await a_client(house)
+    token = (await client.tokens(await house.signed_in()))["refresh_token"]
+    assert (await ask(house, client.robot, token)).json()["active"] is True
+    assert (await give_back(house, client.robot, token)).status == 200
+    assert (await ask(house, client.robot, token)).json() == INACTIVE

@@ -68,7 +68,7 @@ def run_or_say(command: list[str]) -> None:
 
 def run(story: str, *arguments: str, env: dict[str, str], seconds: float = 60) -> "subprocess.CompletedProcess[str]":
     """Run one of the stories in tests/support/node with this environment and nothing else."""
-    _link(STORIES / story)  # module names resolve from the file's folder, so it must lie beside node_modules
+    link(story)  # module names resolve from the file's folder, so it must lie beside node_modules
     command = [str(NODE), "--preserve-symlinks-main", str(FOLDER / story), *arguments]
     return subprocess.run(command, env=env, cwd=FOLDER, capture_output=True, text=True, timeout=seconds)
 
@@ -78,10 +78,11 @@ def leashed(command: list[str]) -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL", *command] if shutil.which("setpriv") else command
 
 
-def _link(story: Path) -> None:
-    link = FOLDER / story.name
-    if not link.is_symlink():
-        link.symlink_to(story)
+def link(story: str) -> None:
+    """Put a story beside node_modules, where its imports are found."""
+    place = FOLDER / story
+    if not place.is_symlink():
+        place.symlink_to(STORIES / story)
 
 
 def _node_is_there() -> bool:

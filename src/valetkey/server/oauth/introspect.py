@@ -2,7 +2,8 @@
 
 That is the client it was issued to, and who speaks for the resource server it is for: a service account with
 `tokens:introspect`, or that server's own agent. Everybody else, and every token that is not good, is told exactly
-`{"active": false}`. Who accepts `application/token-introspection+jwt` gets the answer signed (RFC 9701).
+`{"active": false}`. Of a refresh token its own client learns whether it is good, and until when.
+Who accepts `application/token-introspection+jwt` gets the answer signed (RFC 9701).
 """
 
 from collections.abc import Mapping
@@ -11,13 +12,16 @@ from typing import Any, Final, NotRequired, TypedDict
 from valetkey.server.clock import Clock
 from valetkey.server.credentials.standing import Good, Standing
 from valetkey.server.errors import Denied, NotAuthenticated
+from valetkey.server.ids import is_handle
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.model import Client
 from valetkey.server.oauth.described import BESIDES, OF_CLIENTS, AboutAToken, DescribedEndpoint
 from valetkey.server.oauth.door import Typed
 from valetkey.server.oauth.form import Form, Headers, client_proof
+from valetkey.server.oauth.grants.refresh import Refresh
 from valetkey.server.principals.model import ServiceAccount
+from valetkey.server.secret import Secret
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.keys import Keys
 from valetkey.server.tokens.mint import prepare
@@ -37,11 +41,13 @@ class Introspection:
         clients: Clients,
         standing: Standing,
         catalogue: LiveCatalogue,
+        refresh: Refresh,
         keys: Keys,
         clock: Clock,
         settings: Settings,
     ) -> None:
         self._clients = clients
+        self._refresh = refresh
         self._standing = standing
         self._catalogue = catalogue
         self._keys = keys
@@ -55,9 +61,17 @@ class Introspection:
             raise NotAuthenticated("The client did not authenticate.")
         if isinstance(caller.principal, ServiceAccount) and SCOPE not in caller.principal.scopes:
             raise Denied(f"This service account does not have {SCOPE}.", reason="unauthorized_client")
-        good = await self._standing.good(form.must("token"))
-        answer = members_of(good) if good is not None and await self._may_know(caller, good) else INACTIVE
+        answer = await self._answer(caller, form.must("token"))
         return self._signed(caller, answer) if wants_signed(headers) else answer
+
+    async def _answer(self, caller: Client, token: str) -> Mapping[str, Any]:
+        if is_handle(token, "rf"):
+            # SECURITY: for its own client alone, and asking is no use: it neither spends the token nor ends its family.
+            # Guarded by tests/flows/test_introspection.py::test_a_refresh_token_is_known_to_its_own_client_alone
+            held = await self._refresh.unspent(Secret(token), caller)
+            return INACTIVE if held is None else {"active": True, "client_id": caller.id, "exp": held.expires_at}
+        good = await self._standing.good(token)
+        return members_of(good) if good is not None and await self._may_know(caller, good) else INACTIVE
 
     async def _may_know(self, caller: Client, good: Good) -> bool:
         principal = caller.principal

@@ -178,7 +178,7 @@ class AuthorizationServer:
             PUSHED_PATH: Pushed(clients, self.authorize, proofs=on.proofs, issuer=settings.issuer),
             "/oauth/device_authorization": DeviceAuthorization(asking, settings.issuer),
             "/oauth/backchannel": Backchannel(asking, hints, agent_for, patience),
-            "/oauth/introspect": Introspection(clients, on.standing, on.catalogue, on.keys, clock, settings),
+            "/oauth/introspect": Introspection(clients, on.standing, on.catalogue, refresh, on.keys, clock, settings),
             "/oauth/revoke": Revocation(clients, on.verifying, database, journal, mac, clock, on.hops),
         }
         self.metadata: Sequence[Mapping[str, Any]] = [

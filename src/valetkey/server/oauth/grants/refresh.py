@@ -65,7 +65,21 @@ class Refresh:
         async with self._turns.setdefault(mac, asyncio.Lock()):
             return await self._in_turn(asked, client, handle, mac)
 
-    async def _in_turn(self, asked: Asked, client: Client, handle: Secret, mac: bytes) -> Answer:
+    async def unspent(self, handle: Secret, client: Client) -> store.RefreshToken | None:
+        """The token, where this client could refresh with it now; None for everybody else. Spends and ends nothing."""
+        try:
+            token, task = await self._found(handle, self._mac_of(handle))
+            is_spent = token.replaced_at is not None or token.used_at is not None
+            if token.agreed.client != client.id or is_spent:
+                return None
+            await self._redeem.check_agreed(client, token.agreed)
+            delegation, _ = await self._redeem.openable(token.agreed, also=(token.family,))
+        except Denied:
+            return None
+        goes_on = task.is_live(self._clock.now()) and not await self._is_revoked(task)
+        return token if goes_on or delegation.mode is Mode.STANDING else None
+
+    async def _found(self, handle: Secret, mac: bytes) -> tuple[store.RefreshToken, Task]:
         async with self._database.read() as db:
             token = await store.by_mac(db, mac) if is_handle(handle.reveal(), "rf") else None
             ended = token is not None and await revocation.among(db, {token.family})
@@ -73,6 +87,10 @@ class Refresh:
         now = self._clock.now()
         if token is None or task is None or ended or (now >= token.expires_at and token.replaced_at is None):
             raise spent()
+        return token, task
+
+    async def _in_turn(self, asked: Asked, client: Client, handle: Secret, mac: bytes) -> Answer:
+        token, task = await self._found(handle, mac)
         if token.agreed.client != client.id:
             await self._reused(token, by=client.id)
             raise spent()

@@ -2,7 +2,7 @@
 
 1. `begin` remembers a step for this browser and returns where to send it.
 2. The callback's state must be this browser's step, for this provider; `iss` must be the provider's (RFC 9207).
-3. The code is redeemed and the ID token believed (`providers/id_token`).
+3. The code is redeemed and the ID token believed (`providers/id_token`); what it leaves out is asked for.
 4. (issuer, subject) finds the user; an e-mail address never does. Who is new may be enrolled.
 5. Groups set the role, recorded when it changes.
 """
@@ -10,8 +10,8 @@
 import base64
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import urlencode
 
 from valetkey.server.audit.model import Event
@@ -24,7 +24,7 @@ from valetkey.server.principals import store as principals
 from valetkey.server.principals.login import store
 from valetkey.server.principals.login.model import Identity
 from valetkey.server.principals.login.providers import store as providers
-from valetkey.server.principals.login.providers.discovery import Calls
+from valetkey.server.principals.login.providers.discovery import Calls, Metadata
 from valetkey.server.principals.login.providers.id_token import LEEWAY_SECONDS, proven_at, verified_claims
 from valetkey.server.principals.login.providers.model import Provider, proofs
 from valetkey.server.principals.login.steps import Step, Steps
@@ -148,7 +148,7 @@ class Sso:
                 reason="refused_there",
                 hint="Try again from the sign-in page.",
             )
-        token = await self._calls.redeem(
+        redeemed = await self._calls.redeem(
             metadata,
             client_id=provider.client_id,
             secret=secret,
@@ -157,18 +157,31 @@ class Sso:
             callback=self.callback(provider.id),
         )
         now = self._clock.now()
-        claims = verified_claims(
-            token,
+        proven = verified_claims(
+            redeemed.id_token,
             keys=await self._calls.keys(metadata),
             issuer=provider.issuer,
             client_id=provider.client_id,
             nonce=step.facts["nonce"],
             now=now,
         )
+        claims = await self._completed(proven, provider, metadata, redeemed.access_token)
         return await self._signed_in(provider, claims, step, present=present, now=now)
 
+    async def _completed(
+        self, claims: Mapping[str, object], provider: Provider, metadata: Metadata, access_token: Secret | None
+    ) -> Mapping[str, object]:
+        """The ID token's claims, and what a strict provider says only when it is asked (OIDC Core section 5.4).
+
+        What the ID token says stands: it is signed, and for us.
+        """
+        if metadata.userinfo_endpoint is None or access_token is None or not provider.misses(claims):
+            return claims
+        told = await self._calls.userinfo(metadata.userinfo_endpoint, access_token, subject=str(claims["sub"]))
+        return {name: told[name] for name in provider.wants if name in told} | dict(claims)
+
     async def _signed_in(
-        self, provider: Provider, claims: dict[str, object], step: Step, *, present: User | None, now: float
+        self, provider: Provider, claims: Mapping[str, object], step: Step, *, present: User | None, now: float
     ) -> SsoSignIn:
         when = proven_at(claims, now)
         again = str(step.facts["again"])
@@ -212,7 +225,7 @@ class Sso:
             )
         return present
 
-    async def _known(self, provider: Provider, subject: str, claims: dict[str, object]) -> User:
+    async def _known(self, provider: Provider, subject: str, claims: Mapping[str, object]) -> User:
         async with self._journal.change() as change:
             user_id = await store.linked(change.tx, provider.issuer, subject)
             if user_id is None:
@@ -223,7 +236,7 @@ class Sso:
                 raise Denied("You cannot sign in here.", reason="not_active", hint="Ask an administrator.")
             return await _with_role(change, user, provider, claims)
 
-    async def _enrolled(self, change: Change, provider: Provider, subject: str, claims: dict[str, Any]) -> User:
+    async def _enrolled(self, change: Change, provider: Provider, subject: str, claims: Mapping[str, object]) -> User:
         email = provider.enrolled_email(claims)
         if await principals.user_by_email(change.tx, provider.org, email) is not None:
             # SECURITY: an address is not an identity: who has it there need not be who has it here.
@@ -241,7 +254,7 @@ class Sso:
         return user
 
 
-async def _with_role(change: Change, user: User, provider: Provider, claims: dict[str, object]) -> User:
+async def _with_role(change: Change, user: User, provider: Provider, claims: Mapping[str, object]) -> User:
     """The user with the role the groups give now. The last administrator stays one."""
     role = provider.role_of(claims)
     if role is None or role is user.role:

@@ -1,9 +1,10 @@
-"""What an identity provider says of itself, and the three calls we make to one. Everything it answers is bounded.
+"""What an identity provider says of itself, and the four calls we make to one. Everything it answers is bounded.
 
 Specs: OpenID Connect Discovery sections 3 and 4, RFC 8414, RFC 6749 section 4.1.3, RFC 7636.
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from valetkey.verify.keys import PublicKey, parse_jwks
 
 LARGEST_DOCUMENT: Final = 256 * 1024
 SECONDS: Final = 10.0
+_BEARER: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 section 2.1
 _ALGORITHM_OF: Final = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "Ed25519"}
 
 
@@ -30,12 +32,21 @@ class Metadata:
     jwks_uri: str
     promises_iss: bool  # RFC 9207 section 3
     posts_secret: bool
+    userinfo_endpoint: str | None
 
     @property
     def origin(self) -> str:
         """Where people sign in."""
         parts = urlsplit(self.authorization_endpoint)
         return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redeemed:
+    """What a provider gives for a code. The access token is good at its userinfo endpoint and never kept."""
+
+    id_token: str
+    access_token: Secret | None
 
 
 class Calls:
@@ -59,12 +70,14 @@ class Calls:
             url_of(value)
             endpoints[name] = value
         methods = document.get("token_endpoint_auth_methods_supported")
+        userinfo = document.get("userinfo_endpoint")
         return Metadata(
             authorization_endpoint=endpoints["authorization_endpoint"],
             token_endpoint=endpoints["token_endpoint"],
             jwks_uri=endpoints["jwks_uri"],
             promises_iss=document.get("authorization_response_iss_parameter_supported") is True,
             posts_secret=isinstance(methods, list) and "client_secret_basic" not in methods,
+            userinfo_endpoint=userinfo if isinstance(userinfo, str) else None,
         )
 
     async def keys(self, metadata: Metadata) -> Mapping[str, PublicKey]:
@@ -80,8 +93,8 @@ class Calls:
 
     async def redeem(
         self, metadata: Metadata, *, client_id: str, secret: Secret | None, code: str, verifier: Secret, callback: str
-    ) -> str:
-        """The ID token for a code. It has proven nothing yet."""
+    ) -> Redeemed:
+        """What a code is worth. The ID token has proven nothing yet."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -102,10 +115,22 @@ class Calls:
         body = urlencode(form).encode()
         headers.append((b"content-length", str(len(body)).encode()))
         document = await self._fetched("POST", url_of(metadata.token_endpoint), headers, body)
-        token = document.get("id_token")
+        token, access = document.get("id_token"), document.get("access_token")
         if not isinstance(token, str):
             raise _bad("it gave no ID token")
-        return token
+        return Redeemed(id_token=token, access_token=Secret(access) if isinstance(access, str) and access else None)
+
+    async def userinfo(self, address: str, token: Secret, *, subject: str) -> Mapping[str, object]:
+        """More claims about the person of a verified ID token (OpenID Connect Core section 5.3)."""
+        if _BEARER.fullmatch(token.reveal()) is None:
+            raise _bad("its access token is none")
+        headers = [(b"accept", b"application/json"), (b"authorization", f"Bearer {token.reveal()}".encode())]
+        claims = await self._fetched("GET", url_of(address), headers, None)
+        # SECURITY: an access token says nothing of whom it is for: claims of another person must not be taken (5.3.2).
+        # Guarded by tests/flows/test_company.py::test_what_is_told_of_another_person_is_not_taken
+        if claims.get("sub") != subject:
+            raise _bad("it told about another person")
+        return claims
 
     async def _get(self, address: str) -> dict[str, Any]:
         return await self._fetched("GET", url_of(address), [(b"accept", b"application/json")], None)

@@ -27,6 +27,16 @@ class Provider:
     enrolls: bool = False
     domains: tuple[str, ...] = ()
 
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """The claims that mean something here beyond who it is and how that was proven."""
+        groups = (self.group_claim,) if self.group_claim and self.roles else ()
+        return (*(("email", "email_verified") if self.enrolls else ()), *groups)
+
+    def misses(self, claims: Mapping[str, object]) -> bool:
+        """Whether something it wants was not said."""
+        return any(name not in claims for name in self.wants)
+
     def role_of(self, claims: Mapping[str, object]) -> Role | None:
         """The role the groups give; None where this provider says nothing about roles."""
         if not self.group_claim or not self.roles:
