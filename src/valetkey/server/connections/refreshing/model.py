@@ -133,6 +133,22 @@ class Refreshing:
         return self.ended("lost" if self.unanswered and is_used_once else error)
 
 
+def begun(
+    connection: str, app: str, token_url: str, *, lasts_seconds: int | None, now: float, chance: float
+) -> Refreshing:
+    """How the first credential of a connection begins."""
+    return Refreshing(
+        connection=connection,
+        app=app,
+        token_url=token_url,
+        state="healthy",
+        generation=1,
+        expires_at=None if lasts_seconds is None else int(now) + lasts_seconds,
+        due_at=due_at(now, lasts_seconds=lasts_seconds, chance=chance),
+        refreshed_at=int(now),
+    )
+
+
 def due_at(now: float, *, lasts_seconds: int | None, chance: float) -> int | None:
     """When to renew early: in the last fifth of its life, at a moment of its own so that not all come together.
 

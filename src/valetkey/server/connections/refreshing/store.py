@@ -60,9 +60,14 @@ async def current(
 
 
 async def due(
-    db: AsyncConnection, *, now: int, without: Collection[str], limit: int
+    db: AsyncConnection,
+    *,
+    now: int,
+    integrations_without: Collection[str],
+    apps_without: Collection[str],
+    limit: int,
 ) -> list[tuple[Connection, Refreshing]]:
-    """The rows to be renewed now, whose time came first; not those of integrations `without`."""
+    """The rows to be renewed now, whose time came first, without those of some integrations and apps."""
     query = (
         _BOTH.join(refreshables, refreshables.c.connection == connections.c.id)
         .where(
@@ -70,7 +75,8 @@ async def due(
                 refreshables.c.state.in_(("healthy", "waiting")) & (refreshables.c.due_at <= now),
                 (refreshables.c.state == "held") & (refreshables.c.held_until <= now),
             ),
-            connections.c.integration.not_in(list(without)),
+            connections.c.integration.not_in(list(integrations_without)),
+            refreshables.c.app.not_in(list(apps_without)),
             ~_IS_REVOKED,
         )
         .order_by(refreshables.c.due_at)

@@ -9,9 +9,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     # NOTE: until now a credential was sealed once, under the generation of the connection itself, which was 1.
-    op.add_column(
-        "connections", sa.Column("credential_generation", sa.Integer(), nullable=False, server_default="1")
-    )
+    op.add_column("connections", sa.Column("credential_generation", sa.Integer(), nullable=False, server_default="1"))
     op.create_table(
         "apps",
         sa.Column("id", sa.String(length=40), nullable=False),
