@@ -62,7 +62,11 @@ class Lookups:
         except ValueError:
             return None
         started = self._clock.monotonic()
-        document = await self._get(await self._borrow.borrow(facts), segments)
+        borrowed = await self._borrow.borrow(facts)
+        try:
+            document = await self._get(borrowed, segments)
+        except ConnectionRequired:
+            document = await self._get(await self._borrow.later(facts, borrowed), segments)
         found = None if document is None else lookup.facts(document)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()

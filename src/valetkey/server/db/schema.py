@@ -210,6 +210,7 @@ connections = Table(
     "connections", metadata, _id(), _ref("org"), _ref("owner", optional=True), _text("integration"), _text("name"),
     _text("account"), _text("base_url"), _text("powers"), Column("generation", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False), _time("created_at"), UniqueConstraint("org", "owner", "name"),
+    Column("credential_generation", Integer, nullable=False, server_default="1"),
 )  # fmt: skip
 apps = Table(
     "apps", metadata, _id(), _ref("org"), _text("integration"), _text("client_id"),
@@ -227,7 +228,7 @@ refreshables = Table(
     _text("facts"), _text("state"), Column("generation", Integer, nullable=False),
     _time("expires_at", optional=True), _time("due_at", optional=True), _time("refreshed_at"),
     _ref("holder", optional=True), _time("held_until", optional=True), Column("tries", Integer, nullable=False),
-    _text("problem", optional=True), Index(None, "state", "due_at"),
+    Column("unanswered", Integer, nullable=False), _text("problem", optional=True), Index(None, "state", "due_at"),
 )  # fmt: skip
 upstream_revocations = Table(
     "upstream_revocations", metadata, _id("connection"), _ref("org"), Column("sealed", LargeBinary, nullable=True),

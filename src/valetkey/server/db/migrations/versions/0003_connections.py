@@ -8,6 +8,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    # NOTE: until now a credential was sealed once, under the generation of the connection itself, which was 1.
+    op.add_column("connections", sa.Column("credential_generation", sa.Integer(), nullable=False, server_default="1"))
     op.create_table(
         "apps",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -56,6 +58,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.String(length=40), nullable=True),
         sa.Column("held_until", sa.BigInteger(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("unanswered", sa.Integer(), nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("connection", name=op.f("pk_refreshables")),
     )
