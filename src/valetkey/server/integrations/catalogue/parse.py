@@ -114,13 +114,24 @@ def _check_place(file: _File, *, loopback: bool) -> None:
 def _position(described: Mapping[str, Any]) -> TokenPosition:
     position = read(TokenPosition, dict(described), "token_positions")
     check_header(position.header, "token_positions.header")
+    schemes = ("Bearer", "token", "Basic") if position.header == "authorization" else ("",)
+    if position.scheme not in schemes or position.basic != (position.scheme == "Basic"):
+        raise Misdescribed(
+            "token_positions.scheme", f"{position.scheme!r} is no scheme of {position.header}", repr(schemes)
+        )
     return position
 
 
 def _injection(described: Mapping[str, Any]) -> Injection:
     injection = read(Injection, dict(described), "injection")
     check_header(injection.header, "injection.header")
-    if injection.value.count("{token}") != 1 or not injection.value.isascii() or not injection.value.isprintable():
+    # SECURITY: the value is a format, and a second field of it would be filled in with what was never meant.
+    if (
+        injection.value.count("{token}") != 1
+        or injection.value.count("{") != 1
+        or not injection.value.isascii()
+        or not injection.value.isprintable()
+    ):
         raise Misdescribed("injection.value", "has no place for the credential", '"Bearer {token}", once')
     return injection
 
