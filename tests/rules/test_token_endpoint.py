@@ -147,3 +147,15 @@ def test_a_refresh_token_goes_where_the_api_takes_refresh_tokens_and_a_code_does
 def test_where_the_app_decides_no_scope_says_what_a_credential_can_do() -> None:
     assert replace(PLAIN, app_decides=True).powers(()) == {"*"}
     assert PLAIN.powers(("anything",)) == frozenset()
+
+
+def test_an_empty_scope_is_nothing() -> None:
+    granted = answered({"access_token": "a", "scope": ""})
+    assert isinstance(granted, Granted)
+    assert granted.scopes == ()
+
+
+def test_the_length_of_a_body_is_counted_in_bytes() -> None:
+    oauth = OAuth(authorize_url="", token_url="https://a.example/token", body="json")
+    request = token_request(oauth, {"code": "a\u00e9b"}, client_id="id", client_secret=None)
+    assert dict(request.headers)[b"content-length"] == str(len(request.body.reveal().encode())).encode()

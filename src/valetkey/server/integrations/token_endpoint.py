@@ -76,7 +76,7 @@ def token_request(
     else:
         headers.append((b"content-type", b"application/x-www-form-urlencoded"))
         body = urlencode(said)
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers.append((b"content-length", str(len(body.encode())).encode()))
     is_refresh = said.get("grant_type") == "refresh_token"
     url = (is_refresh and oauth.refresh_url) or oauth.token_url
     return TokenRequest(url=url, headers=tuple(headers), body=Secret(body))
@@ -107,11 +107,14 @@ def read_answer(oauth: OAuth, status: int, body: bytes) -> Granted | Refused:
     kind = (_text(holder, "token_type") or "bearer").lower()
     if kind not in ((oauth.token_type,) if oauth.token_type else ("bearer", "user", "bot")):
         raise UnreadableAnswer(f"its credential is not a {oauth.token_type or 'bearer'} credential")
-    scopes = _text(document, oauth.granted_at) or _text(holder, "scope")
+    said = at(document, oauth.granted_at)
+    scopes = said if said is not None else holder.get("scope")
     return Granted(
         access=Secret(access),
         refresh=Secret(refresh) if refresh else None,
-        scopes=tuple(part for part in re.split(r"[\s,]+", scopes) if part) if scopes else None,
+        # SECURITY: an empty scope is nothing; only one that is not there means what was asked for (RFC 6749, 5.1).
+        # Guarded by tests/rules/test_token_endpoint.py::test_an_empty_scope_is_nothing
+        scopes=tuple(part for part in re.split(r"[\s,]+", scopes) if part) if isinstance(scopes, str) else None,
         lasts_seconds=_seconds(holder.get("expires_in"), oauth.lasts_seconds),
         account=_text(document, oauth.account_at),
         account_id=_text(document, oauth.account_id_at),

@@ -157,7 +157,7 @@ class Refresh:
         return task
 
     async def _renewed(self, facts: ConnectionFacts, generation: int, *, waits: bool) -> Outcome:
-        """The row when there is nothing more to do for it. Not getting there is a value too: each waiter has its own."""
+        """The row when there is nothing more to do for it. Not getting there is a value too, for each waiter alone."""
         until, pause = self._clock.monotonic() + self.patience_seconds, _FIRST_PAUSE_SECONDS
         tried: Refreshing | None = None
         try:
