@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check bench crash fuzz bench-growth serve lock clean debian-postgresql
+.PHONY: help demo test fast check bench crash bench-growth model serve lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-growth: $(VENV)/dev ## the same with a million delegations and ten million
 
 crash: $(VENV)/dev ## 200 kills at random moments under load
 	@VALETKEY_TEST_KILLS=200 $(BIN)/python -m pytest tests/faults/test_kill.py
+
+model: $(VENV)/dev ## check the models of the fence and of refreshing (docs/models)
+	@$(BIN)/python -m tests.support.models
 
 lock: ## renew the hash-pinned locks from pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,0 +1,7 @@
+"""`python -m tests.support.models`."""
+
+import sys
+
+from tests.support.models import main
+
+sys.exit(main())
