@@ -5,7 +5,6 @@ no proof: they say that no counterexample was found in so many.
 """
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
