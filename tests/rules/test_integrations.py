@@ -17,7 +17,8 @@ SCOPES = {"a:read": {"sentence": "read a", "tier": "read", "resource_kind": "acc
 
 def document(**changed: Any) -> dict[str, Any]:
     plain = {"name": "a", "title": "A", "audience": "https://a", "base_url": "https://a", "hosts": ["a"]}
-    how = {"token_positions": [], "injection": {"header": "authorization", "value": "Bearer {token}"}}
+    positions = [{"header": "authorization", "scheme": "Bearer"}]
+    how = {"token_positions": positions, "injection": {"header": "authorization", "value": "Bearer {token}"}}
     return {**plain, **how, "scopes": SCOPES, **changed}
 
 

@@ -1,6 +1,7 @@
 """What is said to an API's token endpoint, and how its answers are read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -117,6 +118,35 @@ def test_the_app_proves_itself_in_one_place_only(how: str, in_header: bool, in_b
     assert any(name == b"authorization" for name, _ in request.headers) is in_header
     assert ("s3cret" in request.body.reveal()) is in_body
     assert "s3cret" not in repr(request)
+
+
+ROTATED = replace(SLACK, token_type="user")
+
+
+def test_a_refreshed_user_credential_is_read_at_the_top_and_a_bots_is_not_taken_for_it() -> None:
+    body = {"ok": True, "access_token": "xoxe.xoxp-1", "refresh_token": "r2", "token_type": "user", "expires_in": 43200}
+    granted = answered(body, oauth=ROTATED)
+    assert isinstance(granted, Granted)
+    assert granted.access.reveal() == "xoxe.xoxp-1"
+    for other in ({**body, "token_type": "bot"}, {**body, "authed_user": {"id": "U1"}}):
+        with pytest.raises(UnreadableAnswer):
+            answered(other, oauth=ROTATED)
+    with pytest.raises(UnreadableAnswer):
+        answered(body, oauth=SLACK)
+
+
+def test_a_refresh_token_goes_where_the_api_takes_refresh_tokens_and_a_code_does_not() -> None:
+    figma = replace(PLAIN, refresh_url="https://a.example/refresh")
+    sent = {
+        grant: token_request(figma, {"grant_type": grant}, client_id="c", client_secret=None).url
+        for grant in ("refresh_token", "authorization_code")
+    }
+    assert sent == {"refresh_token": "https://a.example/refresh", "authorization_code": "https://a.example/token"}
+
+
+def test_where_the_app_decides_no_scope_says_what_a_credential_can_do() -> None:
+    assert replace(PLAIN, app_decides=True).powers(()) == {"*"}
+    assert PLAIN.powers(("anything",)) == frozenset()
 
 
 def test_an_empty_scope_is_nothing() -> None:

@@ -6,7 +6,7 @@ Everything goes over HTTP, as a stranger would do it. The clock stands still unt
 import base64
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,11 +202,12 @@ async def open_house(
     upstream: str | None = None,
     sign_in: bool = True,
     local: tuple[str, ...] = (),
+    upstreams: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """Start a deployment with Alice as its first administrator. `upstream` replaces the practice GitHub's address.
 
-    `local` are further `host:port` inside this machine that the server may ask.
+    `local` are further `host:port` inside this machine that the server may ask, `upstreams` where other APIs are.
     """
     clock = clock or DrivenClock()
     # The clock stands still, so an empty bucket would stay empty: these limits are for the tests about them.
@@ -220,7 +221,7 @@ async def open_house(
             port=port,
             data=folder,
             database_url=None if database_url is None else Secret(database_url),
-            upstreams={"github": base_url},
+            upstreams={"github": base_url, **(upstreams or {})},
             unsafe_loopback_upstreams=(base_url.removeprefix("http://"), *local),
             **settings,
         )

@@ -12,10 +12,14 @@ from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
+from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.connections.refreshing import store as refreshing
+from valetkey.server.connections.refreshing.due import Due
+from valetkey.server.connections.refreshing.refresh import Refresh
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
@@ -46,7 +50,7 @@ from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
-from valetkey.server.oauth.grants import refresh
+from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.engines.engines import Engines
@@ -72,10 +76,12 @@ CATCH_UP_SECONDS = 0.5
 
 SEALED = (
     connections.SEALED,
+    apps.SEALED,
+    refreshing.SEALED,
     leases.SEALED,
     one_time_passwords.SEALED,
     identity_providers.SEALED,
-    refresh.SEALED,
+    refresh_tokens.SEALED,
     decoupled.SEALED,
     signing_keys.SEALED,
 )
@@ -132,7 +138,17 @@ class App:
         self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
         await egress.open()
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
-        borrow = Borrow(database, ring, catalogue, installations, clock)
+        self.refresh = refresh = Refresh(
+            database=database,
+            journal=journal,
+            egress=egress,
+            ring=ring,
+            clock=clock,
+            catalogue=catalogue,
+            link=lambda connection: f"{settings.issuer}/connections?reconnect={connection}",
+        )
+        self.due = due = Due(database, refresh, clock)
+        borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
         lookups = Lookups(
             egress,
             borrow,
@@ -283,6 +299,7 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             take_back.watch,
+            due.watch,
             self._catch_up,
         )
         for watch in watches:
@@ -301,6 +318,8 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.oauth.notify.close()
+        await self.due.settle()
+        await self.refresh.settle()
         await self.calls.settle()
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()

@@ -126,3 +126,7 @@ class Unavailable(ValetkeyError):
 
     code = "unavailable"
     hint = "Try again in a few seconds."
+
+    def __init__(self, public: str | None = None, *, retry_after: int = 2, detail: str = "", **members: Any) -> None:
+        super().__init__(public, detail=detail, **members)
+        self.retry_after = retry_after  # seconds

@@ -66,6 +66,9 @@ class Event(StrEnum):
     RESOURCE_SERVER_REGISTERED = "resource-server.registered"
     CONNECTION_CREATED = "connection.created"
     CONNECTION_REMOVED = "connection.removed"
+    CONNECTION_REFRESHED = "connection.refreshed"
+    CONNECTION_REFRESH_FAILED = "connection.refresh-failed"
+    CONNECTION_NEEDS_RECONNECT = "connection.needs-reconnect"
     ENTITLEMENT_RECORDED = "entitlement.recorded"
     ENTITLEMENT_REMOVED = "entitlement.removed"
 

@@ -2,6 +2,7 @@
 
 Hosts are frozen into the connection when it is made: a request goes to frozen ∩ what the integration names now. The
 opened credential is remembered per connection generation, in memory only, and forgotten when the connection changes.
+One that ends is renewed before it is lent, and looked up again at its end: another node may have renewed it.
 """
 
 import asyncio
@@ -15,9 +16,12 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections import store
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.model import AppInstallation, Connection
+from valetkey.server.connections.refreshing import store as refreshing
+from valetkey.server.connections.refreshing.model import SPARE_SECONDS, Refreshing
+from valetkey.server.connections.refreshing.refresh import Refresh
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Url
-from valetkey.server.errors import ConnectionRequired, Denied
+from valetkey.server.errors import ConnectionRequired, Denied, Unavailable
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.secret import Secret
@@ -42,6 +46,8 @@ class Borrowed:
     secret: Secret
     good_until: int | None = None
     """Until when it may be remembered (seconds since the epoch); None: until the connection changes."""
+    generation: int = 1
+    """Which credential of its connection it is."""
 
     def at(self, target: bytes) -> Url:
         """The address of a canonical target below the API's base path."""
@@ -70,8 +76,10 @@ class Borrow:
         ring: KeyRing,
         catalogue: Mapping[str, Integration],
         installations: Installations,
+        refresh: Refresh,
         clock: Clock,
     ) -> None:
+        self._refresh = refresh
         self._database = database
         self._ring = ring
         self._catalogue = catalogue
@@ -85,16 +93,36 @@ class Borrow:
         known = self._remembered(facts)
         if known is not None:
             return known
-        async with self._database.read() as db:
-            found = await store.with_credential(db, facts.id, self._ring)
-        if found is None or found.facts.generation != facts.generation:
-            raise ConnectionRequired(detail=f"{facts.id} changed while it was used")
+        found, row = await self._read(facts)
         if found.installed is not None:
             async with self._turns.setdefault(facts.id, asyncio.Lock()):
                 return self._remembered(facts) or await self._of_installation(found)
-        integration = self._catalogue[facts.integration]
-        credential = store.open_credential(found, self._ring)
-        return self._remember(facts, injected(integration, found.facts.base_url, found.hosts, credential))
+        if row is not None and not row.is_good(self._clock.now()):
+            try:
+                await self._refresh.beyond(facts, row.generation)
+            except (Unavailable, ConnectionRequired):
+                if not row.still_lives(self._clock.now()):
+                    raise
+            else:
+                found, row = await self._read(facts)
+        return self._lent(found, row)
+
+    async def later(self, facts: ConnectionFacts, tried: Borrowed) -> Borrowed:
+        """A later credential than one the API refused: another node's, or a fresh one (RT-10).
+
+        Raises `ConnectionRequired` when a later one would fare no better, or only a person can bring one.
+        """
+        found, row = await self._read(facts)
+        if row is None or found.installed is not None:
+            raise refused(self._catalogue[facts.integration], facts)
+        if row.generation <= tried.generation:
+            if row.state == "needs_reconnect":
+                raise self._refresh.reconnect(facts)
+            if not row.may_answer_a_refusal(self._clock.now()):
+                raise refused(self._catalogue[facts.integration], facts)
+            await self._refresh.beyond(facts, tried.generation)
+            found, row = await self._read(facts)
+        return self._lent(found, row)
 
     async def opened(self, connection_id: str) -> Opened:
         """A connection of an installed app with its key, for whoever makes a narrow credential by it.
@@ -110,6 +138,20 @@ class Borrow:
         # The place is proven like that of any credential; the key itself never goes there.
         place = injected(integration, found.facts.base_url, found.hosts, _NOTHING)
         return Opened(base=place.at(b"/"), installed=found.installed, key=key)
+
+    async def _read(self, facts: ConnectionFacts) -> tuple[Connection, Refreshing | None]:
+        async with self._database.read() as db:
+            found = await refreshing.current(db, facts.id, self._ring)
+        if found is None or found[0].facts.generation != facts.generation:
+            raise ConnectionRequired(detail=f"{facts.id} changed while it was used")
+        return found
+
+    def _lent(self, found: Connection, row: Refreshing | None) -> Borrowed:
+        credential = store.open_credential(found, self._ring)
+        integration = self._catalogue[found.facts.integration]
+        borrowed = injected(integration, found.facts.base_url, found.hosts, credential)
+        ends = None if row is None or row.expires_at is None else row.expires_at - SPARE_SECONDS
+        return self._remember(found.facts, replace(borrowed, good_until=ends, generation=found.credential_generation))
 
     def _remembered(self, facts: ConnectionFacts) -> Borrowed | None:
         known = self._known.get((facts.id, facts.generation))
@@ -155,4 +197,12 @@ def injected(integration: Integration, base_url: str, hosts: frozenset[str], cre
         header=integration.injection.header.lower().encode(),
         value=Secret(integration.injection.value.format(token=secret)),
         secret=credential,
+    )
+
+
+def refused(integration: Integration, facts: ConnectionFacts) -> ConnectionRequired:
+    """What a caller is told when the API does not take the credential it has."""
+    return ConnectionRequired(
+        f"{integration.title} no longer accepts the connected credential of {facts.account}.",
+        hint="Connect the account again.",
     )

@@ -54,7 +54,8 @@ class Lookups:
         known = self._known.get(key)
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
-        lookup = self._catalogue[facts.integration].lookups.get(ref.kind)
+        integration = self._catalogue[facts.integration]
+        lookup = integration.lookups.get(ref.kind)
         if lookup is None:
             return None
         try:
@@ -62,7 +63,11 @@ class Lookups:
         except ValueError:
             return None
         started = self._clock.monotonic()
-        document = await self._get(await self._borrow.borrow(facts), segments)
+        borrowed = await self._borrow.borrow(facts)
+        try:
+            document = await self._ask(integration, borrowed, segments)
+        except ConnectionRequired:
+            document = await self._ask(integration, await self._borrow.later(facts, borrowed), segments)
         found = None if document is None else lookup.facts(document)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -71,18 +76,20 @@ class Lookups:
 
     async def account(self, integration: Integration, borrowed: Borrowed) -> tuple[str, frozenset[str]]:
         """The login a credential belongs to, and the scopes the API says it has (`*` where it does not say)."""
-        if integration.identify is None:
+        how = integration.identify
+        if how is None:
             return "", frozenset({"*"})
         try:
-            document = await self._get(borrowed, tuple(integration.identify.path.strip("/").split("/")))
+            segments = tuple(how.path.strip("/").split("/"))
+            document = await self._ask(integration, borrowed, segments, method=how.method, body=how.body)
         except ConnectionRequired:
             document = None
-        login = document.get(integration.identify.name) if isinstance(document, dict) else None
-        if not isinstance(login, str) or not login:
+        account = how.account(document)
+        if account is None:
             raise InvalidRequest(
                 f"{integration.title} does not accept this credential.", hint="Paste one that is valid now."
             )
-        return login, frozenset({"*"})
+        return account.title, frozenset({"*"})
 
     async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
         """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""
@@ -93,7 +100,7 @@ class Lookups:
         if resource.name == "*":
             return resource
         owner, _, rest = resource.name.partition("/")
-        kinds = ("repository",) if rest and rest != "*" else ("organization", "user")
+        kinds = _kinds(self._catalogue[facts.integration], rest)
         name = owner if rest == "*" else resource.name
         for kind in kinds:
             found = await self.resource(facts, ResourceRef(kind, name=name), fresh=True)
@@ -107,14 +114,28 @@ class Lookups:
             hint="Check the spelling, and that this connection's account can read it.",
         )
 
-    async def _get(self, borrowed: Borrowed, segments: tuple[str, ...]) -> Any:
+    async def _ask(
+        self,
+        integration: Integration,
+        borrowed: Borrowed,
+        segments: tuple[str, ...],
+        *,
+        method: str = "GET",
+        body: str = "",
+    ) -> Any:
+        headers = [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())]
+        headers += [(name.encode(), value.encode()) for name, value in integration.headers.items()]
+        if method == "POST":
+            headers += [(b"content-type", b"application/json")] if body else []
+            headers.append((b"content-length", str(len(body.encode())).encode()))
         try:
-            status, _, body = await self._egress.fetch(
-                "GET",
+            status, _, answer = await self._egress.fetch(
+                method,
                 borrowed.below(*segments),
-                [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())],
+                headers,
                 max_bytes=_MOST_BYTES,
                 timeout=self._timeout,
+                body=body.encode() if method == "POST" else None,
             )
         except UpstreamFailed as error:
             raise _unanswered(error.detail) from error
@@ -127,9 +148,16 @@ class Lookups:
         if status != 200:
             raise _unanswered(f"lookup answered {status}")
         try:
-            return msgspec.json.decode(body)
+            return msgspec.json.decode(answer)
         except (msgspec.DecodeError, RecursionError) as error:
             raise _unanswered("lookup answered no JSON") from error
+
+
+def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
+    """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
+    if "repository" in integration.lookups:
+        return ("repository",) if rest not in ("", "*") else ("organization", "user")
+    return () if rest == "*" else tuple(integration.lookups)
 
 
 def _unanswered(detail: str) -> UpstreamFailed:

@@ -18,10 +18,13 @@ class Connection:
     """`sealed` is the credential as the vault keeps it; only `borrow` has it opened.
 
     Of an installed app it is the app's private key, which is never sent: it makes the credentials that are.
+    `credential_generation` counts the credentials; the generation in `facts` counts the terms, which a renewed
+    credential leaves as they are.
     """
 
     facts: ConnectionFacts
     hosts: frozenset[str]  # frozen when the connection was made
     sealed: bytes
+    credential_generation: int
     created_at: int
     installed: AppInstallation | None = None

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,7 +39,7 @@ async def add(
         )
         if (await tx.execute(same)).first() is not None:
             raise taken
-    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed))
+    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed, generation=1))
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -55,6 +55,7 @@ async def add(
                         {"powers": sorted(facts.powers), "hosts": sorted(hosts), "installed": installed}
                     ).decode(),
                     generation=facts.generation,
+                    credential_generation=1,
                     sealed=sealed,
                     created_at=now,
                 )
@@ -65,7 +66,7 @@ async def add(
 
 async def connection(db: AsyncConnection, connection_id: str) -> Connection | None:
     row = (await db.execute(select(connections).where(connections.c.id == connection_id))).first()
-    return None if row is None else _connection(row)
+    return None if row is None else of_row(row)
 
 
 async def usable_by(
@@ -85,12 +86,12 @@ async def usable_by(
     )
     if integration is not None:
         query = query.where(connections.c.integration == integration)
-    return [_connection(row) for row in await db.execute(query.order_by(connections.c.id).limit(limit))]
+    return [of_row(row) for row in await db.execute(query.order_by(connections.c.id).limit(limit))]
 
 
 async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:
     """These connections."""
-    return [_connection(row) for row in await db.execute(select(connections).where(connections.c.id.in_(ids)))]
+    return [of_row(row) for row in await db.execute(select(connections).where(connections.c.id.in_(ids)))]
 
 
 async def with_credential(db: AsyncConnection, connection_id: str, ring: KeyRing) -> Connection | None:
@@ -102,10 +103,23 @@ async def with_credential(db: AsyncConnection, connection_id: str, ring: KeyRing
 
 def open_credential(found: Connection, ring: KeyRing) -> Secret:
     """The real credential. Raises `VaultError` when the row is not the one that was sealed."""
-    return open_sealed(ring, found.sealed, _place(ring, found.facts, found.hosts, found.installed))
+    return open_sealed(ring, found.sealed, _place_of_found(ring, found, found.credential_generation))
 
 
-def _connection(row: Any) -> Connection:
+async def replace_credential(
+    tx: AsyncConnection, found: Connection, generation: int, credential: Secret, ring: KeyRing
+) -> None:
+    """Seal another credential of the same account in the place of the last one. What the connection is stays."""
+    sealed = await seal_now(tx, ring, credential, _place_of_found(ring, found, generation))
+    await tx.execute(
+        update(connections)
+        .where(connections.c.id == found.facts.id)
+        .values(sealed=sealed, credential_generation=generation)
+    )
+
+
+def of_row(row: Any) -> Connection:
+    """The connection in a row of its table."""
     kept = msgspec.json.decode(row.powers)
     facts = ConnectionFacts(
         id=row.id,
@@ -122,13 +136,19 @@ def _connection(row: Any) -> Connection:
         facts=facts,
         hosts=frozenset(kept["hosts"]),
         sealed=row.sealed,
+        credential_generation=row.credential_generation,
         created_at=row.created_at,
         installed=AppInstallation(**kept["installed"]) if kept.get("installed") else None,
     )
 
 
 def _place(
-    ring: KeyRing, facts: ConnectionFacts, hosts: frozenset[str], installed: AppInstallation | None = None
+    ring: KeyRing,
+    facts: ConnectionFacts,
+    hosts: frozenset[str],
+    installed: AppInstallation | None,
+    *,
+    generation: int,
 ) -> Place:
     # SECURITY: which installation is part of the place: an app's key opens all of them.
     # Guarded by tests/attacks/test_leases.py::test_a_key_moved_to_another_installation_does_not_open
@@ -142,13 +162,17 @@ def _place(
         owner=facts.owner,
         integration=facts.integration + of_app,
         allowed_hosts=hosts | {facts.base_url},
-        generation=facts.generation,
+        generation=generation,
     )
 
 
+def _place_of_found(ring: KeyRing, found: Connection, generation: int) -> Place:
+    return _place(ring, found.facts, found.hosts, found.installed, generation=generation)
+
+
 def _place_of(ring: KeyRing, row: Any) -> Place:
-    found = _connection(row)
-    return _place(ring, found.facts, found.hosts, found.installed)
+    found = of_row(row)
+    return _place_of_found(ring, found, found.credential_generation)
 
 
 SEALED = SealedColumn(rows=select(connections), key=connections.c.id, blob=connections.c.sealed, place=_place_of)

@@ -211,6 +211,19 @@ connections = Table(
     "connections", metadata, _id(), _ref("org"), _ref("owner", optional=True), _text("integration"), _text("name"),
     _text("account"), _text("base_url"), _text("powers"), Column("generation", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False), _time("created_at"), UniqueConstraint("org", "owner", "name"),
+    Column("credential_generation", Integer, nullable=False, server_default="1"),
+)  # fmt: skip
+apps = Table(
+    "apps", metadata, _id(), _ref("org"), _text("integration"), _text("client_id"),
+    Column("sealed", LargeBinary, nullable=True), _text("settings"), Column("generation", Integer, nullable=False),
+    _ref("created_by"), _time("created_at"), UniqueConstraint("org", "integration"),
+)  # fmt: skip
+refreshables = Table(
+    "refreshables", metadata, _id("connection"), _ref("app"), Column("sealed", LargeBinary, nullable=True),
+    _text("facts"), _text("state"), Column("generation", Integer, nullable=False),
+    _time("expires_at", optional=True), _time("due_at", optional=True), _time("refreshed_at"),
+    _ref("holder", optional=True), _time("held_until", optional=True), Column("tries", Integer, nullable=False),
+    Column("unanswered", Integer, nullable=False), _text("problem", optional=True), Index(None, "state", "due_at"),
 )  # fmt: skip
 entitlements = Table(
     "entitlements", metadata, _id(), _ref("org"), _ref("user"), _ref("connection"), _text("grant_text"),

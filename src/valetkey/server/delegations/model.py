@@ -57,7 +57,7 @@ class Resource:
             if actual.owner_id == self.owner:
                 return Fit.YES
             return Fit.CHANGED if named else Fit.NO
-        named = same_name(self.name, actual.name)
+        named = same_name(self.name, actual.name, kind=actual.kind)
         if not self.id:
             owned = not self.owner or actual.owner_id == self.owner
             return Fit.YES if named and owned else Fit.CHANGED if named else Fit.NO

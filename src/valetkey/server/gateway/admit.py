@@ -230,7 +230,7 @@ class Admit:
                 return call.through(chosen), facts
             try:
                 actual = await self._lookups.resource(facts, ref, fresh=match.operation.access == "write")
-            except (UpstreamFailed, ConnectionRequired, Denied) as error:
+            except (UpstreamFailed, ConnectionRequired, Denied, Unavailable) as error:
                 raise _Unresolved(call.through(chosen), error) from None
         call = call.through(chosen, actual)
         now = self._clock.now()  # a look-up takes its time

@@ -4,23 +4,25 @@
 scrubbed, 10. record the outcome. An engine carries out 8 and 9 itself: it is told the headers of 7.
 """
 
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import Final
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
-from valetkey.server.connections.borrow import Borrow
-from valetkey.server.egress import Egress
-from valetkey.server.errors import (
-    ConnectionRequired,
-    ValetkeyError,
-)
+from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.egress import Egress, Sending
+from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
 from valetkey.server.gateway.answer import Answer, answer
+from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class Calls:
@@ -54,25 +56,31 @@ class Calls:
             stream.decided()
             facts = authority.connections[connection_id]
             borrowed = await self._borrow.borrow(facts)
-            headers = [
-                *outgoing(
-                    attempt.headers,
-                    agent=authority.agent.name,
-                    task=authority.task.id,
-                    credential_headers=door.credential_headers,
-                ),
-                (borrowed.header, borrowed.value.reveal().encode()),
-            ]
-            sending = self._egress.send(
-                target.method, borrowed.at(target.target_bytes), headers, attempt.body, timeout=self._timeout
+            kept = outgoing(
+                attempt.headers,
+                agent=authority.agent.name,
+                task=authority.task.id,
+                credential_headers=door.credential_headers,
             )
+            sending = self._sending(target, borrowed, kept, attempt.body)
             response = await sending.open()
             status = response.status
             if status == 401:
-                raise ConnectionRequired(
-                    f"{door.integration.title} no longer accepts the connected credential of {facts.account}.",
-                    hint="Connect the account again.",
-                )
+                borrowed = await self._borrow.later(facts, borrowed)
+                # SECURITY: what may change something is never sent twice by us, whatever the API says it did not do.
+                # Guarded by tests/flows/test_refresh_upstream.py::test_rt_10_a_write_is_not_sent_twice
+                if target.method not in _SAFE or attempt.body is not None:
+                    raise Unavailable(
+                        f"{door.integration.title} refused the call: its credential had just been replaced.",
+                        hint="A fresh credential is ready: send the call again.",
+                        retry_after=1,
+                    )
+                await sending.close()
+                sending = self._sending(target, borrowed, kept, None)
+                response = await sending.open()
+                status = response.status
+            if status == 401:
+                raise refused(door.integration, facts)
             answered = await answer(
                 response,
                 sending,
@@ -95,6 +103,12 @@ class Calls:
             if sending is not None:
                 await sending.close()
             raise
+
+    def _sending(
+        self, target: Target, borrowed: Borrowed, kept: list[tuple[bytes, bytes]], body: AsyncIterator[bytes] | None
+    ) -> Sending:
+        headers = [*kept, (borrowed.header, borrowed.value.reveal().encode())]
+        return self._egress.send(target.method, borrowed.at(target.target_bytes), headers, body, timeout=self._timeout)
 
     async def told(
         self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again

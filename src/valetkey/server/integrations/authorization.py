@@ -33,13 +33,14 @@ class Revocation:
 
     `rfc7009`: POST `token=` with client authentication. `bearer`: `method` on `url` with the credential itself.
     `github`: DELETE with Basic client authentication and a JSON body that holds the access token; `{client_id}` in
-    `url` is filled in. `path`: `method` on `url` with the credential in place of `{token}`. `kills` says whether the
-    refresh token dies with it (`grant`) or the one credential only (`token`).
+    `url` is filled in. `path`: `method` on `url` with the credential in place of `{token}`. `of` says which credential
+    that is; `kills` whether all of the grant dies with it (`grant`), or the one credential only (`token`).
     """
 
     by: RevokesBy
     url: str
-    method: str = "POST"
+    method: Literal["POST", "DELETE", "GET"] = "POST"
+    of: Literal["access", "refresh"] = "access"
     kills: Literal["grant", "token"] = "grant"
 
 
@@ -51,6 +52,7 @@ class OAuth:
     `body` is how the token request is written. `token_at` and `account_at` are dotted paths into the token's answer:
     the object that holds the access token (Slack's user token), and who it is. `success` must be true in every answer
     of an API that says 200 to failures. `refresh`: whether a refresh token comes, and whether it changes each time.
+    `variants` are other kinds of app at the same API (a bot, a GitHub App): the same, but for what each one names.
     """
 
     authorize_url: str
@@ -65,7 +67,12 @@ class OAuth:
     extra: Mapping[str, str] = field(default_factory=dict)
     always: tuple[str, ...] = ()
     body: Literal["form", "json"] = "form"
+    refresh_url: str = ""
+    """Where refresh tokens are taken, when that is not the token endpoint (Figma)."""
     token_at: str = ""
+    token_type: str = ""
+    """What the answer must call the credential. With it, an answer without `token_at` is read at its top, because a
+    refresh is answered so (Slack), and a bot's credential is still never taken for a person's."""
     account_at: str = ""
     account_id_at: str = ""
     workspace_at: str = ""
@@ -78,6 +85,13 @@ class OAuth:
     """For how long an access token is good when its answer does not say; None: until it is revoked."""
     revocation: Revocation | None = None
     scopes: Mapping[str, UpstreamScope] = field(default_factory=dict)
+    app_decides: bool = False
+    """What a credential can do is set where the app is registered, and no scope is asked for (GitHub Apps, Notion)."""
+    variants: Mapping[str, "OAuth"] = field(default_factory=dict)
+
+    def variant(self, name: str) -> "OAuth":
+        """The kind of app of that name; empty is the usual one. Raises KeyError if there is none."""
+        return self.variants[name] if name else self
 
     def asked_for(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """The API's permissions needed for these scopes of ours, and those that are asked for always, in file order."""
@@ -89,7 +103,12 @@ class OAuth:
         )
 
     def powers(self, granted: Iterable[str]) -> frozenset[str]:
-        """Scopes of ours that a credential with these permissions can serve; one nobody described adds none."""
+        """Scopes of ours that a credential with these permissions can serve; one nobody described adds none.
+
+        `*` where the app decides: the API itself is then the only one who knows.
+        """
+        if self.app_decides:
+            return frozenset({"*"})
         return frozenset().union(*(self.scopes[name].covers for name in granted if name in self.scopes))
 
 

@@ -5,7 +5,7 @@ credential, and how long an answer is remembered.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from valetkey.server.integrations.model import ResourceFacts, ResourceRef
 
@@ -26,6 +26,11 @@ class Lookup:
         if ref.kind != self.kind or (ref.name is None) == (ref.id is None):
             raise ValueError(f"not one {self.kind}: {ref}")
         template, value = (self.by_name, ref.name) if ref.name is not None else (self.by_id, ref.id)
+        if "/{+" in template:  # the name is one segment, its slashes written as `%2F` (GitLab)
+            value, head = value or "", template.split("/")[1:-1]
+            if {"", ".", ".."} & {*value.split("/")}:
+                raise ValueError(f"not the address of a {self.kind}: {ref}")
+            return (*head, value)
         names = iter((value or "").split("/"))
         path = tuple(next(names, "") if part.startswith("{") else part for part in template.split("/")[1:])
         if {"", ".", ".."} & {*path} or next(names, None) is not None:
@@ -41,18 +46,57 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Whose a credential is, as the API says it. `workspace` is empty where there is none, or it says none."""
+
+    name: str
+    id: str
+    workspace: str = ""
+
+    @property
+    def title(self) -> str:
+        """How people know it.
+
+        >>> Account(name="alice", id="U1", workspace="Acme").title
+        'alice (Acme)'
+        """
+        return f"{self.name} ({self.workspace})" if self.workspace else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identify:
-    """How to ask whose credential this is: a GET, and where its JSON says login and id."""
+    """How to ask whose credential this is: one request, and where its JSON says name, id and workspace.
+
+    `success` must be true in the answer of an API that says 200 to failures (Slack). `body` is JSON.
+    """
 
     path: str
     name: str
     id: str
+    method: Literal["GET", "POST"] = "GET"
+    body: str = ""
+    success: str = ""
+    workspace: str = ""
+
+    def account(self, document: object) -> Account | None:
+        """Read the API's answer; None when it does not plainly say who it is."""
+        if self.success and _found(document, self.success) is not True:
+            return None
+        name, id_ = _pointed(document, self.name), _pointed(document, self.id)
+        if not name or not id_:
+            return None
+        return Account(name=name, id=id_, workspace=_pointed(document, self.workspace) if self.workspace else "")
 
 
-def _pointed(document: Any, pointer: str) -> str:
+def _pointed(document: object, pointer: str) -> str:
     """The text or number at `a.b` in a document, as text; empty when it is not there."""
+    found = _found(document, pointer)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    return found if isinstance(found, str) else ""
+
+
+def _found(document: Any, pointer: str) -> object:
     for key in pointer.split("."):
         document = document.get(key) if isinstance(document, dict) else None
-    if isinstance(document, int) and not isinstance(document, bool):
-        return str(document)
-    return document if isinstance(document, str) else ""
+    return document

@@ -173,6 +173,8 @@ class Integration:
     operations: "Operations"
     token_positions: tuple[TokenPosition, ...]
     injection: Injection
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lines the API insists on, sent with questions of ours; an agent's call brings its own."""
     encoded_slash: bool = False
     """`%2F` in a path means `/` at this API."""
     lookups: Mapping[str, "Lookup"] = field(default_factory=dict)

@@ -77,7 +77,9 @@ def token_request(
         headers.append((b"content-type", b"application/x-www-form-urlencoded"))
         body = urlencode(said)
     headers.append((b"content-length", str(len(body.encode())).encode()))
-    return TokenRequest(url=oauth.token_url, headers=tuple(headers), body=Secret(body))
+    is_refresh = said.get("grant_type") == "refresh_token"
+    url = (is_refresh and oauth.refresh_url) or oauth.token_url
+    return TokenRequest(url=url, headers=tuple(headers), body=Secret(body))
 
 
 def read_answer(oauth: OAuth, status: int, body: bytes) -> Granted | Refused:
@@ -94,14 +96,17 @@ def read_answer(oauth: OAuth, status: int, body: bytes) -> Granted | Refused:
             raise UnreadableAnswer(f"it answered {status} and named no error")
         return Refused(error=error[:64], is_final=error in _DEAD)
     holder = at(document, oauth.token_at) if oauth.token_at else document
+    if holder is None and oauth.token_type:
+        holder = document
     if not isinstance(holder, dict):
         raise UnreadableAnswer(f"its answer has no {oauth.token_at}")
     access, refresh = _text(holder, "access_token"), _text(holder, "refresh_token")
     if not _is_credential(access) or (refresh and not _is_credential(refresh)):
         raise UnreadableAnswer("its answer has no credential that can be sent")
     # SECURITY: a credential of another scheme (`mac`, `N_A`, `DPoP`) put behind Bearer would not do what was agreed.
-    if (_text(holder, "token_type") or "bearer").lower() not in ("bearer", "user", "bot"):
-        raise UnreadableAnswer("its credential is not a bearer credential")
+    kind = (_text(holder, "token_type") or "bearer").lower()
+    if kind not in ((oauth.token_type,) if oauth.token_type else ("bearer", "user", "bot")):
+        raise UnreadableAnswer(f"its credential is not a {oauth.token_type or 'bearer'} credential")
     said = at(document, oauth.granted_at)
     scopes = said if said is not None else holder.get("scope")
     return Granted(

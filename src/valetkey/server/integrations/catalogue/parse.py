@@ -1,0 +1,170 @@
+"""One TOML document and its table of operations, read into an `Integration`, whole or not at all.
+
+Responsible for the rules every file keeps, whoever wrote it: `Misdescribed` names the key that breaks one. In order:
+who and where the API is, what its operations and scopes are, how credentials enter, how they are had. Refuses to know
+other files.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from valetkey.server.integrations.authorization import Installation
+from valetkey.server.integrations.catalogue.credentials import read_key, read_oauth
+from valetkey.server.integrations.catalogue.scopes import read_scopes
+from valetkey.server.integrations.catalogue.typed import (
+    Misdescribed,
+    check_address,
+    check_header,
+    mapping,
+    read,
+    tables,
+)
+from valetkey.server.integrations.lookup import Identify, Lookup
+from valetkey.server.integrations.model import Addresses, Injection, Integration, TokenPosition
+from valetkey.server.integrations.operations import Alias, compile_operations, parse_operations
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_HOST: Final = re.compile(r"(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|\[::1\](?::[1-9][0-9]{0,4})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The top of a file. Tables are read one by one."""
+
+    name: str
+    title: str
+    audience: str
+    base_url: str
+    hosts: frozenset[str]
+    injection: Mapping[str, Any]
+    token_positions: list[Mapping[str, Any]]
+    encoded_slash: bool = False
+    operations: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    aliases: list[Mapping[str, Any]] = field(default_factory=list)
+    scopes: Mapping[str, Any] = field(default_factory=dict)
+    lookups: Mapping[str, Any] = field(default_factory=dict)
+    identify: Mapping[str, Any] | None = None
+    addresses: Mapping[str, Any] = field(default_factory=dict)
+    oauth: Mapping[str, Any] | None = None
+    key: Mapping[str, Any] | None = None
+    installation: Mapping[str, Any] | None = None
+
+
+def parse_integration(document: Mapping[str, Any], table: str | None, *, loopback: bool = False) -> Integration:
+    """Build an integration. Raises `Misdescribed` for the first thing that is not as every file must be."""
+    file = read(_File, dict(document), "")
+    _check_place(file, loopback=loopback)
+    try:
+        rows = parse_operations(table) if table is not None else []
+        aliases = [read(Alias, dict(alias), "aliases") for alias in file.aliases]
+        operations = compile_operations(rows, aliases)
+    except Misdescribed:
+        raise
+    except ValueError as error:
+        raise Misdescribed("operations", str(error), "a table as docs/integrations.md describes") from error
+    scopes = read_scopes(tables(file.scopes, "scopes"), rows)
+    return Integration(
+        name=file.name,
+        title=file.title,
+        audience=file.audience,
+        base_url=file.base_url,
+        hosts=file.hosts,
+        encoded_slash=file.encoded_slash,
+        headers=MappingProxyType(dict(file.headers)),
+        scopes=MappingProxyType(scopes),
+        operations=operations,
+        token_positions=tuple(_position(position) for position in file.token_positions),
+        injection=_injection(file.injection),
+        lookups=MappingProxyType({kind: _lookup(kind, how) for kind, how in tables(file.lookups, "lookups").items()}),
+        identify=None if file.identify is None else _identify(file.identify),
+        addresses=read(Addresses, dict(file.addresses), "addresses"),
+        oauth=None if file.oauth is None else read_oauth(file.oauth, scopes, file.hosts, loopback=loopback),
+        key=None if file.key is None else read_key(file.key, file.hosts, loopback=loopback),
+        installation=None if file.installation is None else _installation(file.installation, scopes.keys()),
+    )
+
+
+def _check_place(file: _File, *, loopback: bool) -> None:
+    if not _NAME.fullmatch(file.name):
+        raise Misdescribed("name", f"{file.name!r} is no name", "small letters, digits and dashes, at most 40")
+    if not file.title.strip() or not file.title.isprintable() or len(file.title) > 60:
+        raise Misdescribed("title", "is no title", "what people call the API, in at most 60 characters")
+    check_address(file.audience, "audience", loopback=loopback)
+    check_address(file.base_url, "base_url", loopback=loopback)
+    if file.audience.endswith("/") or file.base_url.endswith("/"):
+        raise Misdescribed("audience" if file.audience.endswith("/") else "base_url", "ends with /", "it without the /")
+    for host in file.hosts:
+        if not _HOST.fullmatch(host):
+            raise Misdescribed("hosts", f"{host!r} is no host", "a whole host name, without scheme, path and wildcard")
+    if urlsplit(file.base_url).netloc not in file.hosts:
+        raise Misdescribed("hosts", "lacks the host of base_url", f'add "{urlsplit(file.base_url).netloc}"')
+    for name, value in file.headers.items():
+        check_header(name, "headers")
+        if name == "authorization" or not value.isascii() or not value.isprintable():
+            raise Misdescribed("headers", f"{name} is no line to send always", "a version the API insists on")
+    if not file.token_positions:
+        raise Misdescribed("token_positions", "is empty", "[[token_positions]] with header and scheme")
+
+
+def _position(described: Mapping[str, Any]) -> TokenPosition:
+    position = read(TokenPosition, dict(described), "token_positions")
+    check_header(position.header, "token_positions.header")
+    schemes = ("Bearer", "token", "Basic") if position.header == "authorization" else ("",)
+    if position.scheme not in schemes or position.basic != (position.scheme == "Basic"):
+        raise Misdescribed(
+            "token_positions.scheme", f"{position.scheme!r} is no scheme of {position.header}", repr(schemes)
+        )
+    return position
+
+
+def _injection(described: Mapping[str, Any]) -> Injection:
+    injection = read(Injection, dict(described), "injection")
+    check_header(injection.header, "injection.header")
+    # SECURITY: the value is a format, and a second field of it would be filled in with what was never meant.
+    if (
+        injection.value.count("{token}") != 1
+        or injection.value.count("{") != 1
+        or not injection.value.isascii()
+        or not injection.value.isprintable()
+    ):
+        raise Misdescribed("injection.value", "has no place for the credential", '"Bearer {token}", once')
+    return injection
+
+
+def _lookup(kind: str, how: Mapping[str, Any]) -> Lookup:
+    lookup = read(Lookup, {**how, "kind": kind}, f"lookups.{kind}")
+    for name in ("by_name", "by_id"):
+        _check_path(getattr(lookup, name), f"lookups.{kind}.{name}")
+    return lookup
+
+
+def _identify(described: Mapping[str, Any]) -> Identify:
+    identify = read(Identify, dict(described), "identify")
+    _check_path(identify.path, "identify.path")
+    if "{" in identify.path or (identify.body and identify.method == "GET"):
+        raise Misdescribed("identify", "asks with something to fill in, or a GET with a body", "a fixed question")
+    return identify
+
+
+def _check_path(path: str, key: str) -> None:
+    if not path.startswith("/") or not path.isascii() or "?" in path or "#" in path or "" in path.split("/")[1:]:
+        raise Misdescribed(key, f"{path!r} is no path", "/PATH below base_url, without a query")
+
+
+def _installation(described: Mapping[str, Any], scopes: Any) -> Installation:
+    permissions = {
+        name: frozenset(needed)
+        for name, needed in mapping(described.get("permissions"), "installation.permissions").items()
+    }
+    for name, needed in permissions.items():
+        # SECURITY: a permission that needed nothing would be asked for always.
+        if not needed or needed - scopes or name.count(":") != 1:
+            raise Misdescribed(
+                "installation.permissions", f"{name} is no permission, or needs nothing, or scopes nobody described"
+            )
+    return read(Installation, dict(described), "installation", permissions=MappingProxyType(permissions))
