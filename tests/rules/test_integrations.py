@@ -28,19 +28,17 @@ def written(*rows: str, count: int | None = None) -> str:
 
 def test_the_catalogue_has_one_audience_each() -> None:
     catalogue = load_catalogue()
-    assert {name: i.audience for name, i in catalogue.items()} == {
-        "github": "https://api.github.com",
-        "slack": "https://slack.com/api",
-    }
+    assert catalogue["github"].audience == "https://api.github.com"
+    assert len({i.audience for i in catalogue.values()}) == len(catalogue)
     with pytest.raises(KeyError):
         load_integration("../github")
 
 
 def test_an_integration_without_operations_matches_nothing() -> None:
-    slack = load_integration("slack")
-    assert len(slack.operations) == 0
-    assert slack.operations.match("POST", ("chat.postMessage",)) is None
-    assert slack.scopes == {}
+    linear = load_integration("linear")
+    assert len(linear.operations) == 0
+    assert linear.operations.match("POST", ("graphql",)) is None
+    assert linear.scopes == {}
 
 
 def test_a_table_is_read_whole_or_not_at_all() -> None:

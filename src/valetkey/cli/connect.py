@@ -1,4 +1,4 @@
-"""`valetkey connect`, `valetkey connections list | entitle`, `valetkey integrations`: accounts at other services."""
+"""`valetkey connect`, `valetkey connections list | entitle`: accounts at other services."""
 
 import sys
 from typing import Annotated
@@ -82,15 +82,3 @@ def entitle(
         entitlement = client.connections.entitle(connection, user=user, grants=grant)
     text = f"{inert(entitlement['user'])} may delegate {', '.join(map(inert, entitlement['grants']))}."
     return show(entitlement, as_json=json, text=text)
-
-
-def integrations(*, json: Json = False) -> int:
-    """List the APIs this server knows, with their scopes.
-
-    For example: valetkey integrations --json
-    """
-    with signed_in() as client:
-        found = client.integrations.list()
-    rows = [{"name": i["name"], "scope": s["name"], "means": s["sentence"]} for i in found for s in i["scopes"]]
-    text = "" if json else table(rows, ["name", "scope", "means"], empty="No API is known here.")
-    return show(found, as_json=json, text=text)

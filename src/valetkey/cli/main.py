@@ -98,7 +98,7 @@ _COMMANDS = (
     ("client_registration:app", "client-registration"),
     ("connect:connect", "connect"),
     ("connect:app", "connections"),
-    ("connect:integrations", "integrations"),
+    ("integrations:app", "integrations"),
     ("db:app", "db"),
     ("delegate:delegate", "delegate"),
     ("delegate:app", "delegations"),

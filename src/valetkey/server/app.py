@@ -43,8 +43,9 @@ from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
-from valetkey.server.integrations.catalogue import load_catalogue
-from valetkey.server.integrations.live import LiveCatalogue
+from valetkey.server.integrations.catalogue import load_catalogue, load_folder
+from valetkey.server.integrations.catalogue.typed import Misdescribed
+from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount
@@ -116,6 +117,8 @@ class App:
             ring = await load_ring(tx, root=root, deployment=self.deployment, now=clock.now())
             mac = await load_mac(tx, root=root, deployment=self.deployment)
         catalogue = self.catalogue
+        async with database.read() as db:
+            await refuse_taken(db, [i for name, i in catalogue.built_in.items() if name not in load_catalogue()])
 
         self.journal = journal = Journal(database, clock)
         self.unknown = await journal.start()
@@ -370,12 +373,32 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
 
 
 def _catalogue(settings: Settings) -> Mapping[str, Integration]:
-    catalogue = dict(load_catalogue())
+    catalogue = dict(_described(settings))
     for name in {*settings.upstreams, *settings.algorithms} - catalogue.keys():
         raise InvalidRequest(f"No integration is called {name}.", hint=f"Known: {', '.join(sorted(catalogue))}.")
     for name, base_url in settings.upstreams.items():
         catalogue[name] = catalogue[name].with_host(base_url)
     return catalogue
+
+
+def _described(settings: Settings) -> Mapping[str, Integration]:
+    """What comes with Valetkey, and the administrator's own files. One bad file stops the start."""
+    folder = settings.integrations
+    if folder is None:
+        return load_catalogue()
+    if not folder.is_dir():
+        raise InvalidRequest(f"{folder} is no folder.", hint="integrations names the folder your files are in.")
+    try:
+        return load_folder(
+            folder,
+            load_catalogue(),
+            own=(settings.issuer, settings.gateway),
+            loopback=bool(settings.unsafe_loopback_upstreams),
+        )
+    except Misdescribed as wrong:
+        raise InvalidRequest(
+            f"{folder}/{wrong}", hint=f"valetkey integrations test {folder}/…; {wrong.instead}"
+        ) from wrong
 
 
 def _usual_ceiling(catalogue: Mapping[str, Integration]) -> tuple[str, ...]:

@@ -90,6 +90,9 @@ class Settings:
     upstreams: Mapping[str, str] = field(
         default_factory=dict, metadata={"doc": "integration name to base URL, for self-hosted and practice APIs"}
     )
+    integrations: Path | None = field(
+        default=None, metadata={"doc": "folder of files that describe more APIs; docs/integrations.md"}
+    )
     unsafe_loopback_upstreams: tuple[str, ...] = field(
         default=(), metadata={"doc": "host:port pairs inside this machine the gateway may call; never in production"}
     )

@@ -5,10 +5,11 @@ that was ended is gone from it. Another organization's entry is there too, so wh
 asks `is_seen_by`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from valetkey.server.errors import InvalidRequest
 from valetkey.server.integrations import store
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.registered import ResourceServer, integration_of, same_audience
@@ -59,3 +60,16 @@ class LiveCatalogue(Mapping[str, Integration]):
         self._all = {**{i.name: i for i in entries}, **self.built_in}
         everything = (*entries, *self.built_in.values())
         self._by_audience = {same_audience(i.audience): i for i in everything}
+
+
+async def refuse_taken(db: AsyncConnection, own: Iterable[Integration]) -> None:
+    """Raise `InvalidRequest` when an administrator's file takes what a resource server was once registered with.
+
+    SECURITY: a grant somebody agreed to would come to mean another API.
+    """
+    for integration in own:
+        if await store.is_taken(db, name=integration.name, audience=integration.audience):
+            raise InvalidRequest(
+                f"{integration.name}.toml has the name or the audience of a registered resource server.",
+                hint="Give the file another: neither is given away a second time.",
+            )

@@ -5,19 +5,18 @@ file is read whole or not at all, and one that is bad stops the server at its st
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
-from valetkey.server.integrations.catalogue.parse import parse_integration
+from valetkey.server.integrations.catalogue.parse import parse_integration as parse_integration
 from valetkey.server.integrations.catalogue.typed import Misdescribed
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.registered import same_audience
-
-__all__ = ["Misdescribed", "load_catalogue", "load_file", "load_folder", "load_integration", "parse_integration"]
 
 
 @cache
@@ -58,12 +57,20 @@ def load_file(file: Traversable, *, loopback: bool = False) -> Integration:
     return integration
 
 
-def load_folder(folder: Path, known: Mapping[str, Integration], *, loopback: bool = False) -> Mapping[str, Integration]:
-    """`known` and every `*.toml` of the folder. Raises `Misdescribed` whose key begins with the file's name."""
-    found = []
+def load_folder(
+    folder: Path, known: Mapping[str, Integration], *, own: Collection[str] = (), loopback: bool = False
+) -> Mapping[str, Integration]:
+    """`known` and every `*.toml` of the folder. Raises `Misdescribed` whose key begins with the file's name.
+
+    `own` are the addresses of this deployment: nobody else's audience is there.
+    """
+    found: list[Integration] = []
+    ours = {urlsplit(address).netloc.lower() for address in own}
     for file in sorted(folder.glob("*.toml")):
         try:
             found.append(load_file(file, loopback=loopback))
+            if urlsplit(found[-1].audience).netloc in ours:
+                raise Misdescribed("audience", "is this server's own", "the API's")
             joined(known, found)
         except Misdescribed as wrong:
             raise Misdescribed(

@@ -6,7 +6,7 @@ Responsible for saying which key is wrong and what to write instead. Refuses to 
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -100,4 +100,6 @@ def _typed(hint: Any, value: object, at: str) -> Any:
     try:
         return msgspec.convert(value, hint, strict=True)
     except msgspec.ValidationError as error:
-        raise Misdescribed(at, str(error).split(" - ")[0], "") from error
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        instead = f"one of {', '.join(map(repr, choices))}" if choices else ""
+        raise Misdescribed(at, str(error).split(" - ")[0], instead) from error
