@@ -24,7 +24,7 @@ from valetkey.server.ids import new_id
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.secret import Secret
 
-LASTS = 3600
+LASTS = 1200
 
 
 @dataclass
@@ -100,10 +100,11 @@ async def begin(
 @contextlib.asynccontextmanager
 async def open_refreshable(folder: Path, database_url: str | None) -> AsyncIterator[Refreshable]:
     """Open it. Nothing is renewed in the background: a test runs a round of that itself."""
-    async with open_behind(folder, database_url=database_url, task_seconds=28_000) as behind:
+    async with open_behind(folder, database_url=database_url) as behind:
         app = behind.house.app
         await pause(app)
         provider = install(behind.up)
+        provider.lasts_seconds = LASTS
         describe(app, provider.oauth())
         reply_ = await behind.house.alice.call("GET", "/v1/connections")
         [connection] = [c["id"] for c in reply_.json()["data"]]

@@ -101,12 +101,21 @@ class App:
         self.bootstrap: Secret | None = None
         self.catch_up_seconds = CATCH_UP_SECONDS
         self._background: list[asyncio.Task[None]] = []
+        self._opened = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
         """Open, migrate, load keys, claim a writer, and begin to watch. Raises rather than serving half of it."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._opened.aclose()  # the next one that starts finds neither a lock nor a connection of this one
+            raise
+
+    async def _start(self) -> None:
         settings, clock = self.settings, self.clock
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = open_database(settings.database_url, settings.data)
+        self._opened.push_async_callback(database.close)
         await migrate(database)
         async with database.write() as tx:
             await fence.prepare(tx)
@@ -121,6 +130,7 @@ class App:
             await refuse_taken(db, [i for name, i in catalogue.built_in.items() if name not in load_catalogue()])
 
         self.journal = journal = Journal(database, clock)
+        self._opened.push_async_callback(journal.close)
         self.unknown = await journal.start()
         self.keys = keys = Keys(database, journal, ring, clock)
         await keys.start()
@@ -140,6 +150,7 @@ class App:
 
         self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
         await egress.open()
+        self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
         self.refresh = refresh = Refresh(
             database=database,
@@ -327,9 +338,7 @@ class App:
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()
         await self.witness.finish()
-        await self.egress.close()
-        await self.journal.close()
-        await self.database.close()
+        await self._opened.aclose()
 
     async def _catch_up(self) -> None:
         """Learn of changes made by other nodes, and cut what they ended; correctness never waits for this."""

@@ -135,7 +135,7 @@ class Connection(TypedDict):
     owner: str | None
     shared: bool
     base_url: str
-    status: Literal["linked", "revoked"]
+    status: Literal["linked", "needs_reconnect", "revoked"]
 
 
 class Lease(TypedDict):

@@ -11,6 +11,7 @@ from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
 from valetkey.server.connections.model import AppInstallation
+from valetkey.server.connections.status import Status, statuses
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.store import add_entitlement
 from valetkey.server.errors import Conflict, ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
@@ -18,7 +19,6 @@ from valetkey.server.ids import new_id
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.principals.model import User
 from valetkey.server.principals.store import user_by_email
-from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.tokens.doors import gateway_address
@@ -42,7 +42,7 @@ class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
     grants: list[GrantText]
 
 
-def shown(facts: ConnectionFacts, *, revoked: bool) -> answers.Connection:
+def shown(facts: ConnectionFacts, *, status: Status) -> answers.Connection:
     """A connection, as the API shows one: the real account, never the credential."""
     return {
         "id": facts.id,
@@ -52,7 +52,7 @@ def shown(facts: ConnectionFacts, *, revoked: bool) -> answers.Connection:
         "owner": facts.owner,
         "shared": facts.owner is None,
         "base_url": facts.base_url,
-        "status": "revoked" if revoked else "linked",
+        "status": status,
     }
 
 
@@ -86,7 +86,7 @@ async def create(services: Services, caller: Caller, request: Request, body: New
         facts = await services.link.paste(
             body.integration, credential, name=body.name, shared=body.shared, by=caller.user()
         )
-    return shown(facts, revoked=False)
+    return shown(facts, status="linked")
 
 
 async def connections(
@@ -96,9 +96,9 @@ async def connections(
     after = CONNECTIONS.after(services, caller, page.cursor)
     async with services.database.read() as db:
         usable = await store.usable_by(db, org=caller.org, user=caller.principal.id, after=after, limit=page.limit + 1)
-        gone = await revocation.among(db, {c.facts.id for c in usable})
+        status = await statuses(db, [c.facts.id for c in usable])
     rows, cursor = CONNECTIONS.cut(services, caller, [c.facts for c in usable], page.limit)
-    return listed([shown(facts, revoked=facts.id in gone) for facts in rows], cursor)
+    return listed([shown(facts, status=status[facts.id]) for facts in rows], cursor)
 
 
 async def entitle(services: Services, caller: Caller, request: Request, body: NewEntitlement) -> answers.Entitlement:

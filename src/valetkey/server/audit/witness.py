@@ -119,8 +119,12 @@ class Witness:
         """Let a line under way end, and write a last one over what was recorded since; at shutdown."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        if self._journal.since_checkpoint:
+        if not self._journal.since_checkpoint:
+            return
+        try:
             await self.write()
+        except Exception as error:  # a database that is gone, or a start that failed, must not keep it from stopping
+            log.error("no last checkpoint could be written: %s", type(error).__name__)
 
     async def _write(self) -> None:
         self._journal.appended.clear()

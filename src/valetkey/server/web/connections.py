@@ -7,9 +7,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.connections import store
+from valetkey.server.connections.status import statuses
 from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
 from valetkey.server.oauth.form import Form
-from valetkey.server.revocation import store as revocation
 from valetkey.server.revocation.hops import HopReport
 from valetkey.server.revocation.revoke import revoke
 from valetkey.server.secret import Secret
@@ -65,7 +65,7 @@ async def _page(
     back = local_path(wanted)
     async with services.database.read() as db:
         found = await store.usable_by(db, org=user.org, user=user.id)
-        gone = await revocation.among(db, {c.facts.id for c in found})
+        status = await statuses(db, [c.facts.id for c in found])
     rows: list[dict[str, Any]] = [
         {
             "id": c.facts.id,
@@ -75,9 +75,10 @@ async def _page(
             "base_url": c.facts.base_url,
             "is_shared": c.facts.owner is None,
             "is_mine": c.facts.owner == user.id,
+            "needs_reconnect": status[c.facts.id] == "needs_reconnect",
         }
         for c in found
-        if c.facts.id not in gone and c.facts.integration in services.catalogue
+        if status[c.facts.id] != "revoked" and c.facts.integration in services.catalogue
     ]
     integrations = [(i.name, i.title, False) for i in services.catalogue.values()]
     facts = view(
