@@ -18,6 +18,7 @@ from tests.support.upstream import Wire, reply
 from valetkey.server.app import App
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
+from valetkey.server.connections.apps.model import App as RegisteredApp
 from valetkey.server.connections.refreshing import store
 from valetkey.server.connections.refreshing.model import Refreshing, begun
 from valetkey.server.ids import new_id
@@ -85,7 +86,7 @@ async def begin(
         assert found is not None
         if not app_id:
             app_id = new_id("app")
-            made = apps.App(
+            made = RegisteredApp(
                 id=app_id,
                 org=found.facts.org,
                 integration=found.facts.integration,

@@ -1,7 +1,9 @@
-"""`valetkey connect`, `valetkey connections list | entitle`: accounts at other services."""
+"""`valetkey connect`, `valetkey connections list | why | entitle`: accounts at other services."""
 
 import sys
+import time
 from typing import Annotated
+from urllib.parse import urlencode
 
 from cyclopts import Parameter
 
@@ -10,8 +12,11 @@ from valetkey.cli.options import Grants, Json, group
 from valetkey.cli.output import facts, inert, show, table
 from valetkey.cli.problems import Usage
 from valetkey.cli.signed_in import signed_in
+from valetkey.client.sync import Client
 
 _LONGEST_KEY = 16 * 1024
+_WAIT_SECONDS = 600  # as long as the way to the API and back may take
+_EVERY_SECONDS = 2
 
 app = group("connections", "The accounts that are connected.")
 
@@ -28,11 +33,15 @@ def connect(
     key_stdin: Annotated[bool, Parameter(help="Read the app's private key (PEM) from standard input.")] = False,
     json: Json = False,
 ) -> int:
-    """Connect an account by its own token, or an installed app by its key. It is sealed and never shown again.
+    """Connect an account: by consent at the API, by its own token, or an installed app by its key.
 
-    For example: valetkey connect github --token-stdin < token.txt, or
+    For example: valetkey connect slack, or valetkey connect github --token-stdin < token.txt, or
     valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem
     """
+    if not (token_stdin or app_id or installation_id):
+        with signed_in() as client:
+            if integration in {found["integration"] for found in client.apps.list()}:
+                return _by_consent(client, integration, as_json=json)
     if app_id or installation_id:
         if not (app_id and installation_id and key_stdin):
             raise Usage("An app needs --app-id, --installation-id and --key-stdin.")
@@ -52,6 +61,21 @@ def connect(
     return show(connection, as_json=json, text=facts({name: connection.get(name) for name in columns}))
 
 
+def _by_consent(client: Client, integration: str, *, as_json: bool) -> int:
+    """Wait until she has been there: she goes by a page of ours, signed in there as herself."""
+    # SECURITY: the link carries nothing of this program: no state, no session. Whoever opens it acts for themselves.
+    page = f"{client.url}/connections/new?{urlencode({'integration': integration})}"
+    before = {found["id"]: found for found in client.connections.list()}
+    print(f"Open this page, sign in as yourself, and agree at the API:\n{page}\n", file=sys.stderr, flush=True)
+    for _ in range(_WAIT_SECONDS // _EVERY_SECONDS):
+        time.sleep(_EVERY_SECONDS)
+        for found in client.connections.list():
+            if found["integration"] == integration and found != before.get(found["id"]):
+                columns = ("id", "integration", "name", "account", "shared", "status")
+                return show(found, as_json=as_json, text=facts({name: found.get(name) for name in columns}))
+    raise TimeoutError
+
+
 @app.command(name="list")
 def list_connections(*, json: Json = False) -> int:
     """List the accounts you can use, and the organization's.
@@ -63,6 +87,27 @@ def list_connections(*, json: Json = False) -> int:
     columns = ["id", "integration", "name", "account", "shared", "status"]
     text = "" if json else table(connections, columns, empty="No account is connected: valetkey connect github")
     return show(connections, as_json=json, text=text)
+
+
+@app.command
+def why(connection: str, /, *, json: Json = False) -> int:
+    """Say what the stored credential could do if it leaked, against what was asked for, and who stands in between.
+
+    For example: valetkey connections why con_…
+    """
+    with signed_in() as client:
+        report = client.connections.why(connection)
+    asked = ", ".join(p["name"] for p in report["asked"]) or "nothing by name"
+    gave = ", ".join(p["name"] for p in report["granted"]) or "it does not say"
+    lines = {
+        "account": f"{report['integration']}: {report['account']}",
+        "asked for": asked,
+        "the API gave": gave,
+        "if it leaked": report["could_do"],
+        "for how long": report["for_how_long"],
+        "held back by": f"the {'API itself' if report['held_back_by'] == 'api' else 'gateway'}. {report['why']}",
+    }
+    return show(report, as_json=json, text=facts(lines))
 
 
 @app.command

@@ -1,6 +1,6 @@
-"""`valetkey integrations list | show | test | discover`: the APIs this server knows, and files that describe more.
+"""`valetkey integrations list | show | add | apps | remove | test | discover`: APIs, apps at them, files of one's own.
 
-`list` and `show` ask the server. `test` reads a file with the server's own rules and `discover` asks an authorization
+The first five ask the server. `test` reads a file with the server's own rules and `discover` asks an authorization
 server what it says of itself; both run here, without a server and without a login.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from valetkey.cli.asked import secret
 from valetkey.cli.options import Json, group
 from valetkey.cli.output import facts, inert, show, table
 from valetkey.cli.problems import Usage
@@ -54,6 +55,55 @@ def show_integration(name: str, /, *, json: Json = False) -> int:
     head = facts({key: about[key] for key in ("name", "title", "audience", "base_url", "gateway")})
     text = "" if json else f"{head}\n\n{table(scopes, ['scope', 'tier', 'means'], empty='It has no scopes.')}"
     return show(about, as_json=json, text=text)
+
+
+@app.command
+def add(
+    integration: str,
+    /,
+    *,
+    client_id: Annotated[str, Parameter(help="As the API shows it.")],
+    client_secret_stdin: Annotated[bool, Parameter(help="Read the client secret from standard input.")] = False,
+    kind: Annotated[str, Parameter(help="Which kind of app, where the API has several.")] = "",
+    public: Annotated[bool, Parameter(help="The API gives its apps no secret.")] = False,
+    json: Json = False,
+) -> int:
+    """Register your organization's app at an API, so that people connect their accounts there. For administrators.
+
+    For example: valetkey integrations add slack --client-id 4711.815 --client-secret-stdin < secret.txt
+    """
+    given = (
+        None if public else secret("The client secret", from_stdin=client_secret_stdin, flag="--client-secret-stdin")
+    )
+    with signed_in() as client:
+        found = client.apps.add(integration, client_id=client_id, client_secret=given, kind=kind)
+    text = facts({"id": found["id"], "integration": found["integration"], "client_id": found["client_id"]})
+    text += f"\n\nEnter this redirect URI at the API, exactly:\n{inert(found['redirect_uri'])}"
+    return show(found, as_json=json, text=text)
+
+
+@app.command(name="apps")
+def list_apps(*, json: Json = False) -> int:
+    """List the APIs your organization has an app at, with the redirect URI of each.
+
+    For example: valetkey integrations apps
+    """
+    with signed_in() as client:
+        found = client.apps.list()
+    columns = ["id", "integration", "client_id", "redirect_uri"]
+    text = "" if json else table(found, columns, empty="No app is registered: valetkey integrations add slack …")
+    return show(found, as_json=json, text=text)
+
+
+@app.command
+def remove(app_id: str, /, *, json: Json = False) -> int:
+    """Forget an app. What was connected by it is not renewed any more. For administrators.
+
+    For example: valetkey integrations remove app_…
+    """
+    with signed_in() as client:
+        removed = client.apps.remove(app_id)
+    return show(removed, as_json=json, text=f"{inert(removed['id'])} is forgotten.")
 
 
 @app.command(name="test")

@@ -80,6 +80,43 @@ class Engine(TypedDict):
     secret: NotRequired[str]
 
 
+class App(TypedDict):
+    id: str
+    integration: str
+    kind: str
+    client_id: str
+    redirect_uri: str
+
+
+class CheckedApp(TypedDict):
+    id: str
+    client: str
+    redirect_uri: str
+
+
+class Removed(TypedDict):
+    id: str
+    removed: bool
+
+
+class Permission(TypedDict):
+    name: str
+    sentence: str
+    tier: str
+
+
+class Residual(TypedDict):
+    connection: str
+    integration: str
+    account: str
+    asked: list[Permission]
+    granted: list[Permission]
+    could_do: str
+    for_how_long: str
+    held_back_by: str
+    why: str
+
+
 class NewSecret(TypedDict):
     id: str
     secret: str

@@ -157,6 +157,26 @@ class Integrations(Group):
         return self._listed("/v1/integrations")
 
 
+class Apps(Group):
+    def add(self, integration: str, *, client_id: str, client_secret: str | None = None, kind: str = "") -> answers.App:
+        """Register the organization's app at an API, or replace its secret; for administrators."""
+        body = {"integration": integration, "client_id": client_id, "client_secret": client_secret, "kind": kind}
+        app: answers.App = self._call(post("/v1/apps", **body))
+        return app
+
+    def list(self) -> list[answers.App]:
+        return self._listed("/v1/apps")
+
+    def check(self, app: str) -> answers.CheckedApp:
+        """Ask the API whether it knows the app by its secret."""
+        checked: answers.CheckedApp = self._call(post(at("apps", app, "check")))
+        return checked
+
+    def remove(self, app: str) -> answers.Removed:
+        removed: answers.Removed = self._call(send("DELETE", at("apps", app)))
+        return removed
+
+
 class Connections(Group):
     def create(
         self,
@@ -176,6 +196,11 @@ class Connections(Group):
 
     def list(self) -> list[answers.Connection]:
         return self._listed("/v1/connections")
+
+    def why(self, connection: str) -> answers.Residual:
+        """What the stored credential could do if it leaked, and who stands in between."""
+        report: answers.Residual = self._call(get(at("connections", connection, "why")))
+        return report
 
     def entitle(self, connection: str, *, user: str, grants: Sequence[str]) -> answers.Entitlement:
         body = {"user": user, "grants": list(grants)}

@@ -13,9 +13,13 @@ from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
+from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
+from valetkey.server.connections.linking.connect import Connect
+from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
@@ -208,7 +212,30 @@ class App:
             ring=ring,
             clock=clock,
         )
-        hops = (streams.stop, take_back.stop)
+        end_there = EndThere(
+            database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
+        )
+        registered = Apps(
+            database=database,
+            journal=journal,
+            egress=egress,
+            ring=ring,
+            clock=clock,
+            catalogue=catalogue,
+            base=settings.issuer,
+        )
+        connect = Connect(
+            database=database,
+            journal=journal,
+            egress=egress,
+            registered=registered,
+            keep=Keep(database=database, journal=journal, lookups=lookups, ring=ring, clock=clock, catalogue=catalogue),
+            mac=mac,
+            ring=ring,
+            clock=clock,
+            catalogue=catalogue,
+        )
+        hops = (streams.stop, take_back.stop, end_there.stop)
         admit = Admit(
             journal=journal,
             authorities=authorities,
@@ -283,6 +310,8 @@ class App:
             ),
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue),
+            apps=registered,
+            connect=connect,
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -313,6 +342,7 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             take_back.watch,
+            end_there.watch,
             due.watch,
             self._catch_up,
         )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
+from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.link import Link
+from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.lend import Lend
@@ -56,6 +58,8 @@ class Services:
     lend: Lend
     lookups: Lookups
     link: Link
+    apps: Apps
+    connect: Connect
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers

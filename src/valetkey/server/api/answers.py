@@ -101,6 +101,24 @@ class Engine(TypedDict):
     secret: NotRequired[str]
 
 
+class App(TypedDict):
+    """An app at an API. `redirect_uri` is the exact address to register there. The secret is never shown."""
+
+    id: str
+    integration: str
+    kind: str
+    client_id: str
+    redirect_uri: str
+
+
+class CheckedApp(TypedDict):
+    """Whether the API knows the app by its secret; `unclear` when it answered neither way."""
+
+    id: str
+    client: Literal["accepted", "refused", "unclear"]
+    redirect_uri: str
+
+
 class NewSecret(TypedDict):
     """The secret that replaced the one before, shown this once."""
 
@@ -136,6 +154,28 @@ class Connection(TypedDict):
     shared: bool
     base_url: str
     status: Literal["linked", "needs_reconnect", "revoked"]
+
+
+class Permission(TypedDict):
+    """One of the API's permissions under its own name; `sentence` completes "it may …"."""
+
+    name: str
+    sentence: str
+    tier: str
+
+
+class Residual(TypedDict):
+    """What the stored credential could do if it leaked, against what was asked for, and who stands in between."""
+
+    connection: str
+    integration: str
+    account: str
+    asked: list[Permission]
+    granted: list[Permission]
+    could_do: str
+    for_how_long: str
+    held_back_by: Literal["gateway", "api"]
+    why: str
 
 
 class Lease(TypedDict):

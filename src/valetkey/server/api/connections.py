@@ -11,6 +11,8 @@ from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
 from valetkey.server.connections.model import AppInstallation
+from valetkey.server.connections.refreshing import store as refreshing
+from valetkey.server.connections.residual import Permission, residual
 from valetkey.server.connections.status import Status, statuses
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.store import add_entitlement
@@ -138,6 +140,32 @@ async def entitle(services: Services, caller: Caller, request: Request, body: Ne
     return {"user": user.email, "connection": facts.id, "grants": body.grants}
 
 
+async def why(services: Services, caller: Caller, request: Request) -> answers.Residual:
+    caller.may("connections:read")
+    async with services.database.read() as db:
+        found = await store.connection(db, request.path_params["id"])
+        facts = same_org(found.facts if found is not None else None, caller, "connection")
+        row = await refreshing.row(db, facts.id)
+    if found is None or facts.owner not in (caller.principal.id, None):
+        raise NotFound("There is no such connection, or it is not yours.")
+    report = residual(found, row, services.catalogue[facts.integration])
+    return {
+        "connection": facts.id,
+        "integration": facts.integration,
+        "account": facts.account,
+        "asked": [_permission(p) for p in report.asked],
+        "granted": [_permission(p) for p in report.granted],
+        "could_do": report.could_do,
+        "for_how_long": report.for_how_long,
+        "held_back_by": report.held_back_by,
+        "why": report.why,
+    }
+
+
+def _permission(permission: Permission) -> answers.Permission:
+    return {"name": permission.name, "sentence": permission.sentence, "tier": permission.tier}
+
+
 def routes(services: Services) -> list[Route]:
     return [
         route(
@@ -168,6 +196,16 @@ def routes(services: Services) -> list[Route]:
             query=Page,
             answer=answers.Listed[answers.Connection],
             scopes=("connections:read",),
+        ),
+        route(
+            services,
+            "/v1/connections/{id}/why",
+            "GET",
+            why,
+            summary="What the stored credential could do if it leaked, and who stands in between",
+            answer=answers.Residual,
+            scopes=("connections:read",),
+            refuses=(NotFound,),
         ),
         route(
             services,

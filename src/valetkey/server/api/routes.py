@@ -5,6 +5,7 @@ from starlette.routing import Route
 from valetkey.server.api import (
     agent_clients,
     agents,
+    apps,
     audit,
     connections,
     data_keys,
@@ -32,6 +33,7 @@ ROOMS = (
     agent_clients,
     service_accounts,
     engines,
+    apps,
     connections,
     resource_servers,
     delegations,

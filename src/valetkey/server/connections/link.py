@@ -58,9 +58,15 @@ class Link:
         if not 1 <= len(credential.reveal()) <= LONGEST_CREDENTIAL:
             raise InvalidRequest("The credential is empty or too long.")
         borrowed = injected(integration, integration.base_url, integration.hosts, credential)
-        account, powers = await self._lookups.account(integration, borrowed)
+        account = await self._lookups.account(integration, borrowed)
         return await self._linked(
-            integration, credential, account=account, powers=powers, name=name, owner=None if shared else by.id, by=by
+            integration,
+            credential,
+            account=account.title if account is not None else "",
+            account_id=account.id if account is not None else "",
+            name=name,
+            owner=None if shared else by.id,
+            by=by,
         )
 
     async def install(
@@ -81,7 +87,6 @@ class Link:
             integration,
             key,
             account=account,
-            powers=frozenset({"*"}),
             name=name,
             owner=None,
             by=by,
@@ -94,10 +99,10 @@ class Link:
         credential: Secret,
         *,
         account: str,
-        powers: frozenset[str],
         name: str | None,
         owner: str | None,
         by: User,
+        account_id: str = "",
         installed: AppInstallation | None = None,
     ) -> ConnectionFacts:
         connection_id = new_id("con")
@@ -106,10 +111,10 @@ class Link:
             org=by.org,
             owner=owner,
             integration=integration.name,
-            name=name or _usual_name(integration.name, account, connection_id, shared=owner is None),
+            name=name or usual_name(integration.name, account, connection_id, shared=owner is None),
             account=account,
             base_url=integration.base_url,
-            powers=powers,
+            powers=frozenset({"*"}),  # nobody says what a pasted credential can do
             generation=1,
         )
         async with self._journal.change() as change:
@@ -121,6 +126,7 @@ class Link:
                 ring=self._ring,
                 now=int(self._clock.now()),
                 installed=installed,
+                account_id=account_id,
             )
             change.record(
                 Event.CONNECTION_CREATED,
@@ -135,7 +141,7 @@ class Link:
         return facts
 
 
-def _usual_name(integration: str, account: str, connection_id: str, *, shared: bool) -> str:
+def usual_name(integration: str, account: str, connection_id: str, *, shared: bool) -> str:
     """A name nobody chose: readable, and different for every connection."""
     kind = "shared" if shared else account or integration
     return f"{kind}-{connection_id[-6:]}".lower()

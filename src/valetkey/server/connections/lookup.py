@@ -15,6 +15,7 @@ from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
+from valetkey.server.integrations.lookup import Account
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -74,11 +75,14 @@ class Lookups:
         self._known[key] = (started, found)
         return found
 
-    async def account(self, integration: Integration, borrowed: Borrowed) -> tuple[str, frozenset[str]]:
-        """The login a credential belongs to, and the scopes the API says it has (`*` where it does not say)."""
+    async def account(self, integration: Integration, borrowed: Borrowed) -> Account | None:
+        """Whose credential this is, as the API says; None where there is no way to ask.
+
+        Raises `InvalidRequest` when it does not take it.
+        """
         how = integration.identify
         if how is None:
-            return "", frozenset({"*"})
+            return None
         try:
             segments = tuple(how.path.strip("/").split("/"))
             document = await self._ask(integration, borrowed, segments, method=how.method, body=how.body)
@@ -89,7 +93,7 @@ class Lookups:
             raise InvalidRequest(
                 f"{integration.title} does not accept this credential.", hint="Paste one that is valid now."
             )
-        return account.title, frozenset({"*"})
+        return account
 
     async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
         """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""

@@ -14,6 +14,15 @@ class AppInstallation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """By which app an account was connected, what was asked of the API and what it gave, in the API's own words."""
+
+    app: str
+    asked: tuple[str, ...]
+    granted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """`sealed` is the credential as the vault keeps it; only `borrow` has it opened.
 
@@ -28,3 +37,5 @@ class Connection:
     credential_generation: int
     created_at: int
     installed: AppInstallation | None = None
+    account_id: str = ""  # the API's own and immutable; empty where it was not asked
+    linked: Linked | None = None

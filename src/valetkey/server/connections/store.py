@@ -7,7 +7,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.connections.model import AppInstallation, Connection
+from valetkey.server.connections.model import AppInstallation, Connection, Linked
 from valetkey.server.db.schema import connections
 from valetkey.server.errors import Conflict
 from valetkey.server.policy.model import ConnectionFacts
@@ -27,6 +27,8 @@ async def add(
     ring: KeyRing,
     now: int,
     installed: AppInstallation | None = None,
+    account_id: str = "",
+    linked: Linked | None = None,
 ) -> None:
     """Seal the credential into a new row. Raises `Conflict` when the owner has another of that name.
 
@@ -39,7 +41,7 @@ async def add(
         )
         if (await tx.execute(same)).first() is not None:
             raise taken
-    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed, generation=1))
+    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed, linked, generation=1))
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -51,9 +53,7 @@ async def add(
                     name=facts.name,
                     account=facts.account,
                     base_url=facts.base_url,
-                    powers=msgspec.json.encode(
-                        {"powers": sorted(facts.powers), "hosts": sorted(hosts), "installed": installed}
-                    ).decode(),
+                    powers=_kept(facts, hosts, installed, account_id, linked),
                     generation=facts.generation,
                     credential_generation=1,
                     sealed=sealed,
@@ -118,6 +118,47 @@ async def replace_credential(
     )
 
 
+async def link_again(
+    tx: AsyncConnection, found: Connection, again: Connection, credential: Secret, ring: KeyRing
+) -> bool:
+    """Put what was consented to anew in the place of what there was, unless that changed meanwhile."""
+    facts, generation = again.facts, again.credential_generation
+    place = _place(ring, facts, again.hosts, again.installed, again.linked, generation=generation)
+    done = await tx.execute(
+        update(connections)
+        .where(
+            connections.c.id == found.facts.id,
+            connections.c.generation == found.facts.generation,
+            connections.c.credential_generation == found.credential_generation,
+        )
+        .values(
+            account=facts.account,
+            powers=_kept(facts, again.hosts, again.installed, again.account_id, again.linked),
+            generation=facts.generation,
+            sealed=await seal_now(tx, ring, credential, place),
+            credential_generation=generation,
+        )
+    )
+    return done.rowcount == 1
+
+
+def _kept(
+    facts: ConnectionFacts,
+    hosts: frozenset[str],
+    installed: AppInstallation | None,
+    account_id: str,
+    linked: Linked | None,
+) -> str:
+    kept = {
+        "powers": sorted(facts.powers),
+        "hosts": sorted(hosts),
+        "installed": installed,
+        "account_id": account_id,
+        "linked": linked,
+    }
+    return msgspec.json.encode(kept).decode()
+
+
 def of_row(row: Any) -> Connection:
     """The connection in a row of its table."""
     kept = msgspec.json.decode(row.powers)
@@ -139,6 +180,8 @@ def of_row(row: Any) -> Connection:
         credential_generation=row.credential_generation,
         created_at=row.created_at,
         installed=AppInstallation(**kept["installed"]) if kept.get("installed") else None,
+        account_id=kept.get("account_id", ""),
+        linked=msgspec.convert(kept["linked"], Linked) if kept.get("linked") else None,
     )
 
 
@@ -147,12 +190,14 @@ def _place(
     facts: ConnectionFacts,
     hosts: frozenset[str],
     installed: AppInstallation | None,
+    linked: Linked | None,
     *,
     generation: int,
 ) -> Place:
     # SECURITY: which installation is part of the place: an app's key opens all of them.
     # Guarded by tests/attacks/test_leases.py::test_a_key_moved_to_another_installation_does_not_open
     of_app = "" if installed is None else f" app {installed.app} installation {installed.installation}"
+    of_app += "" if linked is None else f" by {linked.app}"
     return Place(
         deployment=ring.deployment,
         organization=facts.org,
@@ -167,7 +212,7 @@ def _place(
 
 
 def _place_of_found(ring: KeyRing, found: Connection, generation: int) -> Place:
-    return _place(ring, found.facts, found.hosts, found.installed, generation=generation)
+    return _place(ring, found.facts, found.hosts, found.installed, found.linked, generation=generation)
 
 
 def _place_of(ring: KeyRing, row: Any) -> Place:

@@ -225,6 +225,16 @@ refreshables = Table(
     _ref("holder", optional=True), _time("held_until", optional=True), Column("tries", Integer, nullable=False),
     Column("unanswered", Integer, nullable=False), _text("problem", optional=True), Index(None, "state", "due_at"),
 )  # fmt: skip
+linkings = Table(
+    "linkings", metadata, _mac(), _id("id", primary=False), _ref("org"), _ref("user"), _ref("session"), _ref("app"),
+    _text("facts"), _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
+    Index(None, "expires_at"),
+)  # fmt: skip
+upstream_revocations = Table(
+    "upstream_revocations", metadata, _id("connection"), _ref("org"), _text("state"), _text("detail"),
+    Column("tries", Integer, nullable=False), _time("next_at", optional=True), _time("created_at"),
+    Index(None, "state", "next_at"),
+)  # fmt: skip
 entitlements = Table(
     "entitlements", metadata, _id(), _ref("org"), _ref("user"), _ref("connection"), _text("grant_text"),
     _ref("created_by"), _time("created_at"), Index(None, "user", "connection"),

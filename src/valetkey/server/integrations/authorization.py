@@ -5,8 +5,9 @@ sentence. Refuses to know apps, people, and how anything is sent. What an API do
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+from urllib.parse import urlsplit
 
 from valetkey.server.integrations.model import Tier
 
@@ -89,6 +90,23 @@ class OAuth:
     """What a credential can do is set where the app is registered, and no scope is asked for (GitHub Apps, Notion)."""
     variants: Mapping[str, "OAuth"] = field(default_factory=dict)
 
+    def at_origin(self, origin: str) -> "OAuth":
+        """The same at another origin, such as `https://git.acme.com`; every address keeps its path.
+
+        Nothing is known of the issuer's name there.
+        """
+        revocation = self.revocation and replace(self.revocation, url=_moved(self.revocation.url, origin))
+        return replace(
+            self,
+            authorize_url=_moved(self.authorize_url, origin),
+            token_url=_moved(self.token_url, origin),
+            device_url=_moved(self.device_url, origin),
+            refresh_url=_moved(self.refresh_url, origin),
+            issuer="",
+            revocation=revocation,
+            variants={name: variant.at_origin(origin) for name, variant in self.variants.items()},
+        )
+
     def variant(self, name: str) -> "OAuth":
         """The kind of app of that name; empty is the usual one. Raises KeyError if there is none."""
         return self.variants[name] if name else self
@@ -100,6 +118,14 @@ class OAuth:
         return (
             *(name for name in self.scopes if name in needed),
             *(name for name in self.always if name not in needed),
+        )
+
+    def chosen(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the API's permissions that are described here, and those asked for always, in file order."""
+        names = frozenset(names)
+        return (
+            *(name for name in self.scopes if name in names or name in self.always),
+            *(name for name in self.always if name not in self.scopes),
         )
 
     def powers(self, granted: Iterable[str]) -> frozenset[str]:
@@ -136,3 +162,7 @@ class Installation:
     account: str
     resource_kind: str
     permissions: Mapping[str, frozenset[str]]
+
+
+def _moved(url: str, origin: str) -> str:
+    return f"{origin}{urlsplit(url).path}" if url else ""

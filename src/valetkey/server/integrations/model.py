@@ -224,7 +224,10 @@ class Integration:
         return wider == narrower or (bool(inner) and inner <= self.operations_of(wider))
 
     def with_host(self, base_url: str, *, audience: str | None = None) -> "Integration":
-        """The same API at another base, such as `https://git.acme.com/api/v3`. Raises ValueError for a poor address."""
+        """The same API at another base, such as `https://git.acme.com/api/v3`, its consent at the same origin.
+
+        Raises ValueError for a poor address.
+        """
         parts = urlsplit(base_url)
         if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
             raise ValueError(f"not a base address: {base_url!r}")
@@ -233,7 +236,8 @@ class Integration:
             raise ValueError(f"not a base address: {base_url!r}")
         base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
         hosts = frozenset({parts.netloc.lower()})
-        return replace(self, base_url=base, hosts=hosts, audience=audience or self.audience)
+        oauth = self.oauth and self.oauth.at_origin(f"{parts.scheme}://{parts.netloc.lower()}")
+        return replace(self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth)
 
 
 def resource_of(match: Match) -> ResourceRef | None:

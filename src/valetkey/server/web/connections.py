@@ -1,12 +1,14 @@
 """/connections: which accounts agents can be given part of, connecting one, and taking one away with its report."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.connections import store
+from valetkey.server.connections.model import Connection
 from valetkey.server.connections.status import statuses
 from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
 from valetkey.server.oauth.form import Form
@@ -19,7 +21,10 @@ from valetkey.server.web.render import page
 
 
 async def show(services: Services, visitor: Visitor, request: Request) -> Response:
-    return await _page(services, visitor, request.query_params.get("next"))
+    asked = request.query_params
+    if reconnect := asked.get("reconnect"):  # the link in a refusal, wherever the agent showed it
+        return RedirectResponse(f"/connections/new?{urlencode({'reconnect': reconnect})}", 303)
+    return await _page(services, visitor, asked.get("next"), linked=asked.get("linked", ""))
 
 
 async def paste(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
@@ -60,12 +65,14 @@ async def _page(
     *,
     problem: ValetkeyError | None = None,
     report: tuple[HopReport, ...] = (),
+    linked: str = "",
 ) -> Response:
     user, _ = visitor.signed_in()
     back = local_path(wanted)
     async with services.database.read() as db:
         found = await store.usable_by(db, org=user.org, user=user.id)
         status = await statuses(db, [c.facts.id for c in found])
+    apps = await services.apps.of(user.org)
     rows: list[dict[str, Any]] = [
         {
             "id": c.facts.id,
@@ -76,21 +83,34 @@ async def _page(
             "is_shared": c.facts.owner is None,
             "is_mine": c.facts.owner == user.id,
             "needs_reconnect": status[c.facts.id] == "needs_reconnect",
+            "can_reconnect": c.linked is not None and c.linked.app in {a.id for a in apps},
+            "can_do": _can_do(services, c),
         }
         for c in found
         if status[c.facts.id] != "revoked" and c.facts.integration in services.catalogue
     ]
-    integrations = [(i.name, i.title, False) for i in services.catalogue.values()]
+    by_consent = [{"name": a.integration, "title": services.catalogue[a.integration].title} for a in apps]
+    integrations = [(i.name, i.title, False) for i in services.catalogue.values() if not i.is_registered]
     facts = view(
         visitor,
         "Connections",
         connections=rows,
+        by_consent=by_consent,
+        linked=next((row for row in rows if row["id"] == linked), None),
         integrations=integrations,
         back="" if back == "/" else back,
         problem=problem,
         report=[{"hop": h.hop, "outcome": h.outcome.value, "detail": h.detail} for h in report],
     )
     return page("connections.html", facts, status=200 if problem is None else 400)
+
+
+def _can_do(services: Services, connection: Connection) -> list[str]:
+    """What the API gave, in sentences that complete "it may …"; empty where nobody said."""
+    oauth = services.catalogue[connection.facts.integration].oauth
+    if connection.linked is None or oauth is None:
+        return []
+    return [oauth.scopes[name].sentence if name in oauth.scopes else name for name in connection.linked.granted]
 
 
 def routes(services: Services) -> list[Route]:

@@ -7,6 +7,7 @@ from valetkey.server.web import (
     account,
     agents,
     authorize,
+    connecting,
     connections,
     consent,
     delegations,
@@ -19,7 +20,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, sso, passkeys, account, sessions, delegations, connections, agents, authorize, consent, device, requests
+    sign_in, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize, consent, device,
+    requests,
 )  # fmt: skip
 
 

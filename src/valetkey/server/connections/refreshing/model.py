@@ -134,15 +134,22 @@ class Refreshing:
 
 
 def begun(
-    connection: str, app: str, token_url: str, *, lasts_seconds: int | None, now: float, chance: float
+    connection: str,
+    app: str,
+    token_url: str,
+    *,
+    lasts_seconds: int | None,
+    now: float,
+    chance: float,
+    generation: int = 1,
 ) -> Refreshing:
-    """How the first credential of a connection begins."""
+    """How a credential begins that a person consented to."""
     return Refreshing(
         connection=connection,
         app=app,
         token_url=token_url,
         state="healthy",
-        generation=1,
+        generation=generation,
         expires_at=None if lasts_seconds is None else int(now) + lasts_seconds,
         due_at=due_at(now, lasts_seconds=lasts_seconds, chance=chance),
         refreshed_at=int(now),

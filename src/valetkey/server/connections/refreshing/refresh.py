@@ -23,9 +23,9 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.model import Connection
 from valetkey.server.connections.refreshing import store
-from valetkey.server.connections.refreshing.ask import NoAnswer, ask
 from valetkey.server.connections.refreshing.breaker import Breaker
 from valetkey.server.connections.refreshing.model import Refreshing, Step
+from valetkey.server.connections.token_calls import NoAnswer, ask
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, Unavailable
@@ -204,9 +204,9 @@ class Refresh:
         return None
 
     async def _attempt(self, connection: Connection, row: Refreshing, breaker: tuple[str, str]) -> None:
-        oauth = self._catalogue[connection.facts.integration].oauth
         async with self._database.read() as db:
             app = await apps.app(db, row.app, self._ring)
+        oauth = None if app is None else app.way(self._catalogue)
         if row.sealed is None or oauth is None or app is None or oauth.token_url != row.token_url:
             # SECURITY: never to another address than the one this refresh token was given for.
             await self._settled(connection, row, row.ended("expired" if row.sealed is None else "changed"))
@@ -216,7 +216,8 @@ class Refresh:
         if not await self._took(connection, row, held):
             return
         self._breakers[breaker] = self._breaker(breaker).asked(self._clock.now())
-        answer = await ask(self._egress, oauth, app, token, now=self._clock.now(), timeout=self.call_seconds)
+        said = {"grant_type": "refresh_token", "refresh_token": token.reveal()}
+        answer = await ask(self._egress, oauth, app, said, now=self._clock.now(), timeout=self.call_seconds)
         self._count(breaker, answer)
         await self._kept(connection, held, answer, oauth)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import exists, insert, or_, select, update
+from sqlalchemy import delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.connections import store as connections_store
@@ -36,6 +36,15 @@ async def add(
     await tx.execute(insert(refreshables).values(connection=row.connection, **values))
 
 
+async def begin_again(
+    tx: AsyncConnection, row: Refreshing | None, connection: Connection, *, token: Secret | None, ring: KeyRing
+) -> None:
+    """The account was connected anew: forget how its last credential was renewed. None: this one needs no renewing."""
+    await tx.execute(delete(refreshables).where(refreshables.c.connection == connection.facts.id))
+    if row is not None:
+        await add(tx, row, connection, token=token, ring=ring)
+
+
 async def current(
     db: AsyncConnection, connection_id: str, ring: KeyRing
 ) -> tuple[Connection, Refreshing | None] | None:
@@ -57,6 +66,13 @@ async def current(
     if kept.generation != found.credential_generation:
         raise VaultError
     return found, kept
+
+
+async def row(db: AsyncConnection, connection_id: str) -> Refreshing | None:
+    """What is known of renewing a connection's credential, for whoever shows it; nothing is opened."""
+    both = _BOTH.join(refreshables, refreshables.c.connection == connections.c.id)
+    found = (await db.execute(both.where(connections.c.id == connection_id))).first()
+    return None if found is None else _refreshing(found)
 
 
 async def due(

@@ -1,29 +1,28 @@
-"""Asking an API for another credential: one request, one of three meanings, bounded in bytes and seconds.
+"""Asking an API for a credential: one request, one of three meanings, bounded in bytes and seconds.
 
 What the API says is read by `integrations/token_endpoint`; here it is sent, and what is no answer is told apart by
 whether the API may have acted on it.
 """
 
 import email.utils
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
 
-from valetkey.server.connections.apps.store import App
+from valetkey.server.connections.apps.model import App
 from valetkey.server.egress import Egress
 from valetkey.server.egress.url import parsed
 from valetkey.server.errors import InvalidRequest, UpstreamFailed
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.integrations.token_endpoint import Granted, Refused, UnreadableAnswer, read_answer, token_request
-from valetkey.server.secret import Secret
 
 _MOST_BYTES: Final = 1 << 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
-    """`may_have_acted`: the API could have used the refresh token up. `retry_after`: seconds it asked for, or 0."""
+    """`may_have_acted`: the API could have used the refresh token or the code up. `retry_after`: seconds, or 0."""
 
     problem: str
     may_have_acted: bool
@@ -31,15 +30,10 @@ class NoAnswer:
 
 
 async def ask(
-    egress: Egress, oauth: OAuth, app: App, token: Secret, *, now: float, timeout: float
+    egress: Egress, oauth: OAuth, app: App, parameters: Mapping[str, str], *, now: float, timeout: float
 ) -> Granted | Refused | NoAnswer:
-    """Spend `token` for another credential (RFC 6749 section 6)."""
-    request = token_request(
-        oauth,
-        {"grant_type": "refresh_token", "refresh_token": token.reveal()},
-        client_id=app.client_id,
-        client_secret=app.secret,
-    )
+    """Spend a refresh token or a code for a credential (RFC 6749 sections 4.1.3 and 6)."""
+    request = token_request(oauth, parameters, client_id=app.client_id, client_secret=app.secret)
     try:
         status, headers, body = await egress.fetch(
             "POST",

@@ -1,0 +1,169 @@
+"""Telling an API that a connection has ended: at once when it is revoked, again later when the API does not answer.
+
+`stop` is a hop of a revocation and reports what happened there. `sweep` finds what a crash or a failed try left over,
+so a revocation is never forgotten; after a day of trying it says that it gave up, and where a person can end it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.connections import store as connections
+from valetkey.server.connections.apps import store as apps
+from valetkey.server.connections.ending import store
+from valetkey.server.connections.ending.store import State
+from valetkey.server.connections.model import Connection
+from valetkey.server.connections.refreshing import store as refreshing
+from valetkey.server.db.engine import Database
+from valetkey.server.egress import Egress
+from valetkey.server.egress.url import parsed
+from valetkey.server.errors import InvalidRequest, UpstreamFailed
+from valetkey.server.integrations.model import Integration
+from valetkey.server.integrations.revocation_request import read_outcome, revocation_request
+from valetkey.server.revocation.hops import HopReport, Outcome
+from valetkey.server.secret import Secret
+from valetkey.server.vault.errors import VaultError
+from valetkey.server.vault.ring import KeyRing
+
+SWEEP_SECONDS: Final = 2.0
+FIRST_PAUSE_SECONDS: Final = 15
+LONGEST_PAUSE_SECONDS: Final = 3_600
+MOST_TRIES: Final = 32
+CALL_SECONDS: Final = 5.0
+_MOST_BYTES: Final = 1 << 16
+_AT_ONCE: Final = 50
+
+log = logging.getLogger("valetkey")
+
+
+class EndThere:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        journal: Journal,
+        egress: Egress,
+        ring: KeyRing,
+        clock: Clock,
+        catalogue: Mapping[str, Integration],
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._egress = egress
+        self._ring = ring
+        self._clock = clock
+        self._catalogue = catalogue
+
+    async def stop(self, nodes: frozenset[str]) -> HopReport:
+        """The hop of a revocation: every account under one of these nodes, at its API and now."""
+        async with self._database.read() as db:
+            found = await store.under(db, nodes, limit=_AT_ONCE)
+        said = [said for connection in found if (said := await self._ended(connection)) is not None]
+        if not said:
+            return HopReport(hop="at the API", outcome=Outcome.DONE, detail="No account was connected under it.")
+        words = " ".join(dict.fromkeys(words for _, words in said))
+        return HopReport(hop="at the API", outcome=_outcome({state for state, _ in said}), detail=words)
+
+    async def watch(self) -> None:
+        """Sweep for as long as the server runs."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.sweep()
+
+    async def sweep(self) -> int:
+        """Try what is due; how many were tried."""
+        async with self._database.read() as db:
+            due = await store.due(db, now=int(self._clock.now()), limit=_AT_ONCE)
+            found = [c for one in due if (c := await connections.connection(db, one)) is not None]
+        return len([said for connection in found if (said := await self._ended(connection)) is not None])
+
+    async def _ended(self, connection: Connection) -> tuple[State, str] | None:
+        """What became of it now; None when it is being tried elsewhere, or was over before."""
+        now = int(self._clock.now())
+        async with self._database.write() as tx:
+            held = now + FIRST_PAUSE_SECONDS
+            tries = await store.take(tx, connection, now=now, next_at=held)
+        if tries is None:
+            async with self._database.read() as db:
+                known = await store.ending(db, connection.facts.id)
+            return None if known is None else (known.state, known.detail)
+        state, detail = await self._told(connection)
+        if state == "pending" and tries + 1 >= MOST_TRIES:
+            state, detail = "given_up", f"{detail} It was tried {MOST_TRIES} times. End it there by hand."
+        async with self._journal.change() as change:
+            await store.settle(change.tx, connection.facts.id, state, detail)
+            if state == "pending":
+                pause = min(FIRST_PAUSE_SECONDS * 2**tries, LONGEST_PAUSE_SECONDS)
+                await store.put_off(change.tx, connection.facts.id, next_at=now + pause)
+            else:
+                change.record(
+                    Event.CONNECTION_ENDED_THERE,
+                    connection.facts.org,
+                    connection=connection.facts.id,
+                    integration=connection.facts.integration,
+                    outcome=state,
+                )
+        return state, detail
+
+    async def _told(self, connection: Connection) -> tuple[State, str]:
+        integration = self._catalogue.get(connection.facts.integration)
+        title = connection.facts.integration if integration is None else integration.title
+        if connection.linked is None:
+            return "unsupported", f"The credential for {title} was pasted: end it there, where it was made."
+        async with self._database.read() as db:
+            app = await apps.app(db, connection.linked.app, self._ring)
+        way = None if app is None else app.way(self._catalogue)
+        if app is None or way is None:
+            return "unsupported", f"The app at {title} is no longer registered here: end the access at {title}."
+        if way.revocation is None:
+            return "unsupported", f"{title} has no way to end it from here: end the access in your account at {title}."
+        try:
+            credential = await self._credential(connection.facts.id, of_refresh=way.revocation.of == "refresh")
+            request = revocation_request(
+                way, way.revocation, credential, client_id=app.client_id, client_secret=app.secret
+            )
+            status, _, body = await self._egress.fetch(
+                request.method,
+                parsed(request.url.reveal()),
+                list(request.headers),
+                body=None if request.body is None else request.body.reveal().encode(),
+                max_bytes=_MOST_BYTES,
+                timeout=CALL_SECONDS,
+            )
+        except (VaultError, ValueError):
+            return "unsupported", f"The credential for {title} cannot be opened any more: end the access there."
+        except (UpstreamFailed, InvalidRequest):
+            return "pending", f"{title} did not answer; it is tried again."
+        match read_outcome(way, status, body):
+            case "ended":
+                rest = "" if way.revocation.kills == "grant" else " Others of the same app may still work there."
+                return "ended", f"{title} ended it.{rest}"
+            case "was_gone":
+                return "ended", f"{title} knew it no more."
+            case "not_now":
+                return "pending", f"{title} was too busy; it is tried again."
+            case "refused":
+                log.warning("%s refused to end a credential: %s", connection.facts.integration, status)
+                return "pending", f"{title} refused to end it; it is tried again."
+
+    async def _credential(self, connection_id: str, *, of_refresh: bool) -> Secret:
+        async with self._database.read() as db:
+            current = await refreshing.current(db, connection_id, self._ring)
+        if current is None:
+            raise VaultError
+        found, row = current
+        if of_refresh and row is not None and row.sealed is not None:
+            return refreshing.open_token(row, found, self._ring)
+        return connections.open_credential(found, self._ring)
+
+
+def _outcome(states: set[State]) -> Outcome:
+    if "pending" in states:
+        return Outcome.PENDING
+    return Outcome.UNSUPPORTED if states & {"unsupported", "given_up"} else Outcome.DONE

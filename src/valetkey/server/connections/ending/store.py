@@ -1,0 +1,88 @@
+"""The only SQL of what is still to be ended at APIs."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import exists, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from valetkey.server.connections import store as connections_store
+from valetkey.server.connections.model import Connection
+from valetkey.server.db.schema import connections, revoked, upstream_revocations
+
+State = Literal["pending", "ended", "unsupported", "given_up"]
+_u = upstream_revocations.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How far it came. `detail` is what a person is told."""
+
+    connection: str
+    state: State
+    detail: str
+    tries: int
+
+
+async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> list[Connection]:
+    """Connections that ended with one of these: themselves, their person, or their organization."""
+    wanted = list(nodes)
+    c = connections.c
+    query = select(connections).where(or_(c.id.in_(wanted), c.owner.in_(wanted), c.org.in_(wanted)))
+    return [connections_store.of_row(row) for row in await db.execute(query.order_by(c.id).limit(limit))]
+
+
+async def due(db: AsyncConnection, *, now: int, limit: int) -> list[str]:
+    """Connections to be ended at their API now: tried before, or revoked and never tried."""
+    c = connections.c
+    tried = select(_u.connection).where(_u.state == "pending", _u.next_at <= now).limit(limit)
+    ended = exists(select(revoked.c.node).where(or_(revoked.c.node == c.id, revoked.c.node == c.owner)))
+    untried = select(c.id).where(ended, ~exists(select(_u.connection).where(_u.connection == c.id))).limit(limit)
+    found = [*(await db.execute(tried)).scalars(), *(await db.execute(untried)).scalars()]
+    return found[:limit]
+
+
+async def ending(db: AsyncConnection, connection_id: str) -> Ending | None:
+    row = (await db.execute(select(upstream_revocations).where(_u.connection == connection_id))).first()
+    if row is None:
+        return None
+    return Ending(connection=row.connection, state=row.state, detail=row.detail, tries=row.tries)
+
+
+async def take(tx: AsyncConnection, connection: Connection, *, now: int, next_at: int) -> int | None:
+    """Be the one who tries; how many tried before, or None when somebody else does or it is over."""
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    await tx.execute(
+        dialect.insert(upstream_revocations)
+        .values(
+            connection=connection.facts.id,
+            org=connection.facts.org,
+            state="pending",
+            detail="",
+            tries=0,
+            next_at=now,
+            created_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    taken = await tx.execute(
+        update(upstream_revocations)
+        .where(_u.connection == connection.facts.id, _u.state == "pending", _u.next_at <= now)
+        .values(tries=_u.tries + 1, next_at=next_at)
+        .returning(_u.tries)
+    )
+    tries = taken.scalar()
+    return None if tries is None else int(tries) - 1
+
+
+async def put_off(tx: AsyncConnection, connection_id: str, *, next_at: int) -> None:
+    await tx.execute(update(upstream_revocations).where(_u.connection == connection_id).values(next_at=next_at))
+
+
+async def settle(tx: AsyncConnection, connection_id: str, state: State, detail: str) -> None:
+    over = {} if state == "pending" else {"next_at": None}
+    await tx.execute(
+        update(upstream_revocations).where(_u.connection == connection_id).values(state=state, detail=detail, **over)
+    )
