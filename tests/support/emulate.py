@@ -1,4 +1,4 @@
-"""npm `emulate`, service `github`: a GitHub stand-in nobody here wrote, on a free loopback port.
+"""npm `emulate`: stand-ins of APIs nobody here wrote, on loopback; `emulate()` is a furnished GitHub.
 
 Its blind spot: a token it does not know is taken for the *first* seeded user. So the first is `mallory-canary`, who may
 do nothing: whatever slips through reads as the canary. Assert the login that was seen, never just 200.
@@ -68,29 +68,38 @@ class Emulate:
 @contextlib.contextmanager
 def emulate() -> Iterator[Emulate]:
     """Start it with people, repositories, issues and one pull request; end it with the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving("github", _SEED, port) as url:
+        yield _furnished(url)
+
+
+@contextlib.contextmanager
+def serving(service: str, seed: Any, port: int) -> Iterator[str]:
+    """Run one service of it on that port, with these people and things; yields its address."""
     with tempfile.TemporaryDirectory(prefix="valetkey-emulate-") as folder:
-        seed = Path(folder) / "seed.json"
-        seed.write_text(json.dumps(_SEED))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        file = Path(folder) / "seed.json"
+        file.write_text(json.dumps(seed))
+        url, log = f"http://127.0.0.1:{port}", Path(folder) / "log"
         command = [str(node.NODE), str(node.module("emulate") / "dist" / "index.js"), "start", "--port", str(port)]
-        command += ["--service", "github", "--seed", str(seed), "--base-url", f"http://127.0.0.1:{port}"]
-        log = Path(folder) / "log"
+        command += ["--service", service, "--seed", str(file), "--base-url", url]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 node.leashed(command), cwd=folder, env={"HOME": folder, "PATH": os.defpath}, stdout=out, stderr=out
             )
         try:
-            yield _furnished(f"http://127.0.0.1:{port}", process, log)
+            _wait_until_it_answers(port, process, log)
+            yield url
         finally:
             process.kill()
             process.wait(10)
 
 
-def _furnished(url: str, process: "subprocess.Popen[bytes]", log: Path) -> Emulate:
+def _furnished(url: str) -> Emulate:
     bare = Emulate(url=url, token=ALICE_TOKEN, backend_id=0, payroll_id=0, pull_number=0)
-    _wait_until_it_answers(bare, process, log)
+    status, user = bare.ask("GET", "/user")
+    assert (status, user["login"]) == (200, "alice"), (status, user)
     home = "/repos/acme-corp/backend"
     for number in range(1, ISSUES + 1):
         _made(bare.ask("POST", f"{home}/issues", {"title": f"Issue {number}"}))
@@ -106,12 +115,11 @@ def _furnished(url: str, process: "subprocess.Popen[bytes]", log: Path) -> Emula
     )
 
 
-def _wait_until_it_answers(bare: Emulate, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait_until_it_answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError):
-            status, user = bare.ask("GET", "/user")
-            assert (status, user["login"]) == (200, "alice"), (status, user)
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         time.sleep(0.05)
     raise RuntimeError(f"emulate did not start:\n{log.read_text(errors='replace')[-4000:]}")
