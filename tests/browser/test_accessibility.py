@@ -91,6 +91,7 @@ async def test_the_pages_own_policy_is_still_there(house: House, new_context: Ne
 async def _lived_in(house: House) -> Elsewhere:
     """Something on every page: an agent, a connection, a delegation, a provider, a person, a request that waits."""
     await house.connect()
+    await house.alice.does("POST", "/v1/apps", integration="github", client_id="Iv1.acme", client_secret="s3cret")
     agent = await house.agent("issue-triager")
     delegation = await house.delegate(agent, "github:repo:read,issues:write@acme-corp/backend,acme-corp/payroll")
     await house.task(delegation)
@@ -112,6 +113,7 @@ async def _addresses(house: House) -> list[str]:
         "/agents",
         f"/agents/{agents[0]['id']}",
         "/connections",
+        "/connections/new?integration=github",
         "/sessions",
         "/requests",
         "/account",

@@ -20,6 +20,7 @@ from valetkey.client.errors import ValetkeyError
 from valetkey.client.http import Transport, base_of, is_loopback, proxy_for
 from valetkey.client.profile import Profile
 from valetkey.client.protocol import get
+from valetkey.client.sync import Client
 
 if TYPE_CHECKING:
     from valetkey.server.settings import Settings
@@ -47,7 +48,7 @@ def doctor(*, json: Json = False) -> int:
     For example: valetkey doctor
     """
     profile = Profile()
-    found = [*_of_server(profile), *_of_environment(profile), *_of_login(profile), *_of_data()]
+    found = [*_of_server(profile), *_of_environment(profile), *_of_login(profile), *_of_apps(profile), *_of_data()]
     is_ok = not any(finding.level == "failure" for finding in found)
     text = "\n".join(_worded(finding) for finding in found)
     show({"ok": is_ok, "findings": [finding._asdict() for finding in found]}, as_json=json, text=text)
@@ -120,6 +121,31 @@ def _of_login(profile: Profile) -> Iterator[Finding]:
     else:
         where = "VALETKEY_TOKEN" if os.environ.get("VALETKEY_TOKEN") else str(profile.path)
         yield Finding("login", "ok", f"there is a credential in {where}")
+
+
+def _of_apps(profile: Profile) -> Iterator[Finding]:
+    """Whether each API knows the organization's app there. Only an administrator's login may ask."""
+    try:
+        client = Client(profile.url, credential=profile.credential())
+        apps = client.apps.list()
+    except ValetkeyError:
+        return  # the login has a finding of its own
+    for app in apps:
+        name = f"app-{app['integration']}"
+        try:
+            checked = client.apps.check(app["id"])
+        except ValetkeyError as error:
+            yield Finding(name, "skipped", error.detail, "Run it with an administrator's login.")
+            continue
+        again = f"valetkey integrations add {app['integration']} --client-id {app['client_id']} --client-secret-stdin"
+        match checked["client"]:
+            case "accepted":
+                yield Finding(name, "ok", f"the API knows it; its redirect URI is {checked['redirect_uri']}")
+            case "refused":
+                yield Finding(name, "failure", "the API does not know it by this secret", again)
+            case _:
+                seen = f"the API answered neither way; its redirect URI is {checked['redirect_uri']}"
+                yield Finding(name, "warning", seen, "Compare the client id and the redirect URI with the API's page.")
 
 
 def _of_data() -> Iterator[Finding]:
