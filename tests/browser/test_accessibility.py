@@ -118,6 +118,7 @@ async def _addresses(house: House) -> list[str]:
         "/requests",
         "/account",
         "/admin/sign-in",
+        "/admin/apps",
         "/device",
     ]
 

@@ -319,6 +319,27 @@ async def test_an_app_is_an_administrators_and_its_check_asks_the_api(story: Sto
     assert other.status == 409
 
 
+async def test_an_administrator_registers_an_app_on_the_page_and_nobody_else_does(story: Story) -> None:
+    await story.house.person("bob@acme.com")
+    bob, tab = await story.house.signed_in("bob@acme.com"), await story.house.signed_in()
+    assert (await bob.get("/admin/apps")).status == 403
+    form = {"integration": "slack", "client_id": "1.2", "client_secret": "of-slack"}
+    await bob.get("/connections")
+    assert (await bob.post("/admin/apps", {**form, "csrf": bob.csrf})).status == 403
+    await tab.get("/admin/apps")
+    await tab.submit("/admin/apps", {**form, "client_secret": ""})
+    assert "client secret" in tab.text
+    await tab.submit("/admin/apps", form)
+    assert "Slack" in tab.text
+    assert "of-slack" not in tab.text
+    listed = {app["integration"]: app for app in (await story.house.alice.does("GET", "/v1/apps"))["data"]}
+    assert listed["slack"]["redirect_uri"] in tab.text
+    await tab.submit("/admin/apps/remove", {"app": listed["slack"]["id"]})
+    listed = {app["integration"]: app for app in (await story.house.alice.does("GET", "/v1/apps"))["data"]}
+    assert list(listed) == ["github"]
+    assert [r["by"] for r in await story.house.events("app.removed")] == [story.house.alice.id]
+
+
 async def test_where_no_app_is_registered_nothing_is_offered(story: Story) -> None:
     await story.house.alice.does("DELETE", f"/v1/apps/{story.app['id']}")
     tab = await story.house.signed_in()

@@ -6,6 +6,7 @@ from valetkey.server.services import Services
 from valetkey.server.web import (
     account,
     agents,
+    apps,
     authorize,
     connecting,
     connections,
@@ -21,7 +22,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize, consent, device,
-    requests,
+    requests, apps,
 )  # fmt: skip
 
 
