@@ -39,6 +39,7 @@ async def set_password(services: Services, visitor: Visitor, request: Request, f
         return await _account(services, visitor, request, error)
     if changed:
         await services.sessions.end_others(session, by=user)
+        await services.cli_logins.end_all_by_browser(user)
     return _back(form)
 
 

@@ -7,6 +7,7 @@ from valetkey.server.web import (
     account,
     agents,
     authorize,
+    cli_login,
     connections,
     consent,
     delegations,
@@ -19,7 +20,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, sso, passkeys, account, sessions, delegations, connections, agents, authorize, consent, device, requests
+    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, agents, authorize, consent, device,
+    requests
 )  # fmt: skip
 
 
