@@ -153,6 +153,10 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
         "two": f"Bearer {house.alice.bearer}, Bearer {house.alice.bearer}",
         "an empty one": "Bearer ",
     }
+    bodies = {
+        "/v1/login": {"code": "vkbs_" + "0" * 49},
+        "/v1/login/cli": {"code": "vklc_" + "0" * 49, "code_verifier": "v" * 43, "redirect_uri": "http://127.0.0.1:5"},
+    }
     walked = 0
     for route in house.app.asgi.routes:
         path = route.path.replace("{verb:status}", "suspend").replace("{id}", delegation["id"])
@@ -161,7 +165,7 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
         for method in sorted((route.methods or set()) - {"HEAD"}):
             for what, value in wrong.items():
                 headers = {} if value is None else {"authorization": value}
-                body = {"code": "vkbs_" + "0" * 49} if route.path == "/v1/login" else {}
+                body = bodies.get(route.path, {})
                 reply = await house.call(method, path, headers=headers, json=body)
                 assert (reply.status, reply.code) == (401, "not_authenticated"), (method, path, what, reply.body)
             walked += 1

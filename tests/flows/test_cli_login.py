@@ -1,6 +1,7 @@
 """A command line is signed in by a browser: what she sees, what the program gets, and who gets nothing."""
 
 import asyncio
+import html
 from pathlib import Path
 from urllib.parse import quote
 
@@ -147,6 +148,18 @@ async def test_who_is_signed_out_signs_in_and_comes_back(house: House) -> None:
     assert "act as you" in tab.text
     code = told(await tab.submit("/login/cli", button="Allow"))["code"]
     assert (await line.redeem(code)).status == 201
+
+
+async def test_who_was_invited_signs_in_by_the_code_adds_a_password_and_goes_on(house: House) -> None:
+    invited = await house.alice.does("POST", "/v1/users", email="bob@acme.com")
+    line, tab = CommandLine(house), house.tab()
+    await tab.get(line.address())
+    await tab.submit("/login/code", {"code": invited["code"]})
+    assert tab.at == "/account?next=" + quote(line.address(), safe="")
+    await tab.submit("/account/password", {"password": PASSWORD, "repeated": PASSWORD})
+    assert line.address() in [html.unescape(link) for link in tab.links()]
+    reply = await line.redeem(await line.code(tab))
+    assert reply.json()["user"]["email"] == "bob@acme.com"
 
 
 async def test_who_is_signed_out_allows_nothing(house: House) -> None:

@@ -39,13 +39,11 @@ def log_in(client: Client, *, opens: bool, seconds: float = WAIT_SECONDS) -> Log
             f"The server at {client.url} calls itself {issuer}.", hint=f"valetkey login --url {issuer}"
         )
     with BrowserLogin(issuer, name=socket.gethostname()) as login:
-        if opens and webbrowser.open(login.url):
-            notice(
-                "Your browser asks whether this command line may act as you. If it does not open, go there yourself:"
-            )
-        else:
-            notice("Open this address in a browser on this computer:")
+        opening = "Your browser opens. If it does not, open this address" if opens else "Open this address in a browser"
+        notice(f"{opening} on this computer, and say there whether this command line may act as you:")
         notice(f"  {inert(login.url)}")
+        if opens:
+            webbrowser.open(login.url)
         try:
             answer = login.wait(seconds)
         except TimeoutError:

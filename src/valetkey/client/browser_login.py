@@ -114,15 +114,16 @@ class BrowserLogin:
             raise found
         return found
 
-    def take(self, query: str) -> Answer | Denied:
-        """What arrived at our address; it is kept for who waits. Raises `NotOurs`."""
-        found: Answer | Denied
+    def arrived(self, query: str) -> Answer | Denied:
+        """What came to our address. Raises `NotOurs`."""
         try:
-            found = told(query, state=self._state, issuer=self._issuer)
+            return told(query, state=self._state, issuer=self._issuer)
         except Denied as denied:
-            found = denied
-        self._answers.put(found)
-        return found
+            return denied
+
+    def keep(self, answer: Answer | Denied) -> None:
+        """Give it to whoever waits. The first one counts."""
+        self._answers.put(answer)
 
 
 class _Server(ThreadingMixIn, HTTPServer):
@@ -153,7 +154,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._page(404, "There is nothing here.")
             return
         try:
-            answer = login.take(target.query)
+            answer = login.arrived(target.query)
         except (NotOurs, ValueError):
             self._page(400, "This is not the answer that valetkey login waits for.")
             return
@@ -163,6 +164,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._page(200, "Nobody was signed in. You can close this page.")
         else:
             self._page(200, "Go back to the terminal: valetkey login goes on there. You can close this page.")
+        login.keep(answer)  # once the page has its sentence, for the program may end now
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has in the standard library
         """The addresses hold a code: they are written nowhere."""

@@ -127,7 +127,7 @@ class Client:
             if self._token is not None and time.monotonic() < self._renew_at:
                 return self._token
             if self._proof is None:
-                raise NotAuthenticated("Nobody is signed in.", hint="Sign in: valetkey login --code-stdin")
+                raise NotAuthenticated("Nobody is signed in.", hint="Sign in: valetkey login")
             wanted = self._proof.api_token()
             if isinstance(wanted, str):
                 self._token, self._renew_at = wanted, float("inf")

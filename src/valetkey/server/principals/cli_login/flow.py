@@ -184,8 +184,8 @@ class CliLogins:
         if opened is None or await revocation.among(change.tx, {opened}):
             return
         seq = await change.touches(opened)
-        await revocation.mark(change.tx, opened, seq=seq, by=code.user, reason="code reused", now=now)
-        change.record(Event.CODE_REUSED, code.org, code=code.id, user=code.user, ended=[opened])
+        if await revocation.mark(change.tx, opened, seq=seq, by=code.user, reason="code reused", now=now):
+            change.record(Event.CODE_REUSED, code.org, code=code.id, user=code.user, ended=[opened])
 
     def _hidden(self, handle: Secret) -> bytes:
         return self._mac.mac("cli-login-code", "lc", handle)
