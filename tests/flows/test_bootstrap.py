@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import event
 
+from tests.support.command_line import CommandLine
 from tests.support.house import EXCHANGE, USER_CREDENTIAL, House, free_port
 from tests.support.http import Reply, call
 from valetkey.server.app import App, build
@@ -190,7 +191,8 @@ async def test_op_02_no_page_shows_or_changes_anything_before_signing_in(house: 
             for cookie in ("", "x", "vkse_" + "0" * 49, house.alice.credential):
                 tab.cookies["__Host-valetkey"] = cookie
                 if method == "GET":
-                    reply = await tab.get(path, follow=False)
+                    asked = CommandLine(house).address() if path == "/login/cli" else path
+                    reply = await tab.get(asked, follow=False)
                     assert reply.status == 303, (path, cookie)
                     assert (reply.header("location") or "").startswith("/login?next=%2F"), (path, cookie)
                 else:
