@@ -13,6 +13,7 @@ from playwright.async_api import BrowserContext, Error, Page
 from tests.browser.conftest import NewContext, signed_in
 from tests.browser.test_consent import ASKED
 from tests.support import node
+from tests.support.command_line import CommandLine
 from tests.support.decoupled import Elsewhere, elsewhere
 from tests.support.house import House
 from tests.support.people import PASSWORD, with_app, with_password
@@ -120,6 +121,7 @@ async def _addresses(house: House) -> list[str]:
         "/admin/sign-in",
         "/admin/apps",
         "/device",
+        CommandLine(house).address(),
     ]
 
 

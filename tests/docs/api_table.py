@@ -14,7 +14,8 @@ HEAD = """# What programs call
 Every address, from the server's own `/openapi.json` (OpenAPI 3.1), which has the schemas. One line each: what it takes,
 what it gives, the scope a service account needs, and the codes it refuses with besides those every address has.
 
-- A call to `/v1` bears one token of this API: `Authorization: Bearer …`, from `/oauth/token`. `/v1/login` needs none.
+- A call to `/v1` bears one token of this API: `Authorization: Bearer …`, from `/oauth/token`. Those under
+  `/v1/login` need none.
 - Bodies are JSON without unknown members; an address that takes no parameters refuses them.
 - Lists have `limit` (1 to 200, else 50) and `cursor`; they answer `data`, `next_cursor`, `has_more`.
 - Refusals are problem details (RFC 9457): `code` for programs, `detail` and `hint` for people. Those under `/oauth`

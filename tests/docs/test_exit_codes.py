@@ -11,7 +11,7 @@ import pytest
 import valetkey
 from valetkey.cli import exit_codes
 from valetkey.cli.main import main
-from valetkey.cli.problems import Usage, document_of, tell
+from valetkey.cli.problems import Cancelled, Usage, document_of, tell
 from valetkey.client.errors import BY_CODE
 from valetkey.server import errors as server_errors
 
@@ -35,6 +35,7 @@ def test_the_servers_own_refusals_lead_to_the_same_codes() -> None:
 def test_usage_and_cancelling_have_their_own() -> None:
     assert document_of(Usage("wrong"))["exit_code"] == 2
     assert document_of(KeyboardInterrupt())["exit_code"] == 3
+    assert document_of(Cancelled("no", hint="again"))["exit_code"] == 3
 
 
 def test_a_bug_is_not_dressed_up_as_a_refusal() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import event
 
+from tests.support.command_line import CommandLine
 from tests.support.house import EXCHANGE, USER_CREDENTIAL, House, free_port
 from tests.support.http import Reply, call
 from valetkey.server.app import App, build
@@ -153,6 +154,10 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
         "two": f"Bearer {house.alice.bearer}, Bearer {house.alice.bearer}",
         "an empty one": "Bearer ",
     }
+    bodies = {
+        "/v1/login": {"code": "vkbs_" + "0" * 49},
+        "/v1/login/cli": {"code": "vklc_" + "0" * 49, "code_verifier": "v" * 43, "redirect_uri": "http://127.0.0.1:5"},
+    }
     walked = 0
     for route in house.app.asgi.routes:
         path = route.path.replace("{verb:status}", "suspend").replace("{id}", delegation["id"])
@@ -161,7 +166,7 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
         for method in sorted((route.methods or set()) - {"HEAD"}):
             for what, value in wrong.items():
                 headers = {} if value is None else {"authorization": value}
-                body = {"code": "vkbs_" + "0" * 49} if route.path == "/v1/login" else {}
+                body = bodies.get(route.path, {})
                 reply = await house.call(method, path, headers=headers, json=body)
                 assert (reply.status, reply.code) == (401, "not_authenticated"), (method, path, what, reply.body)
             walked += 1
@@ -186,7 +191,8 @@ async def test_op_02_no_page_shows_or_changes_anything_before_signing_in(house: 
             for cookie in ("", "x", "vkse_" + "0" * 49, house.alice.credential):
                 tab.cookies["__Host-valetkey"] = cookie
                 if method == "GET":
-                    reply = await tab.get(path, follow=False)
+                    asked = CommandLine(house).address() if path == "/login/cli" else path
+                    reply = await tab.get(asked, follow=False)
                     assert reply.status == 303, (path, cookie)
                     assert (reply.header("location") or "").startswith("/login?next=%2F"), (path, cookie)
                 else:

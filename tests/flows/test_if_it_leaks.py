@@ -19,6 +19,7 @@ from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_workloads import Platform
 from tests.support.billing import AUDIENCE, billed, register
+from tests.support.command_line import CommandLine
 from tests.support.decoupled import elsewhere
 from tests.support.holder import Prover
 from tests.support.house import EXCHANGE, GITHUB, JWT, REAL, USER_CREDENTIAL, House, Robot, open_house
@@ -267,6 +268,21 @@ async def test_a_cli_credential_is_the_user_until_it_is_revoked_or_thirty_days_o
     assert (await house.call("POST", "/oauth/token", form=form)).status == 200
     house.clock.advance(1)
     assert (await house.call("POST", "/oauth/token", form=form)).status == 401
+
+
+@row("code for a command line")
+async def test_a_code_for_a_command_line_is_worth_nothing_without_its_verifier(house: House) -> None:
+    line, tab = CommandLine(house), await house.signed_in()
+    stolen = await line.code(tab)
+    assert await opens(house, stolen) == set()
+    assert (await line.redeem(stolen, code_verifier="t" * 43)).status == 401
+    late, unused = await line.code(tab), await line.code(tab)
+    house.clock.advance(60)
+    assert (await line.redeem(late)).status == 401
+    await tab.get("/")
+    await tab.submit("/logout")
+    house.clock.advance(-30)
+    assert (await line.redeem(unused)).status == 401
 
 
 @row("invitation")

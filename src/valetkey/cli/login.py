@@ -4,9 +4,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from valetkey.cli import browser
 from valetkey.cli.asked import secret
 from valetkey.cli.options import Json
 from valetkey.cli.output import inert, notice, show
+from valetkey.cli.problems import Usage
 from valetkey.client.credentials import UserCredential
 from valetkey.client.errors import NotAuthenticated, NotFound, Unreachable
 from valetkey.client.profile import Profile
@@ -15,21 +17,29 @@ from valetkey.client.sync import Client
 
 def login(
     *,
-    code_stdin: Annotated[bool, Parameter(help="Read the one-time code from standard input.")] = False,
+    no_browser: Annotated[bool, Parameter(help="Open none: print the address to go to on this computer.")] = False,
+    code_stdin: Annotated[bool, Parameter(help="By a one-time code, read from standard input.")] = False,
     email: Annotated[str, Parameter(help="Who you are; only for the first person of a new server.")] = "",
     organization: Annotated[str | None, Parameter(help="Its name; only for the first person.")] = None,
     url: Annotated[str | None, Parameter(help="The server; VALETKEY_URL otherwise.")] = None,
     json: Json = False,
 ) -> int:
-    """Sign in with the one-time code that the server printed at its first start, or that an invitation holds.
+    """Sign in: by your browser where there is one, else with a one-time code.
 
-    For example: valetkey login --email alice@acme.com
+    The code is the one the server printed at its first start, or that an invitation holds. It is asked for with
+    --email and --code-stdin, and in a terminal without a browser. For example: valetkey login
     """
     profile = Profile()
     address = (url or profile.url).rstrip("/")
-    code = secret("One-time code", from_stdin=code_stdin, flag="--code-stdin")
+    by_code = code_stdin or bool(email) or organization is not None
+    if by_code and no_browser:
+        raise Usage("--no-browser does not go with a one-time code.", hint="valetkey login --help")
     with Client(address) as client:
-        answer = client.log_in(code, email=email, organization=organization)
+        if not by_code and (no_browser or browser.is_at_hand()):
+            answer = browser.log_in(client, opens=not no_browser)
+        else:
+            code = secret("One-time code", from_stdin=code_stdin, flag="--code-stdin")
+            answer = client.log_in(code, email=email, organization=organization)
     with Client(address, credential=UserCredential(answer["credential"])) as client:
         found = client.who_am_i()
     user = answer["user"]

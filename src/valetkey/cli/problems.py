@@ -23,13 +23,23 @@ class Usage(Exception):
         self.hint = hint or "valetkey --help"
 
 
+class Cancelled(Exception):
+    """A person said no, or nobody answered; the message says which, `hint` what to do next."""
+
+    code = "cancelled"
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 def document_of(error: BaseException) -> dict[str, Any]:
     """The problem object of an error, with the exit code it leads to."""
     match error:
         case ValetkeyError():
             document = error.document()
-        case Usage():
-            document = {"code": "usage", "detail": str(error), "hint": error.hint}
+        case Usage() | Cancelled():
+            document = {"code": error.code, "detail": str(error), "hint": error.hint}
         case KeyboardInterrupt() | TimeoutError():
             document = {"code": "cancelled", "detail": "Cancelled.", "hint": "Nothing more was done."}
         case OSError():

@@ -47,9 +47,7 @@ class Profile:
             return from_text(token)
         credential = self._server().get("credential")
         if not credential:
-            raise NotAuthenticated(
-                f"Nobody is signed in at {self.url}.", hint="Sign in with the code you were given: valetkey login"
-            )
+            raise NotAuthenticated(f"Nobody is signed in at {self.url}.", hint="Sign in: valetkey login")
         return UserCredential(credential)
 
     def agent(self, name: str | None) -> ClientSecret:

@@ -79,6 +79,18 @@ class Client:
         login: answers.Login = read(self._transport.send(request))
         return login
 
+    def redeem_login(self, code: str, *, verifier: str, redirect_uri: str) -> answers.Login:
+        """Redeem the code a browser brought back; `credential` in the answer is shown this once."""
+        request = post("/v1/login/cli", code=code, code_verifier=verifier, redirect_uri=redirect_uri)
+        login: answers.Login = read(self._transport.send(request))
+        return login
+
+    def issuer(self) -> str:
+        """The server's own name for itself."""
+        if not self._issuer:
+            self._issuer = str(read(self._transport.send(get("/.well-known/oauth-authorization-server")))["issuer"])
+        return self._issuer
+
     def who_am_i(self) -> answers.WhoAmI:
         """Who the server takes this client for."""
         found: answers.WhoAmI = self.call(get("/v1/whoami"))
@@ -116,7 +128,7 @@ class Client:
             if self._token is not None and time.monotonic() < self._renew_at:
                 return self._token
             if self._proof is None:
-                raise NotAuthenticated("Nobody is signed in.", hint="Sign in: valetkey login --code-stdin")
+                raise NotAuthenticated("Nobody is signed in.", hint="Sign in: valetkey login")
             wanted = self._proof.api_token()
             if isinstance(wanted, str):
                 self._token, self._renew_at = wanted, float("inf")
@@ -146,9 +158,7 @@ class Client:
 
     def _address(self, request: Request) -> str:
         """Where the request goes by the server's own name for itself, which is what it compares a proof with."""
-        if not self._issuer:
-            self._issuer = str(read(self._transport.send(get("/.well-known/oauth-authorization-server")))["issuer"])
-        return self._issuer + request.path
+        return self.issuer() + request.path
 
     def _forget(self, token: str) -> bool:
         """Drop a token that was refused; whether another can be had."""

@@ -58,6 +58,7 @@ from valetkey.server.oauth.decoupled import store as decoupled
 from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.login import store as one_time_passwords
@@ -292,6 +293,7 @@ class App:
             enroll=enroll,
             engines=engines,
             sessions=Sessions(journal, database, mac, clock),
+            cli_logins=CliLogins(journal, database, mac, clock),
             login=build_login(database, journal, mac, ring, egress, clock, settings),
             mac=mac,
             confirm=confirm,

@@ -30,16 +30,17 @@ IdKind = Literal[
 ]  # fmt: skip
 HandleKind = Literal[
     "ag", "sa", "cl", "in", "ev", "bs", "se", "gu", "st", "rq", "co", "rf", "dv", "bc", "ia", "rm", "cs", "en",
+    "lc",
 ]  # fmt: skip
 """ag agent secret, sa service-account secret, cl user's CLI credential, in invitation, ev evidence, bs bootstrap,
 se session, gu a browser not signed in, st a step of signing in, rq authorization request, co authorization code,
 rf refresh token, dv device code, bc backchannel request, ia initial access token, rm registration management,
-cs state of linking an account, en engine secret."""
+cs state of linking an account, en engine secret, lc code that signs a command line in."""
 
 _ID: Final = re.compile(
     r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud|cli|rsv|idp|iss|req|app|eng|lnk)_[0-9a-hjkmnp-tv-z]{26}"
 )
-HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs|se|gu|st|rq|co|rf|dv|bc|ia|rm|cs|en)_[0-9A-Za-z]{49}"
+HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs|se|gu|st|rq|co|rf|dv|bc|ia|rm|cs|en|lc)_[0-9A-Za-z]{49}"
 _HANDLE: Final = re.compile(HANDLE_PATTERN)
 
 

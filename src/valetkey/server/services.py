@@ -24,6 +24,7 @@ from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
 from valetkey.server.oauth.decoupled.answer import Answering
 from valetkey.server.principals.authenticate import Authenticate
+from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
 from valetkey.server.principals.enroll import Enroll
 from valetkey.server.principals.issuers.trust import Trusting
@@ -51,6 +52,7 @@ class Services:
     enroll: Enroll
     engines: Engines
     sessions: Sessions
+    cli_logins: CliLogins
     login: Login
     mac: Mac
     confirm: Confirm

@@ -175,7 +175,7 @@ def open_route(
     refuses: Refusals = (),
 ) -> ApiRoute: ...
 def open_route(services: Services, path: str, method: str, handler: Any, *, status: int = 200, **said: Any) -> ApiRoute:
-    """A route that proves the caller itself; only /v1/login."""
+    """A route that proves the caller itself; only /v1/login and /v1/login/cli."""
     described = Described(method=method, path=path, status=status, is_open=True, **said)
 
     async def work(request: Request) -> Any:

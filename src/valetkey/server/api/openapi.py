@@ -33,9 +33,9 @@ PROBLEM = "application/problem+json"
 _COMPONENT = "#/components/schemas/{name}"
 _VERBS = ("suspend", "resume")
 _ABOUT = """\
-Management of Valetkey: who may act for whom, with what, and how it ends. Every call but /v1/login bears a token of this
-API: `Authorization: Bearer …`, from /oauth/token by a person's command-line credential, an agent's secret or key, or a
-service account's secret. Refusals are problem details (RFC 9457) with a closed list of codes.
+Management of Valetkey: who may act for whom, with what, and how it ends. Every call but those under /v1/login bears a
+token of this API: `Authorization: Bearer …`, from /oauth/token by a person's command-line credential, an agent's secret
+or key, or a service account's secret. Refusals are problem details (RFC 9457) with a closed list of codes.
 
 Calls to the APIs behind Valetkey go to `/p/{integration}/…` with a delegated credential. Paths, parameters, bodies and
 answers there are the API's own: take its documentation, and put `{gateway}/p/{integration}` in place of its address.

@@ -1,4 +1,4 @@
-"""/v1/login, /v1/whoami, /v1/users."""
+"""/v1/login, /v1/login/cli, /v1/whoami, /v1/users."""
 
 from typing import Literal
 
@@ -25,6 +25,12 @@ class LogIn(msgspec.Struct, forbid_unknown_fields=True):
     organization: str = "main"
 
 
+class LogInByBrowser(msgspec.Struct, forbid_unknown_fields=True):
+    code: str
+    code_verifier: str
+    redirect_uri: str
+
+
 class Invite(msgspec.Struct, forbid_unknown_fields=True):
     email: Email
     role: Role = Role.MEMBER
@@ -37,6 +43,13 @@ def shown(user: User) -> answers.User:
 
 async def log_in(services: Services, request: Request, body: LogIn) -> answers.Login:
     user, credential = await services.enroll.log_in(Secret(body.code), email=body.email, organization=body.organization)
+    return {"credential": credential.reveal(), "user": shown(user), "issuer": services.settings.issuer}
+
+
+async def log_in_by_browser(services: Services, request: Request, body: LogInByBrowser) -> answers.Login:
+    user, credential = await services.cli_logins.redeem(
+        Secret(body.code), verifier=body.code_verifier, redirect_uri=body.redirect_uri
+    )
     return {"credential": credential.reveal(), "user": shown(user), "issuer": services.settings.issuer}
 
 
@@ -105,6 +118,17 @@ def routes(services: Services) -> list[Route]:
             body=LogIn,
             answer=answers.Login,
             refuses=(NotAuthenticated, Conflict),
+        ),
+        open_route(
+            services,
+            "/v1/login/cli",
+            "POST",
+            log_in_by_browser,
+            status=201,
+            summary="Redeem the code a browser brought from /login/cli: a credential for the command line",
+            body=LogInByBrowser,
+            answer=answers.Login,
+            refuses=(NotAuthenticated,),
         ),
         route(services, "/v1/whoami", "GET", who_am_i, summary="Who you are here", answer=answers.WhoAmI),
         route(

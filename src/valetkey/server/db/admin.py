@@ -26,6 +26,7 @@ from valetkey.server.db.schema import (
     agent_secrets,
     audit_records,
     audit_writers,
+    cli_logins,
     delegations,
     evidence,
     initial_access_tokens,
@@ -139,7 +140,12 @@ async def void(tx: AsyncConnection, *, seq: int, now: int) -> list[tuple[str, st
         await tx.execute(insert(revoked), marks)
     await tx.execute(update(evidence).where(evidence.c.used_at.is_(None)).values(used_at=now))
     await tx.execute(update(invitations).where(invitations.c.used_at.is_(None)).values(used_at=now))
-    for table in (sessions, sign_in_steps, recovery_codes):  # what was used or ended since must not come back
+    for table in (
+        sessions,
+        sign_in_steps,
+        recovery_codes,
+        cli_logins,
+    ):  # what was used or ended since must not come back
         await tx.execute(delete(table))
     await tx.execute(delete(agent_secrets))
     await tx.execute(delete(service_account_secrets))

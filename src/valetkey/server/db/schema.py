@@ -65,7 +65,12 @@ invitations = Table(
 )  # fmt: skip
 user_credentials = Table(
     "user_credentials", metadata, _mac(), _id("id", primary=False), _ref("org"), _ref("user"), _time("created_at"),
-    _time("expires_at"), UniqueConstraint("id"),
+    _time("expires_at"), _text("name", optional=True), UniqueConstraint("id"), Index(None, "user"),
+)  # fmt: skip
+cli_logins = Table(
+    "cli_logins", metadata, _mac(), _id("id", primary=False), _ref("org"), _ref("user"), _ref("session"), _text("name"),
+    _text("redirect_uri"), _text("challenge"), _time("created_at"), _time("expires_at"),
+    _time("used_at", optional=True), _ref("credential", optional=True), UniqueConstraint("id"), Index(None, "user"),
 )  # fmt: skip
 agents = Table(
     "agents", metadata, _id(), _ref("org"), _text("name"), _ref("owner"), _text("status"), _text("ceiling"),

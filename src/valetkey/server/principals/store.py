@@ -194,10 +194,12 @@ async def add_user_credential(
     user: User,
     now: int,
     expires_at: int,
+    name: str | None = None,
 ) -> None:
+    """`name` is what the command line calls its computer, where a browser signed it in."""
     await tx.execute(
         insert(user_credentials).values(
-            mac=mac, id=id, org=user.org, user=user.id, created_at=now, expires_at=expires_at
+            mac=mac, id=id, org=user.org, user=user.id, created_at=now, expires_at=expires_at, name=name
         )
     )
 

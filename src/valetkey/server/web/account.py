@@ -1,5 +1,7 @@
 """/account: how one signs in. Every change needs a proof of the last ten minutes, but for one's very first way in."""
 
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -39,6 +41,7 @@ async def set_password(services: Services, visitor: Visitor, request: Request, f
         return await _account(services, visitor, request, error)
     if changed:
         await services.sessions.end_others(session, by=user)
+        await services.cli_logins.end_all_by_browser(user)
     return _back(form)
 
 
@@ -131,7 +134,7 @@ async def _account(
 
 def _back(form: Form) -> Response:
     wanted = local_path(form.get("next"))
-    return RedirectResponse("/account" if wanted == "/" else f"/account?next={wanted}", 303)
+    return RedirectResponse("/account" if wanted == "/" else f"/account?next={quote(wanted, safe='')}", 303)
 
 
 def routes(services: Services) -> list[Route]:

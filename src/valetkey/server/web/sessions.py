@@ -1,4 +1,7 @@
-"""/sessions: the browsers signed in as oneself; for administrators, those of the organization. Each can be ended."""
+"""/sessions: the browsers and command lines signed in as oneself; for administrators, those of the organization.
+
+Each can be ended, and is then refused at once.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +10,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from valetkey.server import endings
+from valetkey.server.errors import NotFound
 from valetkey.server.oauth.form import Form
+from valetkey.server.principals.cli_login.model import CommandLine
 from valetkey.server.principals.sessions.model import Session
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, shown, unseated, view
@@ -23,6 +29,12 @@ async def sessions(services: Services, visitor: Visitor, request: Request) -> Re
         "Sessions",
         own=[_row(each, is_this=each.id == session.id) for each in own],
         others=[_row(found.session, email=found.user.email) for found in others],
+        lines=[_line(line) for line in await services.cli_logins.live_of(user)],
+        other_lines=[
+            _line(found.line, email=found.user.email)
+            for found in await services.cli_logins.live_in(user)
+            if found.user.id != user.id
+        ],
     )
     return page("sessions.html", facts)
 
@@ -40,6 +52,25 @@ async def end_others(services: Services, visitor: Visitor, request: Request, for
     user, session = visitor.signed_in()
     await services.sessions.end_others(session, by=user)
     return RedirectResponse("/sessions", 303)
+
+
+async def end_command_line(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    user, _ = visitor.signed_in()
+    ended = form.get("command_line") or ""
+    if not await services.cli_logins.is_one(ended):
+        raise NotFound("There is no such command line, or it is not yours.")
+    await endings.end(services, ended, by=user, reason="signed out")
+    return RedirectResponse("/sessions", 303)
+
+
+def _line(line: CommandLine, *, email: str = "") -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "name": line.name or "",
+        "since": _spoken(line.created_at),
+        "until": _spoken(line.expires_at),
+        "email": email,
+    }
 
 
 def _row(session: Session, *, is_this: bool = False, email: str = "") -> dict[str, Any]:
@@ -83,4 +114,5 @@ def routes(services: Services) -> list[Route]:
         shown(services, "/sessions", sessions),
         action(services, "/sessions/end", end),
         action(services, "/sessions/end-others", end_others),
+        action(services, "/sessions/end-command-line", end_command_line),
     ]
