@@ -11,6 +11,13 @@ class User(TypedDict):
     code: NotRequired[str]
 
 
+class NewCode(TypedDict):
+    id: str
+    email: str
+    code: str
+    expires_at: int
+
+
 class Login(TypedDict):
     credential: str
     user: User

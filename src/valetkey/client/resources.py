@@ -41,6 +41,11 @@ class Users(Group):
         user: answers.User = self._call(post("/v1/users", email=email, role=role))
         return user
 
+    def new_code(self, user: str) -> answers.NewCode:
+        """A one-time code for a person who exists; `code` in the answer is shown this once."""
+        made: answers.NewCode = self._call(post(at("users", user, "one-time-code")))
+        return made
+
     def list(self) -> list[answers.User]:
         return self._listed("/v1/users")
 

@@ -45,6 +45,15 @@ class User(TypedDict):
     code: NotRequired[str]
 
 
+class NewCode(TypedDict):
+    """`code` signs that person in once, until `expires_at`, and ends what was signed in as them; shown this once."""
+
+    id: str
+    email: str
+    code: str
+    expires_at: int
+
+
 class Login(TypedDict):
     """`credential` is shown this once; it gets tokens at /oauth/token."""
 
