@@ -45,6 +45,30 @@ class TrustedIssuer(TypedDict):
     rules: list[dict[str, Any]]
 
 
+class IdentityProvider(TypedDict):
+    id: str
+    name: str
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    group_claim: str
+    roles: dict[str, str]
+    enrolls: bool
+    domains: list[str]
+
+
+class CheckedProvider(TypedDict):
+    id: str
+    issuer: str
+    works: bool
+    problem: str
+
+
+class Removed(TypedDict):
+    id: str
+    removed: bool
+
+
 class InitialAccessToken(TypedDict):
     initial_access_token: str
     uses: int

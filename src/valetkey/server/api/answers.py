@@ -347,6 +347,15 @@ class IdentityProvider(TypedDict):
     domains: list[str]
 
 
+class CheckedProvider(TypedDict):
+    """Whether a provider, asked just now, answered so that people can sign in by it; else what is wrong."""
+
+    id: str
+    issuer: str
+    works: bool
+    problem: str
+
+
 class Removed(TypedDict):
     id: str
     removed: bool
