@@ -13,7 +13,7 @@ from tests.flows.test_sso import sso, with_provider
 from tests.support.house import House, Person
 from tests.support.people import is_in
 
-SECRET = "the client's secret"  # noqa: S105 - the practice provider's
+SECRET = "the client's secret"
 BIN = Path(sys.executable).parent
 
 
