@@ -1,11 +1,14 @@
 """A new one-time code for somebody who is a user already: who may make it, what it is worth, and who learns of it."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-from tests.support.house import USER_CREDENTIAL, House, Person
+from tests.support.house import USER_CREDENTIAL, House, Person, open_house
 from tests.support.http import Reply
+from tests.support.nodes import second_node
 from tests.support.people import add_passkey, is_in, use_passkey
+from tests.support.postgres import Postgres
 from tests.support.strangers import other_organization
 from tests.support.tab import Tab
 from valetkey.server.principals import store as principals
@@ -163,6 +166,7 @@ async def test_both_are_recorded_by_whom_and_never_the_code(house: House) -> Non
     assert (created["user"], created["by"]) == (bob.id, house.alice.id)
     assert (await log_in(house, made["code"])).status == 201
     used = (await house.events("invitation.used"))[-1]
+    assert used["by"] == house.alice.id
     assert (used["user"], used["sessions_ended"], used["credentials_ended"]) == (bob.id, 1, 1)
     everything = await house.events()
     assert made["code"] not in str(everything)
@@ -199,3 +203,22 @@ async def test_it_proves_one_thing_only(house: House) -> None:
     await in_a_browser(house, (await new_code(house, bob.id))["code"])
     last = (await house.events("login.succeeded"))[-1]
     assert (last["user"], last["amr"], last["acr"]) == (bob.id, ["otp"], "urn:valetkey:acr:one")
+
+
+async def test_two_nodes_make_and_spend_at_once_and_neither_waits_for_the_other(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    async with open_house(tmp_path / "a", database_url=postgres.database()) as house:
+        bob = await house.person("bob@acme.com")
+        async with second_node(house, tmp_path / "b") as other:
+            for _ in range(8):
+                old = await new_code(house, bob.id)
+                elsewhere = await other.signed_in(bob.email)
+                spent, made = await asyncio.gather(
+                    log_in(other, old["code"]),
+                    house.alice.call("POST", f"/v1/users/{bob.id}/one-time-code"),
+                )
+                assert made.status == 201, made.body
+                assert spent.status in (201, 401), spent.body  # spent before it was replaced, or after
+                assert (await log_in(house, made.json()["code"])).status == 201
+                assert (await elsewhere.get("/", follow=False)).status == 303

@@ -107,35 +107,42 @@ class Enroll:
             raise NotAuthenticated(_NO_CODE)
         # NOTE: the fence before the row, as in `new_code`: the other way round two nodes could wait for each other.
         await change.touches(invited)
-        used, _ = await store.use_invitation(change.tx, mac, kinds=(_INVITATION, _NEW_CODE), now=now)
+        used, made_by = await store.use_invitation(change.tx, mac, kinds=(_INVITATION, _NEW_CODE), now=now)
         found = await store.user(change.tx, invited) if used else None
         ended = found is None or await revocation.among(change.tx, {found.id, found.org})
         if found is None or ended or found.status is not Status.ACTIVE:
             raise NotAuthenticated(_NO_CODE)
-        await self._end_all_before(change, found, now=now)
+        browsers, lines = await self._end_all_before(change, found, now=now)
+        maker = {} if made_by is None else {"by": made_by}
+        change.record(
+            Event.INVITATION_USED,
+            found.org,
+            user=found.id,
+            sessions_ended=browsers,
+            credentials_ended=lines,
+            **maker,
+        )
         return found
 
-    async def _end_all_before(self, change: Change, user: User, *, now: int) -> None:
-        """End every browser and command line signed in as this person, for a code passes by how they signed in.
+    async def _end_all_before(self, change: Change, user: User, *, now: int) -> tuple[int, int]:
+        """End every browser and command line signed in as this person, and say how many they were.
 
         What is on a lost phone stops, and nobody takes a place over quietly: who sits there notices.
         """
-        browsers: list[str] = []
+        browsers = 0
         while more := await sessions.live(change.tx, org=user.org, user=user.id, now=now):
             seq = await change.touches(*(session.id for session in more))
             for session in more:
                 await revocation.mark(change.tx, session.id, seq=seq, by=user.id, reason=_ANEW, now=now)
                 change.record(Event.SESSION_ENDED, user.org, session=session.id, user=user.id, by=user.id)
-                browsers.append(session.id)
+            browsers += len(more)
         lines = await store.live_user_credentials(change.tx, user.id, now=now)
         if lines:
             seq = await change.touches(*lines)
             for line in lines:
                 await revocation.mark(change.tx, line, seq=seq, by=user.id, reason=_ANEW, now=now)
                 change.record(Event.NODE_REVOKED, user.org, node=line, by=user.id, reason=_ANEW, again=False)
-        change.record(
-            Event.INVITATION_USED, user.org, user=user.id, sessions_ended=len(browsers), credentials_ended=len(lines)
-        )
+        return browsers, len(lines)
 
     async def _first_administrator(self, change: Change, code: Secret, *, email: str, organization: str) -> User:
         now = int(self._clock.now())

@@ -185,7 +185,7 @@ async def invited(connection: AsyncConnection, mac: bytes) -> str | None:
 async def use_invitation(
     tx: AsyncConnection, mac: bytes, *, kinds: tuple[str, ...], now: int
 ) -> tuple[bool, str | None]:
-    """Spend it: True and the user it was for, once; False ever after, or when expired or unknown."""
+    """Spend it: True and who made it, once; False ever after, or when expired or unknown."""
     row = (
         await tx.execute(
             update(invitations)
@@ -196,10 +196,10 @@ async def use_invitation(
                 invitations.c.expires_at > now,
             )
             .values(used_at=now)
-            .returning(invitations.c.user)
+            .returning(invitations.c.by)
         )
     ).first()
-    return (False, None) if row is None else (True, row.user)
+    return (False, None) if row is None else (True, row.by)
 
 
 async def drop_invitations(tx: AsyncConnection, *, kind: str) -> None:
