@@ -299,6 +299,22 @@ async def test_an_invitation_is_one_login(house: House) -> None:
     assert await opens(house, late["code"]) == set()
 
 
+@row("new code")
+async def test_a_new_code_is_one_login_that_its_user_notices(house: House) -> None:
+    bob = await house.person("bob@acme.com")
+    codes = f"/v1/users/{bob.id}/one-time-code"
+    replaced = (await house.alice.does("POST", codes))["code"]
+    stolen = (await house.alice.does("POST", codes))["code"]
+    assert await opens(house, replaced) == set()
+    assert (await bob.call("GET", "/v1/whoami")).status == 200
+    assert await opens(house, stolen) == {"/v1/login"}
+    assert (await bob.call("GET", "/v1/whoami")).status == 401
+    assert await opens(house, stolen) == set()
+    late = (await house.alice.does("POST", codes))["code"]
+    house.clock.advance(600)
+    assert await opens(house, late) == set()
+
+
 @row("bootstrap code")
 async def test_a_bootstrap_code_is_worth_nothing_once_it_was_used_replaced_or_late(tmp_path: Path) -> None:
     async with Fresh(tmp_path / "a", None) as fresh:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from valetkey.cli import exit_codes
 from valetkey.cli.options import Json
 from valetkey.cli.output import inert, show
+from valetkey.cli.signed_in import signed_in
 from valetkey.client.errors import ValetkeyError
 from valetkey.client.http import Transport, base_of, is_loopback, proxy_for
 from valetkey.client.profile import Profile
@@ -48,7 +49,8 @@ def doctor(*, json: Json = False) -> int:
     For example: valetkey doctor
     """
     profile = Profile()
-    found = [*_of_server(profile), *_of_environment(profile), *_of_login(profile), *_of_apps(profile), *_of_data()]
+    found = [*_of_server(profile), *_of_environment(profile), *_of_login(profile), *_of_sign_in(), *_of_apps(profile)]
+    found += _of_data()
     is_ok = not any(finding.level == "failure" for finding in found)
     text = "\n".join(_worded(finding) for finding in found)
     show({"ok": is_ok, "findings": [finding._asdict() for finding in found]}, as_json=json, text=text)
@@ -146,6 +148,21 @@ def _of_apps(profile: Profile) -> Iterator[Finding]:
             case _:
                 seen = f"the API answered neither way; its redirect URI is {checked['redirect_uri']}"
                 yield Finding(name, "warning", seen, "Compare the client id and the redirect URI with the API's page.")
+
+
+def _of_sign_in() -> Iterator[Finding]:
+    """Whether the company's sign-in answers, as the server sees it. Only administrators may ask."""
+    try:
+        with signed_in() as client:
+            checked = [client.identity_providers.check(found["id"]) for found in client.identity_providers.list()]
+    except ValetkeyError:  # nobody is signed in, not as an administrator, or no server is there: said elsewhere
+        return
+    for provider in checked:
+        if provider["works"]:
+            yield Finding("sign-in", "ok", f"{provider['issuer']} answers as it should")
+        else:
+            fix = "Until it answers, nobody signs in by it. Was it moved? valetkey sso remove, then add it anew."
+            yield Finding("sign-in", "failure", f"{provider['issuer']}: {provider['problem']}", fix)
 
 
 def _of_data() -> Iterator[Finding]:

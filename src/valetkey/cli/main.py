@@ -114,6 +114,7 @@ _COMMANDS = (
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),
     ("service_account:app", "service-account"),
+    ("sso:app", "sso"),
     ("task:app", "task"),
     ("trusted_issuer:app", "trusted-issuer"),
     ("user:app", "user"),

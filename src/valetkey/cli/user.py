@@ -1,14 +1,14 @@
-"""`valetkey user create | list | suspend | resume`: the people of the organization, for administrators."""
+"""`valetkey user create | code | list | suspend | resume`: the people of the organization, for administrators."""
 
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from valetkey.cli.options import Json, group
-from valetkey.cli.output import facts, inert, notice, show, table
+from valetkey.cli.output import facts, inert, moment, notice, show, table
 from valetkey.cli.signed_in import signed_in
 
-app = group("user", "Invite, list, suspend and resume people.")
+app = group("user", "Invite people, give them a new code, list, suspend and resume people.")
 
 
 @app.command
@@ -28,6 +28,22 @@ def create(
     notice("The code signs them in once: valetkey login --code-stdin. It is shown only now.")
     shown = facts({"id": user["id"], "email": user["email"], "role": user["role"], "code": user.get("code")})
     return show(user, as_json=json, text=shown)
+
+
+@app.command
+def code(user: str, /, *, json: Json = False) -> int:
+    """Make a new one-time code for a person who is a user already: a lost phone, an expired invitation.
+
+    It is good for ten minutes and shown only now; a code they were given before is void. Whoever uses it is signed in
+    without that person's passkey or password, so make sure of who asks. What was signed in as them ends then.
+
+    For example: valetkey user code alice@acme.com
+    """
+    with signed_in() as client:
+        made = client.users.new_code(user)
+    notice("The code signs them in once, and ends what was signed in as them. It is shown only now.")
+    shown = {"id": made["id"], "email": made["email"], "code": made["code"], "until": moment(made["expires_at"])}
+    return show(made, as_json=json, text=facts(shown))
 
 
 @app.command(name="list")

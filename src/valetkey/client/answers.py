@@ -11,6 +11,13 @@ class User(TypedDict):
     code: NotRequired[str]
 
 
+class NewCode(TypedDict):
+    id: str
+    email: str
+    code: str
+    expires_at: int
+
+
 class Login(TypedDict):
     credential: str
     user: User
@@ -36,6 +43,30 @@ class TrustedIssuer(TypedDict):
     token_endpoint_audience: bool
     tenant: dict[str, str]
     rules: list[dict[str, Any]]
+
+
+class IdentityProvider(TypedDict):
+    id: str
+    name: str
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    group_claim: str
+    roles: dict[str, str]
+    enrolls: bool
+    domains: list[str]
+
+
+class CheckedProvider(TypedDict):
+    id: str
+    issuer: str
+    works: bool
+    problem: str
+
+
+class Removed(TypedDict):
+    id: str
+    removed: bool
 
 
 class InitialAccessToken(TypedDict):
@@ -92,11 +123,6 @@ class CheckedApp(TypedDict):
     id: str
     client: str
     redirect_uri: str
-
-
-class Removed(TypedDict):
-    id: str
-    removed: bool
 
 
 class Permission(TypedDict):

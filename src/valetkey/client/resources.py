@@ -1,6 +1,6 @@
 """The typed methods of the API, in groups; each builds one request and returns what came. Sends through its client."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from valetkey.client import answers
@@ -40,6 +40,11 @@ class Users(Group):
         """Invite a person; `code` in the answer is shown this once."""
         user: answers.User = self._call(post("/v1/users", email=email, role=role))
         return user
+
+    def new_code(self, user: str) -> answers.NewCode:
+        """A one-time code for a person who exists; `code` in the answer is shown this once."""
+        made: answers.NewCode = self._call(post(at("users", user, "one-time-code")))
+        return made
 
     def list(self) -> list[answers.User]:
         return self._listed("/v1/users")
@@ -397,6 +402,47 @@ class TrustedIssuers(Group):
 
     def remove(self, issuer: str) -> answers.TrustedIssuer:
         removed: answers.TrustedIssuer = self._call(send("DELETE", at("trusted-issuers", issuer)))
+        return removed
+
+
+class IdentityProviders(Group):
+    def create(
+        self,
+        name: str,
+        *,
+        issuer: str,
+        client_id: str,
+        client_secret: str | None = None,
+        group_claim: str = "",
+        roles: Mapping[str, str] | None = None,
+        enrolls: bool = False,
+        domains: Sequence[str] = (),
+    ) -> answers.IdentityProvider:
+        """Register the company's own sign-in; `redirect_uri` in the answer is what to enter there."""
+        request = post(
+            "/v1/identity-providers",
+            name=name,
+            issuer=issuer,
+            client_id=client_id,
+            client_secret=client_secret,
+            group_claim=group_claim or None,
+            roles=dict(roles or {}) or None,
+            enrolls=enrolls or None,
+            domains=list(domains) or None,
+        )
+        added: answers.IdentityProvider = self._call(request)
+        return added
+
+    def list(self) -> list[answers.IdentityProvider]:
+        return self._listed("/v1/identity-providers")
+
+    def check(self, provider: str) -> answers.CheckedProvider:
+        """Have the server ask the provider now, as at a sign-in."""
+        checked: answers.CheckedProvider = self._call(post(at("identity-providers", provider, "check")))
+        return checked
+
+    def remove(self, provider: str) -> answers.Removed:
+        removed: answers.Removed = self._call(send("DELETE", at("identity-providers", provider)))
         return removed
 
 

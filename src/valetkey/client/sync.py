@@ -55,6 +55,7 @@ class Client:
         self.keys = resources.Keys(self)
         self.organization = resources.OrganizationGroup(self)
         self.trusted_issuers = resources.TrustedIssuers(self)
+        self.identity_providers = resources.IdentityProviders(self)
         self.initial_access_tokens = resources.InitialAccessTokens(self)
 
     def __repr__(self) -> str:

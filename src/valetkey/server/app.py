@@ -279,7 +279,7 @@ class App:
                 hops=hops,
             )
         )
-        enroll = Enroll(journal, mac, clock, _usual_ceiling(catalogue.built_in))
+        enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
         self.services = services = Services(
             settings=settings,

@@ -45,6 +45,15 @@ class User(TypedDict):
     code: NotRequired[str]
 
 
+class NewCode(TypedDict):
+    """`code` signs that person in once, until `expires_at`, and ends what was signed in as them; shown this once."""
+
+    id: str
+    email: str
+    code: str
+    expires_at: int
+
+
 class Login(TypedDict):
     """`credential` is shown this once; it gets tokens at /oauth/token."""
 
@@ -376,6 +385,15 @@ class IdentityProvider(TypedDict):
     roles: dict[str, Role]
     enrolls: bool
     domains: list[str]
+
+
+class CheckedProvider(TypedDict):
+    """Whether a provider, asked just now, answered so that people can sign in by it; else what is wrong."""
+
+    id: str
+    issuer: str
+    works: bool
+    problem: str
 
 
 class Removed(TypedDict):

@@ -67,6 +67,11 @@ async def providers(
     return listed([shown(services, provider) for provider in rows], cursor)
 
 
+async def check(services: Services, caller: Caller, request: Request) -> answers.CheckedProvider:
+    found, problem = await services.login.providers.problem_of(request.path_params["id"], by=caller.administrator())
+    return {"id": found.id, "issuer": found.issuer, "works": not problem, "problem": problem}
+
+
 async def remove(services: Services, caller: Caller, request: Request) -> answers.Removed:
     provider_id = request.path_params["id"]
     await services.login.providers.remove(provider_id, by=caller.administrator())
@@ -102,5 +107,13 @@ def routes(services: Services) -> list[Route]:
             remove,
             summary="Nobody signs in by it any more",
             answer=answers.Removed,
+        ),
+        route(
+            services,
+            "/v1/identity-providers/{id}/check",
+            "POST",
+            check,
+            summary="Ask a provider now who it is and for its keys: whether people can sign in by it",
+            answer=answers.CheckedProvider,
         ),
     ]

@@ -98,12 +98,24 @@ async def users(services: Services, caller: Caller, request: Request, page: Page
 async def set_status(services: Services, caller: Caller, request: Request) -> answers.User:
     by = caller.administrator()
     status = Status.SUSPENDED if request.path_params["verb"] == "suspend" else Status.ACTIVE
+    user = await _named(services, caller, request)
+    await services.enroll.set_user_status(user, status, by=by)
+    return shown(user) | {"status": status}
+
+
+async def new_code(services: Services, caller: Caller, request: Request) -> answers.NewCode:
+    by = caller.administrator()
+    user = await _named(services, caller, request)
+    code, expires_at = await services.enroll.new_code(user, by=by)
+    return {"id": user.id, "email": user.email, "code": code.reveal(), "expires_at": expires_at}
+
+
+async def _named(services: Services, caller: Caller, request: Request) -> User:
+    """The user the address names, by id or by e-mail address."""
     async with services.database.read() as db:
         named = request.path_params["id"]
         found = await store.user(db, named) or await store.user_by_email(db, caller.org, named.lower())
-    user = same_org(found, caller, "user")
-    await services.enroll.set_user_status(user, status, by=by)
-    return shown(user) | {"status": status}
+    return same_org(found, caller, "user")
 
 
 def routes(services: Services) -> list[Route]:
@@ -160,5 +172,14 @@ def routes(services: Services) -> list[Route]:
             summary="Stop a person, by id or address, and every agent of theirs | Let a stopped person go on",
             answer=answers.User,
             refuses=(Conflict,),
+        ),
+        route(
+            services,
+            "/v1/users/{id}/one-time-code",
+            "POST",
+            new_code,
+            status=201,
+            summary="A new one-time code for a person who exists, by id or address; their unused one is void",
+            answer=answers.NewCode,
         ),
     ]

@@ -61,7 +61,7 @@ users = Table(
 )  # fmt: skip
 invitations = Table(
     "invitations", metadata, _mac(), _text("kind"), _ref("user", optional=True), _time("expires_at"),
-    _time("used_at", optional=True),
+    _time("used_at", optional=True), _ref("by", optional=True), _time("created_at", optional=True), Index(None, "user"),
 )  # fmt: skip
 user_credentials = Table(
     "user_credentials", metadata, _mac(), _id("id", primary=False), _ref("org"), _ref("user"), _time("created_at"),

@@ -7,12 +7,14 @@ there is no organization. Every verb here writes its record in the same transact
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Change, Journal
 from valetkey.server.clock import Clock
-from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated
+from valetkey.server.db.engine import Database
+from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated, NotFound
 from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.principals import store
 from valetkey.server.principals.model import (
     MANAGEMENT_SCOPES,
     Agent,
+    CodeMade,
     Organization,
     Role,
     ServiceAccount,
@@ -21,6 +23,7 @@ from valetkey.server.principals.model import (
     checked_email,
     checked_name,
 )
+from valetkey.server.principals.sessions import store as sessions
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
 from valetkey.server.vault.mac import Mac
@@ -30,14 +33,23 @@ from valetkey.verify.keys import parse_jwks
 CODE_SECONDS = 600
 INVITATION_SECONDS = 7 * 86_400
 CREDENTIAL_SECONDS = 30 * 86_400
+TOLD_SECONDS = 30 * 86_400
+"""So long a person's page tells of a code that was made for them."""
+
+_INVITATION, _NEW_CODE = "invitation", "new-code"
+_ANEW = "signed in anew by a one-time code"
+_NO_USER = "There is no such user, or it is not yours."
 _NO_CODE = "This code is not valid, was used, or has expired."
 
 
 class Enroll:
     """One per process."""
 
-    def __init__(self, journal: Journal, mac: Mac, clock: Clock, default_ceiling: tuple[str, ...]) -> None:
+    def __init__(
+        self, journal: Journal, database: Database, mac: Mac, clock: Clock, default_ceiling: tuple[str, ...]
+    ) -> None:
         self._journal = journal
+        self._database = database
         self._mac = mac
         self._clock = clock
         self._default_ceiling = default_ceiling
@@ -85,22 +97,57 @@ class Enroll:
             return await self._spent(change, code, email=email, organization=organization)
 
     async def _spent(self, change: Change, code: Secret, *, email: str, organization: str) -> User:
-        """The user a one-time code is for: the first administrator, or somebody who was invited."""
+        """The user a one-time code is for: the first administrator, or somebody it was made for."""
         now = int(self._clock.now())
         if is_handle(code.reveal(), "bs"):
             return await self._first_administrator(change, code, email=email, organization=organization)
         mac = self._mac.mac("invitation", "in", code)
-        used, invited = await store.use_invitation(change.tx, mac, kind="invitation", now=now)
-        found = await store.user(change.tx, invited) if used and invited is not None else None
+        invited = await store.invited(change.tx, mac)
+        if invited is None:
+            raise NotAuthenticated(_NO_CODE)
+        # NOTE: the fence before the row, as in `new_code`: the other way round two nodes could wait for each other.
+        await change.touches(invited)
+        used, made_by = await store.use_invitation(change.tx, mac, kinds=(_INVITATION, _NEW_CODE), now=now)
+        found = await store.user(change.tx, invited) if used else None
         ended = found is None or await revocation.among(change.tx, {found.id, found.org})
         if found is None or ended or found.status is not Status.ACTIVE:
             raise NotAuthenticated(_NO_CODE)
+        browsers, lines = await self._end_all_before(change, found, now=now)
+        maker = {} if made_by is None else {"by": made_by}
+        change.record(
+            Event.INVITATION_USED,
+            found.org,
+            user=found.id,
+            sessions_ended=browsers,
+            credentials_ended=lines,
+            **maker,
+        )
         return found
+
+    async def _end_all_before(self, change: Change, user: User, *, now: int) -> tuple[int, int]:
+        """End every browser and command line signed in as this person, and say how many they were.
+
+        What is on a lost phone stops, and nobody takes a place over quietly: who sits there notices.
+        """
+        browsers = 0
+        while more := await sessions.live(change.tx, org=user.org, user=user.id, now=now):
+            seq = await change.touches(*(session.id for session in more))
+            for session in more:
+                await revocation.mark(change.tx, session.id, seq=seq, by=user.id, reason=_ANEW, now=now)
+                change.record(Event.SESSION_ENDED, user.org, session=session.id, user=user.id, by=user.id)
+            browsers += len(more)
+        lines = await store.live_user_credentials(change.tx, user.id, now=now)
+        if lines:
+            seq = await change.touches(*lines)
+            for line in lines:
+                await revocation.mark(change.tx, line, seq=seq, by=user.id, reason=_ANEW, now=now)
+                change.record(Event.NODE_REVOKED, user.org, node=line, by=user.id, reason=_ANEW, again=False)
+        return browsers, len(lines)
 
     async def _first_administrator(self, change: Change, code: Secret, *, email: str, organization: str) -> User:
         now = int(self._clock.now())
         mac = self._mac.mac("invitation", "bs", code)
-        used, _ = await store.use_invitation(change.tx, mac, kind="bootstrap", now=now)
+        used, _ = await store.use_invitation(change.tx, mac, kinds=("bootstrap",), now=now)
         if not used or await store.has_organization(change.tx):
             raise NotAuthenticated(_NO_CODE)
         org = Organization(
@@ -127,12 +174,62 @@ class Enroll:
             await store.add_invitation(
                 change.tx,
                 self._mac.mac("invitation", "in", code),
-                kind="invitation",
+                kind=_INVITATION,
                 user=user.id,
                 expires_at=now + INVITATION_SECONDS,
+                by=by.id,
+                now=now,
             )
             change.record(Event.USER_CREATED, by.org, user=user.id, by=by.id, role=role.value)
         return user, code
+
+    async def new_code(self, user: User, *, by: User) -> tuple[Secret, int]:
+        """A one-time code for somebody who is a user already, and when it ends; an unused earlier one is void.
+
+        For a lost phone, or an invitation that expired. It signs in without the passkey and the password they have,
+        which is what it is for, and therefore: it lives ten minutes; what was signed in as them before, browsers and
+        command lines alike, ends the moment it is used; it proves one thing only, so a page that wants a passkey still
+        wants it; their delegations and ways to sign in stay until they remove them; both the making and the using are
+        recorded, and their account page says who made it and when it was used.
+
+        Raises `Denied` for oneself and `NotFound`, with one sentence, for whoever is unknown, of another organization,
+        suspended or ended.
+        """
+        _only_administrators(by)
+        # SECURITY: a stolen sign-in must not make itself a way around its owner's second factor.
+        # Guarded by tests/flows/test_new_codes.py::test_nobody_makes_a_code_for_themselves
+        if user.id == by.id:
+            raise Denied(
+                "You cannot make a code for yourself.", reason="oneself", hint="Ask another administrator for one."
+            )
+        code = new_handle("in")
+        now = int(self._clock.now())
+        async with self._journal.change() as change:
+            # SECURITY: the fence first: of two codes made at once, the earlier must be void.
+            # Guarded by tests/flows/test_new_codes.py::test_of_many_made_at_once_one_is_good
+            await change.touches(user.id)
+            found = await store.user(change.tx, user.id)
+            ended = await revocation.among(change.tx, {user.id, user.org})
+            if found is None or found.org != by.org or found.status is not Status.ACTIVE or ended:
+                raise NotFound(_NO_USER)
+            await store.drop_invitations_of(change.tx, found.id)
+            await store.add_invitation(
+                change.tx,
+                self._mac.mac("invitation", "in", code),
+                kind=_NEW_CODE,
+                user=found.id,
+                expires_at=now + CODE_SECONDS,
+                by=by.id,
+                now=now,
+            )
+            change.record(Event.INVITATION_CREATED, found.org, user=found.id, by=by.id, role=found.role.value)
+        return code, now + CODE_SECONDS
+
+    async def told_of(self, user: User) -> CodeMade | None:
+        """The last code somebody made for this person of late, for them to see."""
+        async with self._database.read() as db:
+            made = await store.newest_code(db, user.id, kind=_NEW_CODE)
+        return made if made is not None and self._clock.now() - made.made_at < TOLD_SECONDS else None
 
     async def agent(
         self, name: str, *, by: User, ceiling: tuple[str, ...], jwks: str | None

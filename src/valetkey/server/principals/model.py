@@ -60,6 +60,15 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CodeMade:
+    """A one-time code somebody else made for a person who was a user already. `by` is that somebody's address."""
+
+    by: str
+    made_at: int
+    used_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """`ceiling` holds grant texts with unbound resources: the most this agent can ever be given.
 

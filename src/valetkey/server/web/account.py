@@ -9,10 +9,11 @@ from starlette.routing import Route
 from valetkey.server.errors import InvalidRequest, ValetkeyError
 from valetkey.server.oauth.form import Form
 from valetkey.server.principals.login.model import FRESH_SECONDS
-from valetkey.server.principals.model import User
+from valetkey.server.principals.model import CodeMade, User
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, fresh, local_path, shown, view
 from valetkey.server.web.render import page
+from valetkey.server.web.wording import moment
 
 
 async def changing(services: Services, visitor: Visitor, request: Request) -> Response | None:
@@ -112,12 +113,14 @@ async def _account(
     user, _ = visitor.signed_in()
     ways = await services.login.ways.of(user)
     providers = await services.login.providers.of(user)
+    made = await services.enroll.told_of(user)
     linked = {identity.issuer for identity in ways.identities}
     facts = view(
         visitor,
         "Account",
         ways=ways,
         may_change=await changing(services, visitor, request) is None,
+        told=_told(made) if made is not None else None,
         linked=[provider for provider in providers if provider.issuer in linked],
         others=[provider for provider in providers if provider.issuer not in linked],
         next=local_path(request.query_params.get("next")),
@@ -130,6 +133,11 @@ async def _account(
         script=True,
         submits_to=sorted({provider.origin for provider in providers}),
     )
+
+
+def _told(made: CodeMade) -> dict[str, str]:
+    used = "" if made.used_at is None else moment(made.used_at)
+    return {"by": made.by, "made": moment(made.made_at), "used": used}
 
 
 def _back(form: Form) -> Response:

@@ -22,8 +22,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize, consent,
-    device, requests, apps,
+    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize,
+    consent, device, requests, apps,
 )  # fmt: skip
 
 

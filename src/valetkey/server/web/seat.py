@@ -21,11 +21,12 @@ async def seat(
     again: str = "",
     acr: str | None = None,
     auth_time: int | None = None,
+    to_account: bool = False,
 ) -> Response:
     """Begin the session and go where the browser wanted to go.
 
     `again` is the id of who was asked to prove themselves again: somebody else signs in, but does not go on with what
-    that person was doing.
+    that person was doing. `to_account` shows them how they sign in first; who has no way to, always sees it.
     """
     before = visitor.session
     if before is not None and visitor.user is not None and visitor.user.id != user.id:
@@ -41,6 +42,6 @@ async def seat(
         instead_of=before,
     )
     landing = local_path(wanted) if again in ("", user.id) else "/"
-    if (await services.login.ways.of(user)).count == 0:
+    if to_account or (await services.login.ways.of(user)).count == 0:
         landing = "/account" if landing == "/" else f"/account?next={quote(landing, safe='')}"
     return seated(RedirectResponse(landing, 303), handle)

@@ -62,7 +62,18 @@ async def by_code(services: Services, visitor: Visitor, request: Request, form: 
         )
     except (NotAuthenticated, InvalidRequest) as error:
         return await sign_in_page(services, visitor, wish, error, is_by_code=True)
-    return await seat(services, visitor, request, user, ("otp",), wanted=wish.next, again=wish.again, acr=ACR_ONE)
+    # Who comes by a code has lost something, or is new: they see first how they sign in, and what is theirs no more.
+    return await seat(
+        services,
+        visitor,
+        request,
+        user,
+        ("otp",),
+        wanted=wish.next,
+        again=wish.again,
+        acr=ACR_ONE,
+        to_account=True,
+    )
 
 
 async def by_password(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:

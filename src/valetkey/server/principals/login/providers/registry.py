@@ -20,6 +20,7 @@ from valetkey.server.vault.ring import KeyRing
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 _CLAIM = re.compile(r"[A-Za-z0-9_:/.\-]{1,128}")
 MOST_PROVIDERS = 10
+_NONE = "There is no such identity provider, or it is not yours."
 
 
 class Registry:
@@ -102,13 +103,26 @@ class Registry:
         async with self._database.read() as db:
             return await store.all_of_them(db)
 
+    async def problem_of(self, provider_id: str, *, by: User) -> tuple[Provider, str]:
+        """Ask a provider who it is and for its keys, as at a sign-in: what is wrong, or nothing."""
+        _only_administrators(by)
+        async with self._database.read() as db:
+            provider = await store.provider(db, provider_id)
+        if provider is None or provider.org != by.org:
+            raise NotFound(_NONE)
+        try:
+            await self._calls.keys(await self._calls.metadata(provider.issuer))
+        except (UpstreamFailed, InvalidRequest) as error:
+            return provider, error.public
+        return provider, ""
+
     async def remove(self, provider_id: str, *, by: User) -> None:
         """Nobody signs in by it any more. Sessions begun by it go on until they end."""
         _only_administrators(by)
         async with self._journal.change() as change:
             gone = await store.remove(change.tx, by.org, provider_id)
             if gone is None:
-                raise NotFound("There is no such identity provider, or it is not yours.")
+                raise NotFound(_NONE)
             await change.touches(by.org)
             change.record(
                 Event.IDENTITY_PROVIDER_REMOVED, by.org, identity_provider=gone.id, issuer=gone.issuer, by=by.id
