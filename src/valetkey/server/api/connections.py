@@ -141,12 +141,12 @@ async def entitle(services: Services, caller: Caller, request: Request, body: Ne
 
 
 async def why(services: Services, caller: Caller, request: Request) -> answers.Residual:
-    caller.may("connections:read")
+    user = caller.user()
     async with services.database.read() as db:
         found = await store.connection(db, request.path_params["id"])
         facts = same_org(found.facts if found is not None else None, caller, "connection")
         row = await refreshing.row(db, facts.id)
-    if found is None or facts.owner not in (caller.principal.id, None):
+    if found is None or facts.owner not in (user.id, None):
         raise NotFound("There is no such connection, or it is not yours.")
     report = residual(found, row, services.catalogue[facts.integration])
     return {
@@ -204,7 +204,6 @@ def routes(services: Services) -> list[Route]:
             why,
             summary="What the stored credential could do if it leaked, and who stands in between",
             answer=answers.Residual,
-            scopes=("connections:read",),
             refuses=(NotFound,),
         ),
         route(

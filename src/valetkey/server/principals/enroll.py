@@ -11,6 +11,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated, NotFound
 from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.principals import store
+from valetkey.server.principals.cli_login import store as cli_logins
 from valetkey.server.principals.model import (
     MANAGEMENT_SCOPES,
     Agent,
@@ -136,6 +137,7 @@ class Enroll:
                 await revocation.mark(change.tx, session.id, seq=seq, by=user.id, reason=_ANEW, now=now)
                 change.record(Event.SESSION_ENDED, user.org, session=session.id, user=user.id, by=user.id)
             browsers += len(more)
+        await cli_logins.spend_all_of(change.tx, user.id, now=now)
         lines = await store.live_user_credentials(change.tx, user.id, now=now)
         if lines:
             seq = await change.touches(*lines)
