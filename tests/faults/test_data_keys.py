@@ -20,6 +20,7 @@ from valetkey.server.vault.data_keys import DataKeys, Resealed
 
 NOT_SEALED = {
     "mac", "secret_mac", "management_mac", "user_code_mac", "credential", "public_key", "wrapped", "digest", "body",
+    "predecessor",
 }  # fmt: skip
 """Binary columns that hold no sealed record."""
 

@@ -9,6 +9,9 @@ from tests.support.house import REAL, House
 from tests.support.oauth import Client, a_client
 from valetkey.server.app import SEALED, App
 from valetkey.server.connections import store as connections
+from valetkey.server.connections.apps import store as apps
+from valetkey.server.connections.refreshing import store as refreshing
+from valetkey.server.connections.refreshing.model import begun
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.lease import Lease, State
 from valetkey.server.db.schema import vault_keys
@@ -36,6 +39,7 @@ class Sealed:
     provider: str
     request: DecoupledRequest
     lease: Lease
+    app: str
     client: Client
     replaced: str
     successor: str
@@ -57,6 +61,13 @@ class Sealed:
             assert notice is not None
             assert notice.token == CANARY
             assert await leases.open_credential(db, self.lease, ring=ring) == CANARY
+            registered = await apps.app(db, self.app, ring)
+            assert registered is not None
+            assert registered.secret == CANARY
+            renewed = await refreshing.current(db, self.connection, ring)
+            assert renewed is not None
+            assert renewed[1] is not None
+            assert refreshing.open_token(renewed[1], renewed[0], ring) == CANARY
         app.keys._opened.clear()
         await app.keys.reload()
         assert app.keys.signer("ES256").sign(b"x")
@@ -91,7 +102,15 @@ async def seal_everywhere(house: House) -> Sealed:
         state=State.OPENING, opened_at=2_000_000_000, ends_at=2_000_000_000,
     )  # fmt: skip
     handle = new_handle("bc")
+    registered = await house.alice.does(
+        "POST", "/v1/apps", integration="slack", client_id="c", client_secret=CANARY.reveal()
+    )
+    made = (await house.alice.does("GET", "/v1/connections"))["data"]
     async with app.database.write() as tx:
+        connection = await connections.connection(tx, made[0]["id"])
+        assert connection is not None
+        row = begun(connection.facts.id, registered["id"], "https://x", lasts_seconds=None, now=1, chance=0)
+        await refreshing.add(tx, row, connection, token=CANARY, ring=ring)
         await leases.add(tx, lease)
         await leases.hold(tx, lease, CANARY, fingerprint="", upstream_ends_at=2_000_000_000, ring=ring)
         await providers.add(tx, provider, CANARY, ring=ring, now=1)
@@ -101,13 +120,13 @@ async def seal_everywhere(house: House) -> Sealed:
         user = await principals.user(db, house.alice.id)
     assert user is not None
     await app.services.login.one_time.begin(user)
-    made = (await house.alice.does("GET", "/v1/connections"))["data"]
     return Sealed(
         user=user.id,
         connection=made[0]["id"],
         provider=provider.id,
         request=request,
         lease=lease,
+        app=registered["id"],
         client=client,
         replaced=tokens["refresh_token"],
         successor=successor,

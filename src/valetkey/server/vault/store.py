@@ -134,8 +134,10 @@ async def sealed_otherwise(
 ) -> list[tuple[str, bytes, Any]]:
     """The next rows of a column that another key than `primary` sealed: key, blob, row."""
     query = column.rows.where(column.blob.is_not(None), column.key > after, _key_id(column) != _bytes(primary))
+    # A room may read its rows under names of its own.
+    query = query.add_columns(column.key.label("_sealed_key"), column.blob.label("_sealed_blob"))
     found = await connection.execute(query.order_by(column.key).limit(limit))
-    return [(row._mapping[column.key], row._mapping[column.blob], row) for row in found]
+    return [(row._sealed_key, row._sealed_blob, row) for row in found]
 
 
 async def put_blob(tx: AsyncConnection, column: SealedColumn, key: str, *, old: bytes, new: bytes) -> bool:
