@@ -18,12 +18,33 @@ CLIENT, SECRET = "client-of-acme", "secret-of-acme"
 BASES = {"github": "", "slack": "/api", "linear": ""}
 PERMISSIONS = {"github": ["repo", "read:user"], "slack": ["channels:read"], "linear": ["read"]}
 
+USES = {
+    "github": (
+        "github:repo:read@acme-corp/backend",
+        "https://api.github.com",
+        ("GET", "/p/github/repos/acme-corp/backend"),
+        ("GET", "/p/github/repos/acme-corp/payroll"),
+    ),
+    "slack": (
+        "slack:channels:read@*",
+        "https://slack.com/api",
+        ("POST", "/p/slack/conversations.list"),
+        ("POST", "/p/slack/chat.postMessage"),
+    ),
+}
+"""A line, its API, a call it allows and one it does not. Linear is GraphQL, which the gateway does not read yet."""
+
 
 def seed(service: str, redirect_uri: str) -> Any:
     app = {"client_id": CLIENT, "client_secret": SECRET, "name": "Valetkey at Acme", "redirect_uris": [redirect_uri]}
     people: dict[str, Any] = {
         "github": {
             "users": [{"login": "alice", "name": "Alice", "email": "alice@acme.com"}],
+            "orgs": [{"login": "acme-corp", "name": "Acme", "members": [{"login": "alice", "role": "admin"}]}],
+            "repos": [
+                {"owner": "acme-corp", "name": name, "private": True, "auto_init": True}
+                for name in ("backend", "payroll")
+            ],
             "oauth_apps": [app],
         },
         "slack": {
@@ -85,6 +106,21 @@ async def test_alice_connects_her_account_at_a_stand_in(house: House, service: s
     [connection] = (await house.alice.does("GET", "/v1/connections"))["data"]
     assert connection["account"].lower().startswith("alice")
     assert connection["status"] == "linked"
+    if service in USES:
+        await used(house, *USES[service])
+
+
+async def used(house: House, grant: str, resource: str, allowed: tuple[str, str], denied: tuple[str, str]) -> None:
+    """An agent's call reaches the API as Alice, and one she did not give does not."""
+    agent = await house.agent("reader")
+    task = await house.task(await house.delegate(agent, grant))
+    token = await agent.token(task["task_token"], resource=resource)
+    for (method, path), status in ((allowed, 200), (denied, 403)):
+        reply = await house.call(method, path, headers=[("authorization", f"Bearer {token}")])
+        assert reply.status == status, reply.body
+        if status == 200:
+            assert b'"ok":false' not in reply.body.replace(b" ", b"")
+            assert b"backend" in reply.body or b"general" in reply.body
 
 
 async def test_oa_10_oa_12_two_browsers(house: House, new_context: NewContext) -> None:
