@@ -10,6 +10,7 @@ from tests.flows.test_leases import ISSUES, READ, Installed, installed
 from tests.support.house import GITHUB, REAL, open_house
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.model import AppInstallation
+from valetkey.server.credentials import lend
 from valetkey.server.credentials.lease import Narrowing
 from valetkey.server.egress import parsed
 from valetkey.server.secret import Secret
@@ -102,3 +103,19 @@ async def test_a_lease_of_another_organization_does_not_exist(at: Installed) -> 
     bob = await at.house.person("bob@acme.com")
     assert (await bob.call("POST", "/v1/revocations", node=lent["id"])).status == 404
     assert (await bob.does("GET", "/v1/leases"))["data"] == []
+
+
+async def test_do_08_an_agent_that_takes_too_many_leaves_the_others_theirs(
+    at: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lend, "MOST_OUT_PER_AGENT", 2)
+    first = await at.lent()
+    await at.lent()
+    refused = await at.lease()
+    assert (refused.status, refused.json()["code"]) == (429, "too_many")
+    other = await at.house.agent("another")
+    task = await at.house.task(await at.house.delegate(other, READ))
+    ask = {"task_token": task["task_token"], "target": GITHUB}
+    assert (await other.call("POST", "/v1/leases", **ask)).status == 201
+    await at.house.alice.does("POST", "/v1/revocations", node=first["id"])
+    assert (await at.lease()).status == 201

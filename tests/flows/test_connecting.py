@@ -285,6 +285,25 @@ async def test_what_could_not_be_ended_there_is_pending_and_tried_again(story: S
     assert len(story.up.seen) == before
 
 
+async def test_ui_08_what_an_api_has_not_confirmed_stays_to_be_seen(story: Story) -> None:
+    tab = await story.house.signed_in()
+    await story.connected(tab)
+    await pause(story.house.app)
+    story.github.ending_status = 503
+    await tab.get("/connections")
+    await tab.submit("/connections/disconnect")
+    await tab.get("/connections")
+    assert (
+        "Ended here, not confirmed there GitHub: alice . GitHub was too busy; it is tried again."
+        in tab.text.replace("No agent can use these any more. What was stored may still work at the API itself. ", "")
+    )
+    story.github.ending_status = 204
+    story.house.clock.advance(16)
+    await _swept(story)
+    await tab.get("/connections")
+    assert "not confirmed" not in tab.text
+
+
 async def test_a_person_who_is_ended_loses_her_accounts_there_too(story: Story) -> None:
     bob = await story.house.person("bob@acme.com")
     tab = await story.house.signed_in("bob@acme.com")

@@ -37,6 +37,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 MOST_OUT: Final = 1_000  # of one organization, at once
+MOST_OUT_PER_AGENT: Final = 100
 _TRIES: Final = 20
 
 
@@ -219,7 +220,9 @@ class _Opening:
         self._lease = lease
 
     async def __call__(self, tx: AsyncConnection) -> Exception | None:
-        if await store.count_out(tx, self._lease.org) >= MOST_OUT:
+        everybody, its_own = await store.count_out(tx, self._lease.org, agent=self._lease.agent)
+        # DO-08: one agent that goes wild leaves the others of its organization theirs.
+        if everybody >= MOST_OUT or its_own >= MOST_OUT_PER_AGENT:
             return TooMany("Too many credentials are out.", retry_after=60, reason="leases")
         await store.add(tx, self._lease)
         return None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.credentials.lease import Lease, State
@@ -99,10 +99,12 @@ async def not_over(connection: AsyncConnection, *, due_by: int | None = None, li
     return [_lease(row) for row in await connection.execute(query)]
 
 
-async def count_out(connection: AsyncConnection, org: str) -> int:
-    """How many of an organization's are not over."""
-    query = select(func.count()).select_from(leases).where(leases.c.org == org, leases.c.state.in_(_NOT_OVER))
-    return int((await connection.execute(query)).scalar_one())
+async def count_out(connection: AsyncConnection, org: str, *, agent: str) -> tuple[int, int]:
+    """How many of an organization's are not over, and how many of them are that agent's."""
+    is_its_own = func.sum(case((leases.c.agent == agent, 1), else_=0))
+    query = select(func.count(), is_its_own).where(leases.c.org == org, leases.c.state.in_(_NOT_OVER))
+    everybody, its_own = (await connection.execute(query)).one()
+    return int(everybody), int(its_own or 0)
 
 
 async def leases_of(

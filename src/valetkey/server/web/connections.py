@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.connections import store
+from valetkey.server.connections.ending import store as ending
 from valetkey.server.connections.model import Connection
 from valetkey.server.connections.status import statuses
 from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
@@ -72,6 +73,7 @@ async def _page(
     async with services.database.read() as db:
         found = await store.usable_by(db, org=user.org, user=user.id)
         status = await statuses(db, [c.facts.id for c in found])
+        not_ended = await ending.not_ended(db, user.id)
     apps = await services.apps.of(user.org)
     rows: list[dict[str, Any]] = [
         {
@@ -96,6 +98,11 @@ async def _page(
         "Connections",
         connections=rows,
         by_consent=by_consent,
+        not_ended=[
+            {"title": services.catalogue[c.facts.integration].title, "account": c.facts.account, "detail": one.detail}
+            for c, one in not_ended
+            if c.facts.integration in services.catalogue
+        ],
         linked=next((row for row in rows if row["id"] == linked), None),
         integrations=integrations,
         back="" if back == "/" else back,

@@ -51,6 +51,24 @@ async def ending(db: AsyncConnection, connection_id: str) -> Ending | None:
     return Ending(connection=row.connection, state=row.state, detail=row.detail, tries=row.tries)
 
 
+async def not_ended(db: AsyncConnection, user: str) -> list[tuple[Connection, Ending]]:
+    """What this person disconnected and what their API has not confirmed: still tried, or given up."""
+    query = (
+        select(connections, _u.state, _u.detail, _u.tries)
+        .join(upstream_revocations, _u.connection == connections.c.id)
+        .where(connections.c.owner == user, _u.state.in_(("pending", "given_up")))
+        .order_by(connections.c.id)
+        .limit(100)
+    )
+    return [
+        (
+            connections_store.of_row(row),
+            Ending(connection=row.id, state=row.state, detail=row.detail, tries=row.tries),
+        )
+        for row in await db.execute(query)
+    ]
+
+
 async def take(tx: AsyncConnection, connection: Connection, *, now: int, next_at: int) -> int | None:
     """Be the one who tries; how many tried before, or None when somebody else does or it is over."""
     dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
