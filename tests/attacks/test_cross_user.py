@@ -93,7 +93,7 @@ BODIES: dict[str, dict[str, Any]] = {
 async def walk(house: House, stranger: Person | Robot, found: dict[str, str]) -> int:
     """Every address that takes an id, with the real one and with one that is not there."""
     walked = 0
-    for route in house.app.asgi.routes:
+    for route in house.app.mount.routes:
         if "{id}" not in route.path or not route.path.startswith("/v1/"):
             continue
         kind = route.path.split("/")[2]

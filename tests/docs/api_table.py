@@ -88,7 +88,7 @@ async def document() -> Any:
         app = build(Settings(data=Path(folder)))
         await app.start()
         try:
-            return app.asgi.document
+            return app.mount.document
         finally:
             await app.close()
 

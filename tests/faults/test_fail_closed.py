@@ -42,8 +42,8 @@ CALL_SPOTS: dict[str, Spot] = {
     "egress": lambda h: (h.app.calls._egress, "send"),
 }
 ISSUE_SPOTS: dict[str, Spot] = {
-    "authenticate": lambda h: (h.app.asgi._services.authenticate, "client"),
-    "verifying": lambda h: (h.app.asgi._services.issue._verifying, "at_exchange"),
+    "authenticate": lambda h: (h.app.mount._services.authenticate, "client"),
+    "verifying": lambda h: (h.app.mount._services.issue._verifying, "at_exchange"),
     "knowledge": lambda h: (h.app.authorities, "of_task"),
     "database": lambda h: (h.app.database, "read"),
     "keys": lambda h: (h.app.keys, "signer"),
@@ -87,7 +87,7 @@ def _forget(house: House) -> None:
     """A node that remembers nothing asks every dependency."""
     house.app.calls._admit._authorities._known.clear()
     house.app.calls._borrow._known.clear()
-    house.app.asgi._services.authenticate._agents.clear()
+    house.app.mount._services.authenticate._agents.clear()
 
 
 async def _under_fault(

@@ -20,7 +20,7 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.listen import Listener
 from valetkey.server.secret import Secret, SecretBytes
 from valetkey.server.settings import Settings, load_settings
-from valetkey.server.vault.errors import KeyServiceAway, RootKeyRefused
+from valetkey.server.vault.errors import KeyServiceAway, RootKeyRefused, VaultError
 from valetkey.server.vault.kms.open_root import key_service, open_root, prove_root, root_path
 from valetkey.server.vault.kms.service import proves_unwrapping
 from valetkey.server.vault.kms.sigv4 import signed
@@ -92,6 +92,49 @@ async def test_a_whole_deployment_works_with_it_and_asks_it_only_at_the_start(se
     async with open_house(tmp_path / "data", clock=CLOCK, **chosen):
         pass
     assert not list((tmp_path / "data" / "keys").glob("root"))
+
+
+async def test_kr_05_a_service_that_is_lost_seals_the_server_after_a_quarter_of_an_hour(tmp_path: Path) -> None:
+    service, clock = VaultService(), DrivenClock()
+    async with Listener(service, host="127.0.0.1", port=0) as listening:
+        service.base = f"http://127.0.0.1:{listening.port}"
+        chosen = {"root_network": "loopback", **service.settings()}
+        chosen["root_secret"] = Secret(chosen["root_secret"])
+        async with open_house(tmp_path / "data", clock=clock, task_seconds=7200, token_seconds=900, **chosen) as house:
+            _, _, task, _ = ready = await house.ready(seconds=7200)
+            still, ring = house.app.still, house.app.data_keys._ring
+            for away, seconds in ((True, 600), (True, 299), (False, 1), (True, 899)):  # each time heard again before
+                service.away = away
+                clock.advance(seconds)
+                await still.look()
+                token = await ready[0].token(task["task_token"])
+                assert (await house.gateway(token, "GET", "/repos/acme-corp/backend")).status == 200
+            clock.advance(1)
+            await still.look()
+            sent = len(house.github.requests)
+            for reply in (
+                await house.gateway(token, "GET", "/repos/acme-corp/backend"),
+                await house.call("GET", "/v1/whoami"),
+                await house.call("GET", "/login"),
+                await ready[0].exchange(task["task_token"]),
+            ):
+                assert (reply.status, reply.json()["code"]) == (503, "unavailable")
+                assert "sealed" in reply.json()["detail"]
+            assert len(house.github.requests) == sent
+            assert (await house.app.health._ready())[0] == 503
+            with pytest.raises(VaultError):
+                _ = ring.primary
+            service.away = False
+            await still.look()
+            assert (await house.call("GET", "/login")).status == 503  # only a new start opens it
+
+
+async def test_kr_05_a_key_in_a_file_is_never_lost(tmp_path: Path) -> None:
+    clock = DrivenClock()
+    async with open_house(tmp_path / "data", clock=clock) as house:
+        clock.advance(10_000)
+        await house.app.still.look()
+        assert (await house.call("GET", "/login")).status == 200
 
 
 async def test_the_file_of_another_deployment_or_version_is_not_opened(service: Service, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ async def test_every_other_route_is_closed_to_an_agent(house: House) -> None:
         "/v1/delegations": {"agent": agent.name, "grants": ["github:repo:read@acme-corp/backend"], "purpose": "x"},
     }
     seen = set()
-    for route in house.app.asgi.routes:
+    for route in house.app.mount.routes:
         for method in sorted((route.methods or set()) - {"HEAD"}):
             if not route.path.startswith("/v1/") or (method, route.path) in ALLOWED:
                 continue

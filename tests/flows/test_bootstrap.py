@@ -159,7 +159,7 @@ async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(
         "/v1/login/cli": {"code": "vklc_" + "0" * 49, "code_verifier": "v" * 43, "redirect_uri": "http://127.0.0.1:5"},
     }
     walked = 0
-    for route in house.app.asgi.routes:
+    for route in house.app.mount.routes:
         path = route.path.replace("{verb:status}", "suspend").replace("{id}", delegation["id"])
         if not route.path.startswith("/v1"):
             continue
@@ -182,7 +182,7 @@ async def test_op_02_no_page_shows_or_changes_anything_before_signing_in(house: 
     _, delegation, _, _ = await house.ready()
     before = await house.events()
     walked = 0
-    for route in house.app.asgi.routes:
+    for route in house.app.mount.routes:
         if route.path.startswith(("/v1", "/.well-known", "/oauth")) or route.path in OPEN_PAGES:
             continue
         path = re.sub(r"\{[^}]*\}", delegation["id"], route.path)

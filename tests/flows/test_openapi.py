@@ -56,20 +56,20 @@ async def test_it_is_valid_openapi_3_1(house: House) -> None:
 async def test_every_route_of_v1_is_in_it_and_nothing_else(house: House) -> None:
     document = await read(house)
     served = set()
-    for route in house.app.asgi.routes:
+    for route in house.app.mount.routes:
         if not route.path.startswith("/v1"):
             continue
         assert isinstance(route, ApiRoute), f"{route.path} does not describe itself"
         served |= {(path, route.described.method.lower()) for path in paths_of(route.described)}
-    if any(route.path == register.DESCRIBED.path for route in house.app.asgi.routes):
+    if any(route.path == register.DESCRIBED.path for route in house.app.mount.routes):
         served.add((register.DESCRIBED.path, "post"))
     outside = {(e.path, "post") for e in ENDPOINTS} | {(path, "get") for path, *_ in DISCOVERY}
     assert {(path, method) for path, said in document["paths"].items() for method in said} == served | outside
-    assert {e.path for e in ENDPOINTS} == house.app.asgi.form_paths
+    assert {e.path for e in ENDPOINTS} == house.app.mount.form_paths
 
 
 async def test_every_route_says_what_it_is_for_and_what_it_gives(house: House) -> None:
-    for route in house.app.asgi.routes:
+    for route in house.app.mount.routes:
         if isinstance(route, ApiRoute):
             said = route.described
             assert said.summary, said.path

@@ -38,7 +38,7 @@ async def test_without_a_token_nothing_answers_and_nothing_breaks(house: House, 
 
 async def test_a_document_that_is_not_true_is_found_out(house: House, tmp_path: Path) -> None:
     """The same run over one address whose description promises more than it gives."""
-    house.app.asgi.document["components"]["schemas"]["WhoAmI"]["required"].append("shoe_size")
+    house.app.mount.document["components"]["schemas"]["WhoAmI"]["required"].append("shoe_size")
     only = ("--max-examples=1", "--include-path=/v1/whoami")
     run = await schemathesis(house.base, tmp_path, *only, bearer=house.alice.bearer, phases="fuzzing")
     assert run.code == 1

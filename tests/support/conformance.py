@@ -16,7 +16,7 @@ def held_to_its_word(app: App, method: str, target: str, reply: Reply) -> None:
     if not target.startswith("/v1/"):
         return
     scope = {"type": "http", "method": method, "path": target.partition("?")[0], "root_path": "", "headers": []}
-    for route in app.asgi.routes:
+    for route in app.mount.routes:
         if isinstance(route, ApiRoute) and route.matches(scope)[0] is Match.FULL:
             _check(route, reply)
             return

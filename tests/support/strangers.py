@@ -8,7 +8,7 @@ from valetkey.server.principals.model import Organization, Role, Status, User
 
 async def other_organization(house: House, email: str = "mallory@evil.example") -> Person:
     """Its first administrator, signed in. There is no address that makes one, so its rows are written directly."""
-    services = house.app.asgi._services
+    services = house.app.mount._services
     org = Organization(id=new_id("org"), name="evil", default_ceiling=("github:repo:write@*",))
     founder = User(
         id=new_id("usr"), org=org.id, email="founder@evil.example", role=Role.ADMINISTRATOR, status=Status.ACTIVE

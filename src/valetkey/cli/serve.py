@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from valetkey import __version__
+from valetkey.cli import exit_codes
 from valetkey.cli.options import Json
 from valetkey.cli.output import notice
 
@@ -39,11 +40,14 @@ def serve(
     environ = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
     settings = load_settings(environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, as_json=json))
-    return 0
+        if runner.run(_serve(settings, as_json=json)):
+            notice("Sealed: the key service no longer unlocks the root key. Start again when it answers.")
+            return exit_codes.FAILURE
+    return exit_codes.OK
 
 
-async def _serve(settings: "Settings", *, as_json: bool) -> None:
+async def _serve(settings: "Settings", *, as_json: bool) -> bool:
+    """Whether it stopped because it was sealed."""
     from valetkey.server import listen
     from valetkey.server.app import build
 
@@ -65,7 +69,8 @@ async def _serve(settings: "Settings", *, as_json: bool) -> None:
             def ready(_port: int) -> None:
                 _announce(app, settings, as_json=as_json)
 
-            await listen.serve(app.asgi, host=settings.host, port=settings.port, ready=ready)
+            await listen.serve(app.asgi, host=settings.host, port=settings.port, ready=ready, until=app.still.sealed)
+            return bool(app.still.sealed.is_set())
     finally:
         await app.close()
 

@@ -52,7 +52,7 @@ from valetkey.server.integrations.catalogue.typed import Misdescribed
 from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
-from valetkey.server.mount import Mount
+from valetkey.server.mount import Mount, Shut
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
 from valetkey.server.oauth.grants import refresh as refresh_tokens
@@ -75,6 +75,7 @@ from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
 from valetkey.server.vault.data_keys import DataKeys
 from valetkey.server.vault.kms.open_root import open_root
+from valetkey.server.vault.kms.still import StillUnlocked
 from valetkey.server.vault.store import key_rows, load_mac, load_ring
 from valetkey.server.web import pages
 
@@ -329,14 +330,24 @@ class App:
             data_keys=data_keys,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
-        self.asgi = Mount(
+        self.mount = Mount(
             gateway=GatewayDoor(self.calls, streams, doors),
             oauth=oauth,
             services=services,
             routes=[*api.routes(services), *pages.routes(services)],
         )
-        self.decisions = DecisionDoor(self.calls, streams, engines, doors)
-        self.health = Health(database, self.witness, self._numbers)
+        is_service = settings.root_kind not in ("file", "passphrase")
+        reopen = partial(open_root, settings, deployment=self.deployment, create=False, clock=clock)
+
+        def seal() -> None:
+            ring.forget()
+            borrow.forget_all()
+            streams.cut_all()
+
+        self.still = StillUnlocked(reopen if is_service else None, clock, seal)
+        self.asgi = Shut(self.mount, self.still.sealed.is_set)
+        self.decisions = Shut(DecisionDoor(self.calls, streams, engines, doors), self.still.sealed.is_set)
+        self.health = Health(database, self.witness, self._numbers, self.still.sealed.is_set)
         watches = (
             journal.watch,
             self.witness.watch,
@@ -345,6 +356,7 @@ class App:
             self.last_used.watch,
             take_back.watch,
             end_there.watch,
+            self.still.watch,
             due.watch,
             self._catch_up,
         )

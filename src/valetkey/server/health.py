@@ -11,7 +11,14 @@ from valetkey.server.db.engine import Database
 class Health:
     """An ASGI application for /healthz, /readyz and /metrics; `numbers` are the gauges, read anew each time."""
 
-    def __init__(self, database: Database, witness: Witness, numbers: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        witness: Witness,
+        numbers: Callable[[], Mapping[str, int]],
+        is_sealed: Callable[[], bool],
+    ) -> None:
+        self._is_sealed = is_sealed
         self._database = database
         self._witness = witness
         self._numbers = numbers
@@ -36,6 +43,8 @@ class Health:
                 return 404, b"nothing here\n"
 
     async def _ready(self) -> tuple[int, bytes]:
+        if self._is_sealed():
+            return 503, b"sealed: the key service does not answer\n"
         try:
             async with self._database.read() as db:
                 await fence.newest(db)

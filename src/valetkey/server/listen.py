@@ -122,10 +122,11 @@ async def serve(
     ready: Callable[[int], None] | None = None,
     grace_seconds: float = GRACE_SECONDS,
     lifespan: bool = False,
+    until: asyncio.Event | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal stops at once.
 
-    `ready` is called with the bound port once requests are accepted.
+    `ready` is called with the bound port once requests are accepted. `until` stops it too.
     """
     loop = asyncio.get_running_loop()
     asked, me = asyncio.Event(), asyncio.current_task()
@@ -141,7 +142,12 @@ async def serve(
         async with Listener(app, host=host, port=port, grace_seconds=grace_seconds, lifespan=lifespan) as listener:
             if ready is not None:
                 ready(listener.port)
-            await asked.wait()
+            waits = [asyncio.ensure_future(event.wait()) for event in (asked, until) if event is not None]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
     except asyncio.CancelledError:
         if not asked.is_set():
             raise

@@ -3,6 +3,7 @@
 Here, once for every door, it is said where a request came from: `scope["client"]`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from valetkey.server.api import discovery, openapi
-from valetkey.server.errors import NotFound
+from valetkey.server.errors import NotFound, Unavailable
 from valetkey.server.gateway.http import PREFIX, GatewayDoor
 from valetkey.server.ids import new_id
 from valetkey.server.oauth.door import FormDoor
@@ -22,6 +23,21 @@ from valetkey.server.sender import sender
 from valetkey.server.services import Services
 
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "content-type": "application/json"}
+
+
+class Shut:
+    """A door that answers nothing but 503 once the server is sealed."""
+
+    def __init__(self, app: Any, is_sealed: Callable[[], bool]) -> None:
+        self._app = app
+        self._is_sealed = is_sealed
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and self._is_sealed():
+            sealed = Unavailable("This server is sealed: its key service does not answer.", retry_after=60)
+            await _problem(sealed)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class Mount:

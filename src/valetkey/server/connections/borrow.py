@@ -175,6 +175,10 @@ class Borrow:
         self._known[facts.id, facts.generation] = borrowed
         return borrowed
 
+    def forget_all(self) -> None:
+        """Drop every credential that is remembered."""
+        self._known.clear()
+
     def forget(self, nodes: frozenset[str]) -> None:
         """Drop what is remembered of connections among these nodes."""
         self._known = {key: value for key, value in self._known.items() if key[0] not in nodes}

@@ -87,6 +87,10 @@ class Streams:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
 
+    def cut_all(self) -> None:
+        """Cut everything that is open: the server is sealed."""
+        self._cut(lambda _: True)
+
     def _cut(self, applies: Callable[[Stream], bool]) -> int:
         count = 0
         for stream in list(self._open):

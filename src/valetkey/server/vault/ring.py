@@ -47,14 +47,15 @@ class KeyRing:
     one ring; `renew` brings it up to date.
     """
 
-    __slots__ = ("_deks", "_primary", "_roots", "deployment", "generation")
+    __slots__ = ("_deks", "_is_sealed", "_primary", "_roots", "deployment", "generation")
 
     def __init__(
         self, rows: Sequence[WrappedKey], *, root: RootKey, deployment: str, previous_roots: Sequence[RootKey] = ()
     ) -> None:
         check_rows(rows)
         self.deployment = deployment
-        self._roots = (root, *previous_roots)
+        self._is_sealed = False
+        self._roots: tuple[RootKey, ...] = (root, *previous_roots)
         self.generation = max(row.generation for row in rows)
         self._primary = next(bytes.fromhex(row.id) for row in rows if row.state is KeyState.PRIMARY)
         self._deks = {
@@ -68,6 +69,8 @@ class KeyRing:
 
         Raises `VaultError`, and stays as it was, for rows older than these or wrapped by a root key that is not here.
         """
+        if self._is_sealed:
+            raise VaultError(detail="sealed")
         check_rows(rows)
         generation = max(row.generation for row in rows)
         if generation < self.generation:
@@ -81,12 +84,18 @@ class KeyRing:
         self._primary = next(bytes.fromhex(row.id) for row in rows if row.state is KeyState.PRIMARY)
         self._deks, self.generation = deks, generation
 
+    def forget(self) -> None:
+        """Open and seal nothing any more, for the rest of this process."""
+        self._deks, self._roots, self._is_sealed = {}, (), True
+
     def __repr__(self) -> str:
         return f"KeyRing(generation={self.generation}, keys={len(self._deks)})"
 
     @property
     def primary(self) -> tuple[bytes, SecretBytes]:
-        """The key that seals, with its id."""
+        """The key that seals, with its id. Raises `VaultError` once the ring is sealed."""
+        if self._is_sealed:
+            raise VaultError(detail="sealed")
         return self._primary, self._deks[self._primary]
 
     def dek(self, key_id: bytes) -> SecretBytes | None:
