@@ -304,6 +304,18 @@ async def test_ui_08_what_an_api_has_not_confirmed_stays_to_be_seen(story: Story
     assert "not confirmed" not in tab.text
 
 
+async def test_a_credential_that_ends_says_until_when_and_is_renewed(story: Story) -> None:
+    story.github.extra = {"refresh_token": "ghr_1", "expires_in": 28800}
+    tab = await story.house.signed_in()
+    [connection] = await story.connected(tab)
+    await tab.get("/connections")
+    assert "and is renewed before." in tab.text
+    report = await story.house.alice.does("GET", f"/v1/connections/{connection['id']}/why")
+    assert "refresh token makes new ones" in report["for_how_long"]
+    async with story.house.app.database.read() as db:
+        assert "ghr_1" not in str((await db.execute(text("SELECT * FROM refreshables"))).all())
+
+
 async def test_a_person_who_is_ended_loses_her_accounts_there_too(story: Story) -> None:
     bob = await story.house.person("bob@acme.com")
     tab = await story.house.signed_in("bob@acme.com")

@@ -145,7 +145,7 @@ async def why(services: Services, caller: Caller, request: Request) -> answers.R
     async with services.database.read() as db:
         found = await store.connection(db, request.path_params["id"])
         facts = same_org(found.facts if found is not None else None, caller, "connection")
-        row = await refreshing.row(db, facts.id)
+        row = (await refreshing.rows(db, [facts.id])).get(facts.id)
     if found is None or facts.owner not in (user.id, None):
         raise NotFound("There is no such connection, or it is not yours.")
     report = residual(found, row, services.catalogue[facts.integration])

@@ -10,6 +10,8 @@ from starlette.routing import Route
 from valetkey.server.connections import store
 from valetkey.server.connections.ending import store as ending
 from valetkey.server.connections.model import Connection
+from valetkey.server.connections.refreshing import store as refreshing
+from valetkey.server.connections.refreshing.model import Refreshing
 from valetkey.server.connections.status import statuses
 from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
 from valetkey.server.oauth.form import Form
@@ -19,6 +21,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, local_path, shown, view
 from valetkey.server.web.render import page
+from valetkey.server.web.wording import moment
 
 
 async def show(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -74,6 +77,7 @@ async def _page(
         found = await store.usable_by(db, org=user.org, user=user.id)
         status = await statuses(db, [c.facts.id for c in found])
         not_ended = await ending.not_ended(db, user.id)
+        renewed = await refreshing.rows(db, [c.facts.id for c in found])
     apps = await services.apps.of(user.org)
     rows: list[dict[str, Any]] = [
         {
@@ -87,6 +91,7 @@ async def _page(
             "needs_reconnect": status[c.facts.id] == "needs_reconnect",
             "can_reconnect": c.linked is not None and c.linked.app in {a.id for a in apps},
             "can_do": _can_do(services, c),
+            "health": _health(renewed.get(c.facts.id), visitor.now),
         }
         for c in found
         if status[c.facts.id] != "revoked" and c.facts.integration in services.catalogue
@@ -110,6 +115,19 @@ async def _page(
         report=[{"hop": h.hop, "outcome": h.outcome.value, "detail": h.detail} for h in report],
     )
     return page("connections.html", facts, status=200 if problem is None else 400)
+
+
+def _health(row: Refreshing | None, now: float) -> str:
+    """How its credential is doing, in one sentence; empty where it does not end by itself."""
+    if row is None or row.state == "needs_reconnect":
+        return ""
+    if row.state == "waiting":
+        return "The API did not renew its credential yet; it is tried again by itself."
+    begins = f"Its credential is from {moment(row.refreshed_at)}"
+    if row.expires_at is None:
+        return f"{begins}."
+    before = " and is renewed before" if row.sealed is not None and row.expires_at > now else ""
+    return f"{begins}; it ends {moment(row.expires_at)}{before}."
 
 
 def _can_do(services: Services, connection: Connection) -> list[str]:

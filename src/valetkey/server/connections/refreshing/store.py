@@ -68,11 +68,11 @@ async def current(
     return found, kept
 
 
-async def row(db: AsyncConnection, connection_id: str) -> Refreshing | None:
-    """What is known of renewing a connection's credential, for whoever shows it; nothing is opened."""
+async def rows(db: AsyncConnection, connection_ids: Collection[str]) -> dict[str, Refreshing]:
+    """What is known of renewing these connections' credentials, for whoever shows it; nothing is opened."""
     both = _BOTH.join(refreshables, refreshables.c.connection == connections.c.id)
-    found = (await db.execute(both.where(connections.c.id == connection_id))).first()
-    return None if found is None else _refreshing(found)
+    found = await db.execute(both.where(connections.c.id.in_(list(connection_ids))))
+    return {kept.connection: kept for row in found if (kept := _refreshing(row)) is not None}
 
 
 async def due(
