@@ -1,6 +1,6 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
-Takes about three minutes. Names of groups (issue, gateway, verify, footprint, revoke) measure only those.
+Takes about five minutes. Names of groups measure only those: issue, refresh, gateway, verify, footprint, revoke, herd.
 """
 
 import contextlib
@@ -8,14 +8,14 @@ import sys
 
 from tests.support.postgres import Postgres, missing
 
-from bench import footprint, gateway, issuing, refreshing, revoking, verifying
+from bench import footprint, gateway, herd, issuing, refreshing, revoking, verifying
 from bench.cores import stay_away
 from bench.deployment import deployment
 from bench.prepare import prepare
 from bench.processes import ROOT, program
 from bench.rows import Row, table, write
 
-GROUPS = ("issue", "refresh", "gateway", "verify", "footprint", "revoke")
+GROUPS = ("issue", "refresh", "gateway", "verify", "footprint", "revoke", "herd")
 
 
 def main(asked: list[str]) -> int:
@@ -60,6 +60,13 @@ def _measured(groups: list[str]) -> list[Row]:
             rows += _said([revoking.row(house)])
         if "footprint" in groups:
             rows += _said(footprint.rows(upstream))
+    if "herd" in groups:
+        server = Postgres.start() if missing() is None else None
+        try:
+            rows += _said(herd.rows(server))
+        finally:
+            if server is not None:
+                server.stop()
     return rows
 
 

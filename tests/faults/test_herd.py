@@ -1,125 +1,17 @@
-"""A thousand credentials that end in the same second, and eight processes that all want all of them."""
+"""Hundreds of credentials that end in the same second, and processes that all want all of them.
+
+A thousand over eight processes are a row of the bench.
+"""
 
 import asyncio
-import contextlib
-import json
-import os
-import shutil
-import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-from sqlalchemy import text
-
-from tests.support.herd import described
-from tests.support.hostile_provider import HostileProvider, install
-from tests.support.house import House, free_port, open_house
-from tests.support.nodes import pause
+from tests.support.hostile_provider import install
 from tests.support.postgres import Postgres
-from tests.support.refreshable import LASTS, begin
-from tests.support.upstream import Upstream
-from valetkey.server.connections import store as connections
-from valetkey.server.ids import new_id
-from valetkey.server.policy.model import ConnectionFacts
-from valetkey.server.secret import Secret
-
-CONNECTIONS = 1_000
-PROCESSES = 8
+from tests.support.storm import CONNECTIONS, PROCESSES, states, storm, workers
 
 
-class Worker:
-    """A process of its own that renews when it is told to."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def heard(self) -> Any:
-        assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 120)
-        return json.loads(line) if line else None  # it has died
-
-    async def told(self, command: str) -> Any:
-        assert self.process.stdin is not None
-        self.process.stdin.write(command.encode() + b"\n")
-        return await self.heard()
-
-
-@contextlib.asynccontextmanager
-async def workers(house: House, provider: HostileProvider, folder: Path, count: int) -> AsyncIterator[list[Worker]]:
-    settings = house.settings
-    async with house.app.database.read() as db:
-        org = (await db.execute(text("SELECT org FROM connections LIMIT 1"))).scalar()
-    started = []
-    for number in range(count):
-        shutil.copytree(settings.data / "keys", folder / str(number) / "keys")
-        assert settings.database_url is not None
-        asked = {
-            "now": house.clock.now(),
-            "data": str(folder / str(number)),
-            "database_url": settings.database_url.reveal(),
-            "issuer": settings.issuer,
-            "port": free_port(),
-            "provider": provider.up.url,
-            "oauth": described(provider.oauth()),
-            "org": org,
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.support.herd", json.dumps(asked),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=dict(os.environ),
-        )  # fmt: skip
-        started.append(Worker(process))
-    try:
-        assert [await worker.heard() for worker in started] == [{"ready": CONNECTIONS}] * count
-        yield started
-    finally:
-        for worker in started:
-            if worker.process.returncode is None:
-                worker.process.kill()
-            await worker.process.wait()
-
-
-@contextlib.asynccontextmanager
-async def storm(
-    folder: Path, postgres: Postgres, make: Callable[[Upstream], HostileProvider]
-) -> AsyncIterator[tuple[House, HostileProvider]]:
-    """A deployment with a thousand shared accounts whose credentials have all just ended."""
-    url = postgres.database()
-    async with Upstream() as up, open_house(folder / "data", database_url=url, upstream=up.url) as house:
-        await pause(house.app)
-        provider = make(up)
-        provider.lasts_seconds = LASTS
-        app, ring, registered = house.app, house.app.refresh._ring, ""
-        async with app.database.read() as db:
-            org = (await db.execute(text("SELECT org FROM users LIMIT 1"))).scalar()
-        for number in range(CONNECTIONS):
-            facts = ConnectionFacts(
-                id=new_id("con"), org=str(org), owner=None, integration="github", name=f"shared-{number}",
-                account=f"account-{number}", base_url=up.url, powers=frozenset({"*"}), generation=1,
-            )  # fmt: skip
-            access, refresh = provider.give(f"f{number}")
-            async with app.database.write() as tx:
-                await connections.add(
-                    tx, facts, hosts=frozenset({up.url.removeprefix("http://")}), credential=Secret(access), ring=ring,
-                    now=int(house.clock.now()),
-                )  # fmt: skip
-            await begin(app, provider, facts.id, refresh=refresh, app_id=registered)
-            if not registered:
-                async with app.database.read() as db:
-                    registered = str((await db.execute(text("SELECT id FROM apps LIMIT 1"))).scalar())
-        house.clock.advance(LASTS)
-        yield house, provider
-    postgres.discard(url)
-
-
-async def states(house: House) -> dict[str, int]:
-    async with house.app.database.read() as db:
-        rows = await db.execute(text("SELECT state, generation, count(*) FROM refreshables GROUP BY 1, 2"))
-        return {f"{state} {generation}": count for state, generation, count in rows}
-
-
-async def test_rt_01_a_thousand_that_end_together_are_renewed_once_each_over_eight_processes(
+async def test_rt_01_all_that_end_together_are_renewed_once_each_over_all_processes(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with (
@@ -133,33 +25,3 @@ async def test_rt_01_a_thousand_that_end_together_are_renewed_once_each_over_eig
         assert (sum(provider.calls.values()), max(provider.calls.values())) == (CONNECTIONS, 1)
         assert sum(provider.refused.values()) == 0
         assert await states(house) == {"healthy 2": CONNECTIONS}
-
-
-@pytest.mark.parametrize("killed", [2])
-async def test_rt_04_holders_that_are_killed_in_the_middle_cost_no_connection(
-    tmp_path: Path, postgres: Postgres, killed: int
-) -> None:
-    """What was asked by a process that died is asked again, and nothing else is."""
-    async with (
-        storm(tmp_path, postgres, lambda up: install(up)) as (house, provider),
-        workers(house, provider, tmp_path, 4) as started,
-    ):
-        provider.forgives = True  # an API whose refresh tokens serve again; those that do not are in test_kill
-        half = asyncio.Event()
-        provider.at_call = lambda _family: half.set() if sum(provider.calls.values()) >= CONNECTIONS // 2 else None
-        told = [asyncio.create_task(worker.told("renew")) for worker in started]
-        await half.wait()
-        for worker in started[:killed]:
-            worker.process.kill()
-        await asyncio.gather(*told)
-        for _ in range(4):  # the hold of who died ends, and who is left takes it
-            for worker in started[killed:]:
-                await worker.told("advance 31")
-            said = await asyncio.gather(*(worker.told("renew") for worker in started[killed:]))
-            if said == [{"renewed": CONNECTIONS}] * len(said):
-                break
-        assert said == [{"renewed": CONNECTIONS}] * (4 - killed)
-        assert await states(house) == {"healthy 2": CONNECTIONS}
-        again = sum(provider.calls.values()) - CONNECTIONS
-        assert 0 <= again <= killed * 16  # no more than those two processes had under way
-        assert sum(provider.refused.values()) == 0

@@ -164,9 +164,10 @@ class Keep:
             linked=linked,
             credential_generation=found.credential_generation + 1,
         )
+        # The rows in the order in which a renewal takes them, so that neither waits for the other in a circle.
+        await self._renewing(change.tx, again, granted, linked, way)
         if not await store.link_again(change.tx, found, again, granted.access, self._ring):
             raise Conflict("This account was changed at the same moment.", hint="Connect it once more.")
-        await self._renewing(change.tx, again, granted, linked, way)
         _recorded(change, Event.CONNECTION_LINKED_AGAIN, facts, granted, linked, by)
         return Kept(facts=facts, is_new=False)
 

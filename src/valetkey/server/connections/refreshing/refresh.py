@@ -14,11 +14,14 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from valetkey.server.audit.model import Event, fingerprint
-from valetkey.server.audit.store import Journal
+from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.model import Connection
@@ -26,7 +29,9 @@ from valetkey.server.connections.refreshing import store
 from valetkey.server.connections.refreshing.breaker import Breaker
 from valetkey.server.connections.refreshing.model import Refreshing, Step
 from valetkey.server.connections.token_calls import NoAnswer, ask
+from valetkey.server.db.effects import Effect
 from valetkey.server.db.engine import Database
+from valetkey.server.db.gathered import Gathered
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, Unavailable
 from valetkey.server.integrations.authorization import OAuth
@@ -39,7 +44,11 @@ AT_ONCE: Final = 16
 """Calls under way to one integration, on one node."""
 _MOST_UNDER_WAY: Final = 4_096
 _FIRST_PAUSE_SECONDS: Final = 0.01
-_LONGEST_PAUSE_SECONDS: Final = 0.1
+_KEEP_AGAIN_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+_SLOWER: Final = 1.5
+_LONG_PAUSE_SECONDS: Final = 0.25
+_SOON_SECONDS: Final = 2.0
+"""Until then nobody waits much longer than the API takes; after it, looking every second is often enough."""
 _ERROR: Final = re.compile(r"[a-z_]{1,40}")
 
 log = logging.getLogger("valetkey")
@@ -82,6 +91,9 @@ class Refresh:
         self._chance = chance
         # SECURITY: the whole of what a wait is for is its key, as a tuple: joined texts could be alike (RT-11).
         # Guarded by tests/flows/test_refresh_upstream.py::test_rt_11_two_connections_never_share_a_wait
+        self._rows: Gathered[str, tuple[Connection, Refreshing | None]] = Gathered(
+            database, partial(store.currents, ring=ring)
+        )
         self._under_way: dict[Key, asyncio.Task[Outcome]] = {}
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
@@ -158,13 +170,11 @@ class Refresh:
 
     async def _renewed(self, facts: ConnectionFacts, generation: int, *, waits: bool) -> Outcome:
         """The row when there is nothing more to do for it. Not getting there is a value too, for each waiter alone."""
-        until, pause = self._clock.monotonic() + self.patience_seconds, _FIRST_PAUSE_SECONDS
+        until, pause, waited = self._clock.monotonic() + self.patience_seconds, _FIRST_PAUSE_SECONDS, 0.0
         tried: Refreshing | None = None
         try:
             while True:
-                async with self._database.read() as db:
-                    found = await store.current(db, facts.id, self._ring)
-                connection, row = found or (None, None)
+                connection, row = await self._looked(facts.id)
                 if connection is None or row is None or row == tried:
                     return PutOff(seconds=2)  # it is gone, or cannot be taken: its connection was just revoked
                 now = self._clock.now()
@@ -177,31 +187,43 @@ class Refresh:
                     case Step.LOOK_AGAIN if not waits:
                         return row
                     case Step.TAKE:
-                        tried = row
-                        if (put_off := await self._in_turn(connection, row)) is not None:
-                            return put_off
+                        turn = await self._in_turn(connection, row)
+                        if isinstance(turn, PutOff):
+                            return turn
+                        tried = turn
                     case Step.LOOK_AGAIN:
                         await asyncio.sleep(pause)
-                        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                        waited += pause
+                        pause = min(_SLOWER * pause, _LONG_PAUSE_SECONDS if waited < _SOON_SECONDS else 1.0)
                 if self._clock.monotonic() >= until:
                     return PutOff(seconds=2)
         except Exception as error:
             log.warning("renewing %s failed: %s", facts.id, type(error).__name__)
             return PutOff(seconds=2)
 
-    async def _in_turn(self, connection: Connection, row: Refreshing) -> PutOff | None:
-        """Take the hold and ask, when it is this integration's turn; the time in the queue is not the hold's."""
+    async def _looked(self, connection_id: str) -> tuple[Connection | None, Refreshing | None]:
+        """What the row says now. All who look at one moment share one statement."""
+        found = await self._rows.get(connection_id)
+        return (None, None) if found is None else store.checked(*found)
+
+    async def _in_turn(self, connection: Connection, row: Refreshing) -> PutOff | Refreshing | None:
+        """Take the hold and ask, when it is this integration's turn; the time in the queue is not the hold's.
+
+        Returns the row that was tried; None when another process was first while one waited for the turn.
+        """
         name = connection.facts.integration
         breaker = (name, row.app)
         async with self._slots.setdefault(name, asyncio.Semaphore(AT_ONCE)):
             if left := self._breaker(breaker).seconds_left(self._clock.now()):
                 return PutOff(seconds=int(left) + 1)
+            if (await self._looked(connection.facts.id))[1] != row:
+                return None
             self._busy[name] += 1
             try:
                 await self._attempt(connection, row, breaker)
             finally:
                 self._busy[name] -= 1
-        return None
+        return row
 
     async def _attempt(self, connection: Connection, row: Refreshing, breaker: tuple[str, str]) -> None:
         async with self._database.read() as db:
@@ -222,19 +244,12 @@ class Refresh:
         await self._kept(connection, held, answer, oauth)
 
     async def _took(self, connection: Connection, row: Refreshing, held: Refreshing) -> bool:
-        async with self._journal.change() as change:
-            if not await store.swap(change.tx, row, held):
-                return False
-            if row.state == "held":
-                change.record(
-                    Event.CONNECTION_REFRESH_FAILED,
-                    connection.facts.org,
-                    connection=connection.facts.id,
-                    integration=connection.facts.integration,
-                    generation=row.generation,
-                    problem="unanswered",
-                )
-        return True
+        if row.state != "held":
+            # A row by itself, in no group: two nodes that want the same ones never wait for each other in a circle.
+            async with self._database.write() as tx:
+                return await store.swap(tx, row, held)
+        entry = _entry(Event.CONNECTION_REFRESH_FAILED, connection, row.generation, problem="unanswered")
+        return await self._done(entry, partial(_swapped, row, held))
 
     async def _kept(
         self, connection: Connection, held: Refreshing, answer: Granted | Refused | NoAnswer, oauth: OAuth
@@ -243,16 +258,7 @@ class Refresh:
         match answer:
             case Granted():
                 after = held.answered(now, lasts_seconds=answer.lasts_seconds, chance=self._chance())
-                async with self._journal.change() as change:
-                    if await store.keep(change.tx, connection, held, after, answer, self._ring):
-                        change.record(
-                            Event.CONNECTION_REFRESHED,
-                            connection.facts.org,
-                            connection=connection.facts.id,
-                            integration=connection.facts.integration,
-                            generation=after.generation,
-                            credential=fingerprint(answer.access),
-                        )
+                await self._surely_kept(connection, held, after, answer)
             case Refused() if answer.is_final:
                 # RT-07: it is believed only of the very row that was held; if that changed meanwhile, look again.
                 is_used_once = oauth.refresh == "rotating"
@@ -270,19 +276,36 @@ class Refresh:
                 )
                 await self._settled(connection, held, after)
 
+    async def _surely_kept(self, connection: Connection, held: Refreshing, after: Refreshing, granted: Granted) -> None:
+        """Keep the answer, again and again while the database is too busy: there may never be another."""
+        effect = partial(_kept_effect, connection, held, after, granted, self._ring)
+        for pause in (*_KEEP_AGAIN_SECONDS, None):
+            try:
+                known = fingerprint(granted.access)
+                entry = _entry(Event.CONNECTION_REFRESHED, connection, after.generation, credential=known)
+                await self._done(entry, effect)
+                return
+            except Unavailable:
+                if pause is None:
+                    raise
+                log.warning("the answer for %s is not kept yet; it is tried again", connection.facts.id)
+                await asyncio.sleep(pause)
+
     async def _settled(self, connection: Connection, before: Refreshing, after: Refreshing) -> None:
         """Write that it did not work, with its record, unless the row is another one by now."""
         ended = after.state == "needs_reconnect"
-        async with self._journal.change() as change:
-            if await store.swap(change.tx, before, after):
-                change.record(
-                    Event.CONNECTION_NEEDS_RECONNECT if ended else Event.CONNECTION_REFRESH_FAILED,
-                    connection.facts.org,
-                    connection=connection.facts.id,
-                    integration=connection.facts.integration,
-                    generation=after.generation,
-                    problem=after.problem or "",
-                )
+        event = Event.CONNECTION_NEEDS_RECONNECT if ended else Event.CONNECTION_REFRESH_FAILED
+        entry = _entry(event, connection, after.generation, problem=after.problem or "")
+        await self._done(entry, partial(_swapped, before, after))
+
+    async def _done(self, entry: Entry, effect: Effect) -> bool:
+        """Write a change together with its record, in a commit shared with others; False when it was too late."""
+        entry = replace(entry, also=effect)
+        try:
+            must_be_recorded(entry, await self._journal.record(entry))
+        except _TooLate:
+            return False
+        return True
 
     def _breaker(self, key: tuple[str, str]) -> Breaker:
         return self._breakers.get(key, Breaker())
@@ -298,3 +321,23 @@ class Refresh:
 def _word(error: str) -> str:
     """An error as the API names it, if that is a name: what goes into records says nothing of anybody."""
     return error if _ERROR.fullmatch(error) else "refused"
+
+
+class _TooLate(Exception):
+    """The row is another one by now."""
+
+
+async def _swapped(before: Refreshing, after: Refreshing, tx: AsyncConnection) -> Exception | None:
+    return None if await store.swap(tx, before, after) else _TooLate()
+
+
+async def _kept_effect(
+    connection: Connection, held: Refreshing, after: Refreshing, granted: Granted, ring: KeyRing, tx: AsyncConnection
+) -> Exception | None:
+    return None if await store.keep(tx, connection, held, after, granted, ring) else _TooLate()
+
+
+def _entry(event: Event, connection: Connection, generation: int, **members: str) -> Entry:
+    facts = connection.facts
+    about = {"connection": facts.id, "integration": facts.integration, "generation": generation}
+    return Entry(event=event, org=facts.org, members={**about, **members})

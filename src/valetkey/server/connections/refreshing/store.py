@@ -52,18 +52,27 @@ async def current(
 
     Raises `VaultError` when they are not of one generation: somebody put one of them back.
     """
+    found = (await currents(db, [connection_id], ring)).get(connection_id)
+    return None if found is None else checked(*found)
+
+
+async def currents(
+    db: AsyncConnection, connection_ids: Collection[str], ring: KeyRing
+) -> dict[str, tuple[Connection, Refreshing | None]]:
+    """The same of many, each still to be `checked`."""
     both = _BOTH.outerjoin(refreshables, refreshables.c.connection == connections.c.id)
-    row = (await db.execute(both.where(connections.c.id == connection_id))).first()
-    if row is None:
-        return None
-    found, kept = connections_store.of_row(row), _refreshing(row)
-    await renew_for(ring, db, found.sealed)
-    if kept is None:
-        return found, None
-    await renew_for(ring, db, kept.sealed)
+    found = await db.execute(both.where(connections.c.id.in_(list(connection_ids))))
+    pairs = {row.id: (connections_store.of_row(row), _refreshing(row)) for row in found}
+    for connection, kept in pairs.values():
+        await renew_for(ring, db, connection.sealed, None if kept is None else kept.sealed)
+    return pairs
+
+
+def checked(found: Connection, kept: Refreshing | None) -> tuple[Connection, Refreshing | None]:
+    """Both, of one generation. Raises `VaultError` otherwise: somebody put one of them back."""
     # SECURITY: each cell opens only under its own generation, so one that was put back alone is noticed (RB-02).
     # Guarded by tests/flows/test_refresh_upstream.py::test_rb_02_a_credential_put_back_is_refused
-    if kept.generation != found.credential_generation:
+    if kept is not None and kept.generation != found.credential_generation:
         raise VaultError
     return found, kept
 
