@@ -64,6 +64,7 @@ async def objects(house: House) -> dict[str, str]:
         "login": unverified_claims(house.alice.bearer)["credential"],
         "organization": unverified_claims(token)["org"],
         "identity-providers": await provider(house),
+        "apps": (await house.alice.does(*APP, integration="slack", client_id="c", client_secret="x"))["id"],
     }
 
 
@@ -81,6 +82,7 @@ async def provider(house: House) -> str:
     return made.id
 
 
+APP = ("POST", "/v1/apps")
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/agents/{id}/ceiling": {"ceiling": []},
     "/v1/agents/{id}/client": {"redirect_uris": []},

@@ -55,6 +55,7 @@ async def test_every_other_route_is_closed_to_an_agent(house: House) -> None:
         "/v1/identity-providers": {"name": "x", "issuer": "https://id.acme.com", "client_id": "y"},
         "/v1/agents/{id}/ceiling": {"ceiling": []},
         "/v1/engines": {"name": "edge", "integration": "github", "address": "https://github.acme.com"},
+        "/v1/apps": {"integration": "slack", "client_id": "c", "client_secret": "x"},
         "/v1/service-accounts": {"name": "mine", "scopes": ["audit:read"]},
         "/v1/connections": {"integration": "github", "credential": "x"},
         "/v1/connections/{id}/entitlements": {"user": "alice@acme.com", "grants": ["github:repo:read@*"]},

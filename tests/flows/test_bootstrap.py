@@ -134,7 +134,9 @@ async def test_do_07_a_code_that_cannot_be_one_is_refused_without_asking_the_dat
     assert secrets_asked_for() != []
 
 
-OPEN_PAGES = {"/login", "/login/sso/{provider}/callback", "/openapi.json", "/static/{digest}/{name}"}
+OPEN_PAGES = {
+    "/login", "/login/sso/{provider}/callback", "/connect/{app}/callback", "/openapi.json", "/static/{digest}/{name}",
+}  # fmt: skip
 
 
 async def test_op_02_op_03_no_address_answers_or_changes_anything_without_proof(house: House) -> None:

@@ -36,7 +36,10 @@ async def test_each_kind_of_node_stops_what_is_under_it_at_once(house: House) ->
         report = await house.alice.does("POST", "/v1/revocations", node=node, reason="a test")
         assert report["node"] == node
         assert report["already"] is False
-        assert {hop["outcome"] for hop in report["hops"]} == {"done"}
+        # A pasted token may serve elsewhere: it is not ended at its API, and that is said.
+        outcomes = {hop["hop"]: hop["outcome"] for hop in report["hops"]}
+        assert outcomes.pop("at the API") == ("unsupported" if kind in ("connection", "user") else "done"), kind
+        assert set(outcomes.values()) == {"done"}
         assert {hop["hop"] for hop in report["hops"]} >= {"credentials", "open calls"}
         refused = await house.gateway(token, "GET", PATH)
         assert (refused.status, refused.code, refused.json()["reason"]) == (403, "revoked", "revoked"), kind
