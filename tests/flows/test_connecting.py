@@ -285,6 +285,30 @@ async def test_what_could_not_be_ended_there_is_pending_and_tried_again(story: S
     assert len(story.up.seen) == before
 
 
+async def test_an_app_the_api_does_not_know_has_ended_nothing(story: Story) -> None:
+    tab = await story.house.signed_in()
+    [connection] = await story.connected(tab)
+    await story.house.alice.does("POST", "/v1/apps", integration="github", client_id=CLIENT_ID, client_secret="old")
+    report = await story.house.alice.does("POST", "/v1/revocations", node=connection["id"])
+    hop = next(h for h in report["hops"] if h["hop"] == "at the API")
+    assert (hop["outcome"], hop["detail"]) == ("pending", "GitHub refused to end it; it is tried again.")
+    assert len(story.github.tokens) == 1
+
+
+async def test_who_is_no_administrator_any_more_shares_nothing(story: Story) -> None:
+    bob = await story.house.person("bob@acme.com", role="administrator")
+    for shared, role, status in (("1", "administrator", 200), ("1", "member", 403)):
+        tab = await story.house.signed_in("bob@acme.com")
+        await tab.get("/connections/new?integration=github")
+        sent = await tab.submit("/connections/begin", {"permission": ["repo"], "shared": shared}, follow=False)
+        async with story.house.app.database.write() as tx:
+            await tx.execute(text("UPDATE users SET role = :role WHERE id = :id"), {"role": role, "id": bob.id})
+        back = story.github.consent(sent.header("location") or "", account="alice" if status == 200 else "mallory")
+        assert (await tab.get(back)).status == status
+    async with story.house.app.database.read() as db:
+        assert (await db.execute(text("SELECT count(*) FROM connections"))).scalar() == 1
+
+
 async def test_ui_08_what_an_api_has_not_confirmed_stays_to_be_seen(story: Story) -> None:
     tab = await story.house.signed_in()
     await story.connected(tab)

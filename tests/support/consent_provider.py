@@ -72,7 +72,7 @@ class ConsentProvider:
         given = base64.b64decode((seen.header("authorization") or b"").removeprefix(b"Basic "))
         token = json.loads(seen.body or b"{}").get("access_token", "")
         if given != f"{CLIENT_ID}:{CLIENT_SECRET}".encode():
-            return await wire.say(reply(403))
+            return await wire.say(reply(401))
         if self.ending_status == 204 and self.tokens.pop(token, None) is None:
             return await wire.say(reply(404))
         return await wire.say(reply(self.ending_status))

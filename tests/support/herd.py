@@ -1,7 +1,7 @@
 """A worker of its own process that renews every connection at once, when it is told to.
 
 `python -m tests.support.herd SETTINGS`: reads commands from standard input, a line each, and answers a line of JSON.
-`renew` wants a later credential than the first for every connection; `advance N` moves its clock.
+Each line wants a later credential than the first for every connection.
 """
 
 import asyncio
@@ -41,12 +41,7 @@ async def main(asked: dict[str, Any]) -> None:
     async with app.database.read() as db:
         found = await connections.usable_by(db, org=asked["org"], user="")
     say({"ready": len(found)})
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command, _, number = line.strip().partition(" ")
-        if command == "advance":
-            clock.advance(float(number))
-            say({"now": clock.now()})
-            continue
+    while await asyncio.to_thread(sys.stdin.readline):
         outcomes = await asyncio.gather(*(app.refresh.beyond(one.facts, 1) for one in found), return_exceptions=True)
         say(dict(Counter("renewed" if one is None else _name(one) for one in outcomes)))
     await app.close()

@@ -36,8 +36,6 @@ class HostileProvider:
     refused: Counter[str] = field(default_factory=Counter)
     good: dict[str, str] = field(default_factory=dict)  # refresh token -> family
     access: dict[str, str] = field(default_factory=dict)  # family -> the access token that works
-    forgives: bool = False
-    """A refresh token may serve again, as at APIs that do not rotate."""
     latency: Callable[[], Awaitable[None]] | None = None
     at_call: Callable[[str], None] = lambda _family: None
     _given: Counter[str] = field(default_factory=Counter)
@@ -59,7 +57,7 @@ class HostileProvider:
         """An access and a refresh token; the ones before are not good any more."""
         self._given[family] += 1
         number = self._given[family]
-        for token in [t for t, of in self.good.items() if of == family and not self.forgives]:
+        for token in [t for t, of in self.good.items() if of == family]:
             del self.good[token]
         access, refresh = f"acc-{family}-{number}", f"ref-{family}-{number}"
         self.good[refresh] = family

@@ -5,6 +5,7 @@ whether the API may have acted on it.
 """
 
 import email.utils
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -18,6 +19,7 @@ from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.integrations.token_endpoint import Granted, Refused, UnreadableAnswer, read_answer, token_request
 
 _MOST_BYTES: Final = 1 << 17
+_ERROR: Final = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +75,8 @@ def retry_after(headers: Sequence[tuple[bytes, bytes]], *, now: float) -> int:
     except ValueError:
         return 0
     return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now))
+
+
+def named(error: str) -> str:
+    """An error as the API names it, if that is a name: what goes into records says nothing of anybody."""
+    return error if _ERROR.fullmatch(error) else "refused"

@@ -18,6 +18,12 @@ from valetkey.verify.json import MalformedJson, parse_object
 
 Outcome = Literal["ended", "was_gone", "not_now", "refused"]
 _NOTHING_LEFT: Final = frozenset({"token_revoked", "invalid_auth", "account_inactive"})  # Slack, with status 200
+_GONE: Final = {
+    "bearer": (401, 404, 410),
+    "path": (401, 404, 410),
+    "github": (404, 410),
+    "rfc7009": (),  # RFC 7009 section 2.2: 200 also for a token it does not know
+}
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 
 
@@ -66,16 +72,23 @@ def revocation_request(
     )
 
 
-def read_outcome(oauth: OAuth, status: int, body: bytes) -> Outcome:
+def read_outcome(oauth: OAuth, how: Revocation, status: int, body: bytes) -> Outcome:
     """What the API says: that it ended the credential, that it knew none such, or neither.
 
     >>> quiet = OAuth(authorize_url="", token_url="")
-    >>> [read_outcome(quiet, status, b"") for status in (200, 204, 401, 404, 429, 503, 400)]
+    >>> by_itself, by_client = Revocation(by="bearer", url=""), Revocation(by="rfc7009", url="")
+    >>> [read_outcome(quiet, by_itself, status, b"") for status in (200, 204, 401, 404, 429, 503, 400)]
     ['ended', 'ended', 'was_gone', 'was_gone', 'not_now', 'not_now', 'refused']
+    >>> [read_outcome(quiet, by_client, status, b"") for status in (200, 401, 404)]
+    ['ended', 'refused', 'refused']
+    >>> [read_outcome(quiet, Revocation(by="github", url=""), status, b"") for status in (401, 404)]
+    ['refused', 'was_gone']
     """
     if status == 429 or status >= 500:
         return "not_now"
-    if status in (401, 404, 410):
+    # SECURITY: where the app proves itself, 401 says that the app is not known, and nothing of the credential.
+    # Guarded by tests/flows/test_connecting.py::test_an_app_the_api_does_not_know_has_ended_nothing
+    if status in _GONE[how.by]:
         return "was_gone"
     if not 200 <= status < 300:
         return "refused"

@@ -67,6 +67,8 @@ class EndThere:
         said = [said for connection in found if (said := await self._ended(connection)) is not None]
         if not said:
             return HopReport(hop="at the API", outcome=Outcome.DONE, detail="No account was connected under it.")
+        if len(found) == _AT_ONCE:
+            said.append(("pending", "More are still to be ended."))
         words = " ".join(dict.fromkeys(words for _, words in said))
         return HopReport(hop="at the API", outcome=_outcome({state for state, _ in said}), detail=words)
 
@@ -116,8 +118,11 @@ class EndThere:
         title = connection.facts.integration if integration is None else integration.title
         if connection.linked is None:
             return "unsupported", f"The credential for {title} was pasted: end it there, where it was made."
-        async with self._database.read() as db:
-            app = await apps.app(db, connection.linked.app, self._ring)
+        try:
+            async with self._database.read() as db:
+                app = await apps.app(db, connection.linked.app, self._ring)
+        except VaultError:
+            return "unsupported", f"The app's secret at {title} cannot be opened any more: end the access at {title}."
         way = None if app is None else app.way(self._catalogue)
         if app is None or way is None:
             return "unsupported", f"The app at {title} is no longer registered here: end the access at {title}."
@@ -140,7 +145,7 @@ class EndThere:
             return "unsupported", f"The credential for {title} cannot be opened any more: end the access there."
         except (UpstreamFailed, InvalidRequest):
             return "pending", f"{title} did not answer; it is tried again."
-        match read_outcome(way, status, body):
+        match read_outcome(way, way.revocation, status, body):
             case "ended":
                 rest = "" if way.revocation.kills == "grant" else " Others of the same app may still work there."
                 return "ended", f"{title} ended it.{rest}"

@@ -38,7 +38,7 @@ async def due(db: AsyncConnection, *, now: int, limit: int) -> list[str]:
     """Connections to be ended at their API now: tried before, or revoked and never tried."""
     c = connections.c
     tried = select(_u.connection).where(_u.state == "pending", _u.next_at <= now).limit(limit)
-    ended = exists(select(revoked.c.node).where(or_(revoked.c.node == c.id, revoked.c.node == c.owner)))
+    ended = exists(select(revoked.c.node).where(revoked.c.node.in_((c.id, c.owner, c.org))))
     untried = select(c.id).where(ended, ~exists(select(_u.connection).where(_u.connection == c.id))).limit(limit)
     found = [*(await db.execute(tried)).scalars(), *(await db.execute(untried)).scalars()]
     return found[:limit]

@@ -21,7 +21,7 @@ from valetkey.server.connections.apps.register import CALL_SECONDS, Apps
 from valetkey.server.connections.linking import store
 from valetkey.server.connections.linking.keep import Keep, Kept
 from valetkey.server.connections.linking.model import LINKING_SECONDS, Answer, Linking, consent_address, wrong
-from valetkey.server.connections.token_calls import NoAnswer, ask
+from valetkey.server.connections.token_calls import NoAnswer, ask, named
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Egress
 from valetkey.server.errors import Denied, InvalidRequest, NotFound, UpstreamFailed
@@ -194,7 +194,7 @@ class Connect:
                 return given
             case Refused():
                 hint = "Begin again; if it stays so, an administrator asks `valetkey doctor` about the app."
-                raise UpstreamFailed(f"{title} did not take its own code ({given.error}).", hint=hint)
+                raise UpstreamFailed(f"{title} did not take its own code ({named(given.error)}).", hint=hint)
             case NoAnswer():
                 raise UpstreamFailed(f"{title} did not answer properly.", hint=_BEGIN_AGAIN)
 

@@ -79,6 +79,9 @@ class Keep:
         scopes = granted.scopes if granted.scopes is not None else linking.asked
         linked = Linked(app=app.id, asked=linking.asked, granted=scopes)
         powers = way.powers(scopes) if way.scopes else frozenset({"*"})
+        # The minutes at the API count too: who is no administrator any more shares nothing.
+        if linking.shared and not by.is_administrator:
+            raise Denied("Only an administrator shares a connection.", reason="not_administrator")
         owner = None if linking.shared else by.id
         async with self._journal.change() as change:
             # SECURITY: the answer took its time; who ended meanwhile gets nothing connected.

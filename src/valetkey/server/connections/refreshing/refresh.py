@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from valetkey.server.connections.model import Connection
 from valetkey.server.connections.refreshing import store
 from valetkey.server.connections.refreshing.breaker import Breaker
 from valetkey.server.connections.refreshing.model import Refreshing, Step
-from valetkey.server.connections.token_calls import NoAnswer, ask
+from valetkey.server.connections.token_calls import NoAnswer, ask, named
 from valetkey.server.db.effects import Effect
 from valetkey.server.db.engine import Database
 from valetkey.server.db.gathered import Gathered
@@ -49,7 +48,6 @@ _SLOWER: Final = 1.5
 _LONG_PAUSE_SECONDS: Final = 0.25
 _SOON_SECONDS: Final = 2.0
 """Until then nobody waits much longer than the API takes; after it, looking every second is often enough."""
-_ERROR: Final = re.compile(r"[a-z_]{1,40}")
 
 log = logging.getLogger("valetkey")
 
@@ -262,9 +260,9 @@ class Refresh:
             case Refused() if answer.is_final:
                 # RT-07: it is believed only of the very row that was held; if that changed meanwhile, look again.
                 is_used_once = oauth.refresh == "rotating"
-                await self._settled(connection, held, held.refused(_word(answer.error), is_used_once=is_used_once))
+                await self._settled(connection, held, held.refused(named(answer.error), is_used_once=is_used_once))
             case Refused():
-                after = held.put_off(now, problem=_word(answer.error), unanswered=False, chance=self._chance())
+                after = held.put_off(now, problem=named(answer.error), unanswered=False, chance=self._chance())
                 await self._settled(connection, held, after)
             case NoAnswer():
                 after = held.put_off(
@@ -316,11 +314,6 @@ class Refresh:
         else:
             with contextlib.suppress(KeyError):
                 del self._breakers[key]
-
-
-def _word(error: str) -> str:
-    """An error as the API names it, if that is a name: what goes into records says nothing of anybody."""
-    return error if _ERROR.fullmatch(error) else "refused"
 
 
 class _TooLate(Exception):

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from valetkey.server.clock import Clock
-from valetkey.server.vault.errors import RootKeyRefused
 
 EVERY_SECONDS: Final = 120.0
 SEALED_AFTER_SECONDS: Final = 900
@@ -41,7 +40,7 @@ class StillUnlocked:
             return
         try:
             await self._ask()
-        except RootKeyRefused as error:
+        except Exception as error:  # whatever it was, it was no yes
             silent = self._clock.monotonic() - self._heard
             log.warning("the key service does not unlock the root key: %s, for %d s", type(error).__name__, silent)
             if silent >= SEALED_AFTER_SECONDS:

@@ -14,3 +14,7 @@ def upgrade() -> None:
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("one", name=op.f("pk_vault_pepper")),
     )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
