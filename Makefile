@@ -46,7 +46,7 @@ bench-growth: $(VENV)/dev ## the same with a million delegations and ten million
 	@$(BIN)/python -m bench.growth
 
 crash: $(VENV)/dev ## 200 kills at random moments under load
-	@VALETKEY_TEST_KILLS=200 $(BIN)/python -m pytest tests/faults/test_kill.py
+	@VALETKEY_TEST_KILLS=200 $(BIN)/python -m pytest -s -p no:xdist tests/faults/test_kill.py
 
 model: $(VENV)/dev ## check the models of the fence and of refreshing (docs/models)
 	@$(BIN)/python -m tests.support.models

@@ -72,7 +72,7 @@ class TakeBack:
                 event = Event.LEASE_LOST if problem else Event.LEASE_ENDED
                 change.record(event, lease.org, lease=lease.id, why="given_back")
 
-    async def stop(self, nodes: frozenset[str]) -> HopReport:
+    async def stop(self, nodes: frozenset[str], _seq: int) -> HopReport:
         """The hop of a revocation: end every credential that is out under one of these nodes, there and now."""
         async with self._database.read() as db:
             found = store.under(await store.not_over(db, limit=_MOST_LOOKED_AT), nodes)

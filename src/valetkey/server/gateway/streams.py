@@ -5,6 +5,7 @@ task, delegation and connection as if revoked. Knows ids and a clock only.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from valetkey.server.clock import Clock
 from valetkey.server.revocation.hops import HopReport, Outcome
 
 SWEEP_SECONDS = 0.25
+MOST_REMEMBERED = 1_024
 
 
 @dataclass(eq=False, slots=True)
@@ -25,6 +27,7 @@ class Stream:
     outrun_by: int = -1  # a newer change that came while it was being decided
     ends_at: float = float("inf")  # seconds since the epoch
     was_cut: bool = False
+    cut_under: int = -1  # the number of the change that outran it
     was_left: bool = False  # by its client
 
     def decided(self) -> None:
@@ -48,6 +51,7 @@ class Streams:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: set[Stream] = set()
+        self._outrun: deque[Stream] = deque(maxlen=MOST_REMEMBERED)  # cut by what was learned, before a hop asked
 
     def __len__(self) -> int:
         return len(self._open)
@@ -64,14 +68,17 @@ class Streams:
         """The call is over."""
         self._open.discard(stream)
 
-    async def stop(self, nodes: frozenset[str]) -> HopReport:
-        """Cut every call under one of these nodes; the hop of a revocation."""
-        cut = self._cut(lambda s: bool(s.nodes & nodes))
+    async def stop(self, nodes: frozenset[str], seq: int) -> HopReport:
+        """Cut every call under one of these nodes; the hop of a revocation. Counts what its change cut already."""
+        outrun = [s for s in self._outrun if s.known_under < seq <= s.cut_under and s.nodes & nodes]
+        cut = len(outrun) + len(self._cut(lambda s: bool(s.nodes & nodes)))
         return HopReport(hop="open calls", outcome=Outcome.DONE, detail=f"{cut} cut on this node.")
 
     def outrun(self, nodes: frozenset[str], seq: int) -> None:
         """Cut every call decided on older knowledge of these nodes; one that is being decided is told by the fence."""
-        self._cut(lambda s: s.is_decided and s.known_under < seq and bool(s.nodes & nodes))
+        for stream in self._cut(lambda s: s.is_decided and s.known_under < seq and bool(s.nodes & nodes)):
+            stream.cut_under = seq
+            self._outrun.append(stream)
         for stream in self._open:
             if not stream.is_decided and stream.nodes & nodes:
                 stream.outrun_by = seq
@@ -79,7 +86,7 @@ class Streams:
     def sweep(self) -> int:
         """Cut what has reached its end; return how many."""
         now = self._clock.now()
-        return self._cut(lambda s: now >= s.ends_at)
+        return len(self._cut(lambda s: now >= s.ends_at))
 
     async def watch(self) -> None:
         """Sweep for as long as the server runs."""
@@ -91,11 +98,9 @@ class Streams:
         """Cut everything that is open: the server is sealed."""
         self._cut(lambda _: True)
 
-    def _cut(self, applies: Callable[[Stream], bool]) -> int:
-        count = 0
-        for stream in list(self._open):
-            if not stream.was_cut and applies(stream):
-                stream.was_cut = True
-                stream.task.cancel()
-                count += 1
-        return count
+    def _cut(self, applies: Callable[[Stream], bool]) -> list[Stream]:
+        cut = [stream for stream in self._open if not stream.was_cut and applies(stream)]
+        for stream in cut:
+            stream.was_cut = True
+            stream.task.cancel()
+        return cut

@@ -20,4 +20,5 @@ class HopReport:
     detail: str
 
 
-Stop = Callable[[frozenset[str]], Awaitable[HopReport]]
+Stop = Callable[[frozenset[str], int], Awaitable[HopReport]]
+"""Told which nodes ended, and under which number of the change feed."""

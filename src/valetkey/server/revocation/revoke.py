@@ -37,12 +37,12 @@ async def revoke(
         outcome=Outcome.DONE,
         detail="Refused from now on, on every node: tokens, tasks and calls under it are compared at use.",
     )
-    acted = [await _asked(stop, frozenset({node})) for stop in hops]
+    acted = [await _asked(stop, frozenset({node}), seq) for stop in hops]
     return Report(node=node, seq=seq, already=not fresh, hops=(tokens, *acted))
 
 
-async def _asked(stop: Stop, nodes: frozenset[str]) -> HopReport:
+async def _asked(stop: Stop, nodes: frozenset[str], seq: int) -> HopReport:
     try:
-        return await stop(nodes)
+        return await stop(nodes, seq)
     except Exception as error:
         return HopReport(hop=getattr(stop, "__name__", "hop"), outcome=Outcome.PENDING, detail=type(error).__name__)

@@ -60,7 +60,7 @@ class EndThere:
         self._clock = clock
         self._catalogue = catalogue
 
-    async def stop(self, nodes: frozenset[str]) -> HopReport:
+    async def stop(self, nodes: frozenset[str], _seq: int) -> HopReport:
         """The hop of a revocation: every account under one of these nodes, at its API and now."""
         async with self._database.read() as db:
             found = await store.under(db, nodes, limit=_AT_ONCE)
