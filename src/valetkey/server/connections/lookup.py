@@ -6,7 +6,9 @@ unreadable is one answer, None, so that nobody learns which it was.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -15,7 +17,7 @@ from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
-from valetkey.server.integrations.lookup import Account
+from valetkey.server.integrations.lookup import Account, FormLookup, Lookup
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -59,21 +61,56 @@ class Lookups:
         lookup = integration.lookups.get(ref.kind)
         if lookup is None:
             return None
-        try:
-            segments = lookup.segments(ref)
-        except ValueError:
-            return None
+        if isinstance(lookup, FormLookup):
+            asking = partial(self._by_form, integration, lookup, ref, None if known is None else known[1])
+        else:
+            try:
+                asking = partial(self._by_path, integration, lookup, lookup.segments(ref))
+            except ValueError:
+                return None
         started = self._clock.monotonic()
         borrowed = await self._borrow.borrow(facts)
         try:
-            document = await self._ask(integration, borrowed, segments)
+            found = await asking(borrowed)
         except ConnectionRequired:
-            document = await self._ask(integration, await self._borrow.later(facts, borrowed), segments)
-        found = None if document is None else lookup.facts(document)
+            found = await asking(await self._borrow.later(facts, borrowed))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = (started, found)
         return found
+
+    async def _by_path(
+        self, integration: Integration, lookup: Lookup, segments: tuple[str, ...], borrowed: Borrowed
+    ) -> ResourceFacts | None:
+        document = await self._ask(integration, borrowed, segments)
+        return None if document is None else lookup.facts(document)
+
+    async def _by_form(
+        self,
+        integration: Integration,
+        lookup: FormLookup,
+        ref: ResourceRef,
+        known: ResourceFacts | None,
+        borrowed: Borrowed,
+    ) -> ResourceFacts | None:
+        """By id in one question; by name too, where the thing that had it still has it. Else through the list."""
+        ask = partial(self._ask, integration, borrowed, method="POST")
+        id_ = ref.id or (known.id if known is not None else "")
+        if id_:
+            found = lookup.facts(await ask(_below(lookup.by_id), form={lookup.argument: id_}))
+            # SECURITY: a list may be old where the thing itself is not: its name is the one it has now.
+            if found is not None and found.id == id_ and ref.name in (None, found.name):
+                return found
+        listed, cursor = lookup.listed, ""
+        if ref.name is None or listed is None:
+            return None
+        for _ in range(listed.most_pages):
+            begins = {listed.cursor: cursor} if cursor else {}
+            document = await ask(_below(listed.path), form={**listed.arguments, **begins})
+            found, cursor = lookup.page(document, ref.name)
+            if found is not None or not cursor:
+                return found
+        return None
 
     async def account(self, integration: Integration, borrowed: Borrowed) -> Account | None:
         """Whose credential this is, as the API says; None where there is no way to ask.
@@ -84,8 +121,7 @@ class Lookups:
         if how is None:
             return None
         try:
-            segments = tuple(how.path.strip("/").split("/"))
-            document = await self._ask(integration, borrowed, segments, method=how.method, body=how.body)
+            document = await self._ask(integration, borrowed, _below(how.path), method=how.method, body=how.body)
         except ConnectionRequired:
             document = None
         account = how.account(document)
@@ -104,10 +140,11 @@ class Lookups:
         if resource.name == "*":
             return resource
         owner, _, rest = resource.name.partition("/")
-        kinds = _kinds(self._catalogue[facts.integration], rest)
+        integration = self._catalogue[facts.integration]
         name = owner if rest == "*" else resource.name
-        for kind in kinds:
-            found = await self.resource(facts, ResourceRef(kind, name=name), fresh=True)
+        refs = [integration.lookups[kind].ref(name) for kind in _kinds(integration, rest)]
+        for ref in [ref for ref in refs if ref.id is not None] or refs:
+            found = await self.resource(facts, ref, fresh=True)
             if found is None:
                 continue
             if rest == "*":
@@ -126,11 +163,15 @@ class Lookups:
         *,
         method: str = "GET",
         body: str = "",
+        form: Mapping[str, str] | None = None,
     ) -> Any:
         headers = [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())]
         headers += [(name.encode(), value.encode()) for name, value in integration.headers.items()]
+        if form is not None:
+            body = urlencode(form)
         if method == "POST":
-            headers += [(b"content-type", b"application/json")] if body else []
+            kind = b"application/json" if form is None else b"application/x-www-form-urlencoded"
+            headers += [(b"content-type", kind)] if body else []
             headers.append((b"content-length", str(len(body.encode())).encode()))
         try:
             status, _, answer = await self._egress.fetch(
@@ -162,6 +203,11 @@ def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
     return () if rest == "*" else tuple(integration.lookups)
+
+
+def _below(path: str) -> tuple[str, ...]:
+    """The segments of a fixed path."""
+    return tuple(path.strip("/").split("/"))
 
 
 def _unanswered(detail: str) -> UpstreamFailed:

@@ -145,7 +145,9 @@ class Admit:
         if as_it_is and target.target_bytes != came:
             raise InvalidRequest("The address is not written in its one canonical form.", hint="See docs/engines.md.")
         asked = await recognised(door.integration, target, attempt.headers, attempt.body, as_it_is=as_it_is)
-        decision, authority, connection = await self._decided(token, asked, door, stream, proof, again)
+        decision, authority, calls = await self._decided(token, asked, door, stream, proof, again)
+        connection = calls[0].connection
+        asked = asked.under(["" if call.actual is None else call.actual.id for call in calls])
         return Admitted(decision, authority, connection, asked.target, proof, asked.rewritten)
 
     async def _decided(
@@ -156,7 +158,7 @@ class Admit:
         stream: Stream,
         proof: Proof | None,
         again: Again | None,
-    ) -> tuple[str, Authority, str]:
+    ) -> tuple[str, Authority, Sequence[Call]]:
         """Decide and record, again whenever a revocation came in between. Raises the refusal, itself recorded."""
         # SECURITY: the proof is spent in the commit that records the decision, so that of two calls with one proof one
         # is refused whatever nodes they come to (DP-5).
@@ -183,7 +185,7 @@ class Admit:
                 decision = Deny(reason=Reason.ERROR)
             try:
                 recorded = await self._recorded(token, asked.target, calls, decision, authority, seq, spending)
-                return recorded, authority, calls[0].connection
+                return recorded, authority, calls
             except ProofRefused:
                 with contextlib.suppress(Denied):
                     used = Deny(reason=Reason.PROOF_USED)

@@ -4,13 +4,13 @@ Where the body says it, it is read whole, in bounds, and what goes out is what w
 is allowed.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.canonical import Target, asking
 from valetkey.server.integrations.model import Integration, Match
-from valetkey.server.integrations.reading import Reads, Said
+from valetkey.server.integrations.reading import Reading, Reads, Said
 from valetkey.server.policy.model import Reason
 
 MOST_MATCHES = 50
@@ -46,6 +46,15 @@ class Recognised:
     matches: Sequence[Match]
     rewritten: Rewritten | None = None
     unknown: Reason = Reason.UNKNOWN_OPERATION
+    by_id: Callable[[Sequence[str]], Reading] | None = None
+
+    def under(self, ids: Sequence[str]) -> "Recognised":
+        """What to send once it is known which thing each match is about: it is called by its id, not by its name."""
+        # SECURITY: a name may mean another thing by the time the API reads it; the id is what was judged.
+        # Guarded by tests/flows/test_slack.py::test_a_channel_that_was_named_is_sent_as_the_id_that_was_judged
+        if self.by_id is None or not any(ids):
+            return self
+        return _to_send(self, self.by_id(ids), sends=self.rewritten is not None)
 
 
 async def recognised(
@@ -80,13 +89,16 @@ async def recognised(
         raise InvalidRequest(
             f"The call does {len(reading.matches)} things at once.", hint=f"Send at most {MOST_MATCHES} in one call."
         )
-    if reading.query != target.query:
-        if as_it_is:
-            raise InvalidRequest("The address is not written in its one canonical form.", hint="See docs/engines.md.")
-        target = asking(target, reading.query)
-    sends = whole and (body is not None or bool(reading.body))
+    if as_it_is and reading.query != target.query:
+        raise InvalidRequest("The address is not written in its one canonical form.", hint="See docs/engines.md.")
+    read = Recognised(target, reading.matches, by_id=reading.by_id)
+    return _to_send(read, reading, sends=whole and (body is not None or bool(reading.body)))
+
+
+def _to_send(asked: Recognised, reading: Reading, *, sends: bool) -> Recognised:
+    target = asked.target if reading.query == asked.target.query else asking(asked.target, reading.query)
     rewritten = Rewritten(reading.content_type.encode("ascii"), reading.body) if sends else None
-    return Recognised(target, reading.matches, rewritten)
+    return replace(asked, target=target, rewritten=rewritten)
 
 
 def _content_type(headers: Headers) -> str:

@@ -1,13 +1,17 @@
 """How to ask an upstream what a name or an id means now, and how to read what it answers.
 
-Responsible for the path to GET and the meaning of the JSON. Refuses to know how the question is sent, with whose
-credential, and how long an answer is remembered.
+Responsible for the path to GET, or the form to POST, and the meaning of the JSON. Refuses to know how the question is
+sent, with whose credential, and how long an answer is remembered.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from valetkey.server.integrations.model import ResourceFacts, ResourceRef
+
+_WRITABLE: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,75 @@ class Lookup:
             raise ValueError(f"not the address of a {self.kind}: {ref}")
         return path
 
+    def ref(self, text: str) -> ResourceRef:
+        """What somebody who writes `text` means: a name."""
+        return ResourceRef(self.kind, name=text)
+
     def facts(self, document: object) -> ResourceFacts | None:
         """Read the upstream's answer; None when it does not plainly name the thing, which nobody may trust then."""
         found = [_pointed(document, p) for p in (self.id, self.name, self.owner_id or self.id)]
         if not all(found):
             return None
         return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=found[2] if self.owner_id else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A list that is walked for a name, because the API knows no address by name. `arguments` go with every page."""
+
+    path: str
+    at: str
+    cursor: str
+    next: str
+    most_pages: int
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormLookup:
+    """How to ask an API that is asked by POSTing forms (Slack): an id is one question, a name is found in a list.
+
+    `ids` is what an id looks like, whole; every name begins with `sign`. `success` must be true in an answer, because
+    failures are 200 as well. `at` is the object in it; `id`, `name` and `owner_id` are members of that.
+    """
+
+    kind: str
+    by_id: str
+    argument: str
+    ids: str
+    success: str
+    at: str
+    id: str
+    name: str
+    owner_id: str = ""
+    sign: str = ""
+    listed: Listed | None = None
+
+    def ref(self, text: str) -> ResourceRef:
+        """What somebody who writes `text` means: an id, or a name with or without its sign."""
+        if re.fullmatch(self.ids, text):
+            return ResourceRef(self.kind, id=text)
+        return ResourceRef(self.kind, name=self.sign + text.removeprefix(self.sign))
+
+    def facts(self, document: object) -> ResourceFacts | None:
+        """Read the answer to a question by id; None when it does not plainly name the thing."""
+        return self._facts(_found(document, self.at)) if _found(document, self.success) is True else None
+
+    def page(self, document: object, name: str) -> tuple[ResourceFacts | None, str]:
+        """The thing of exactly that name, if it is on this page of the list, and where the next page begins."""
+        if self.listed is None or _found(document, self.success) is not True:
+            return None, ""
+        items = _found(document, self.listed.at)
+        found = [facts for item in (items if isinstance(items, list) else []) if (facts := self._facts(item))]
+        return next((f for f in found if f.name == name), None), _pointed(document, self.listed.next)
+
+    def _facts(self, item: object) -> ResourceFacts | None:
+        id_, name = _pointed(item, self.id), _pointed(item, self.name)
+        if not id_ or not re.fullmatch(self.ids, id_):
+            return None
+        # NOTE: what has no name (a direct message), or one that cannot be written into a grant, is known by its id.
+        known_as = self.sign + name if _WRITABLE.fullmatch(name) else id_
+        return ResourceFacts(self.kind, name=known_as, id=id_, owner_id=_pointed(item, self.owner_id or ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
-    from valetkey.server.integrations.lookup import Identify, Lookup
+    from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup
     from valetkey.server.integrations.operations import Operations
     from valetkey.server.integrations.reading import Reader
 
@@ -32,6 +32,8 @@ def same_name(a: str, b: str, *, kind: str = "repository") -> bool:
     >>> same_name("Acme/Backend", "acme/backend"), same_name("acme/bac\u212aend", "acme/backend")
     (True, False)
     """
+    # NOTE: a channel is bound as `#general`, and people leave the sign out; at no API do two names differ by it alone.
+    a, b = a.removeprefix("#"), b.removeprefix("#")
     # SECURITY: not `casefold`: KELVIN SIGN would become `k`, and a name nobody granted would compare equal.
     return a.translate(_FOLD) == b.translate(_FOLD) if kind in _FOLDED_KINDS else a == b
 
@@ -180,7 +182,7 @@ class Integration:
     """Lines the API insists on, sent with questions of ours; an agent's call brings its own."""
     encoded_slash: bool = False
     """`%2F` in a path means `/` at this API."""
-    lookups: Mapping[str, "Lookup"] = field(default_factory=dict)
+    lookups: Mapping[str, "Lookup | FormLookup"] = field(default_factory=dict)
     identify: "Identify | None" = None
     addresses: Addresses = field(default_factory=Addresses)
     oauth: "OAuth | None" = None
@@ -246,10 +248,10 @@ class Integration:
 def resource_of(match: Match) -> ResourceRef | None:
     """The resource a call names, as it names it; None when it names nothing narrower than the account.
 
-    An operation of another kind whose fields are missing cannot be: the matcher fills every field it promises.
+    A path fills every field its operation promises. A body may leave them out: then only all there is covers the call.
     """
     operation, fields = match.operation, match.fields
-    if operation.resource_kind == "account":
+    if operation.resource_kind == "account" or not fields:
         return None
     by_id = f"{operation.resource_kind}_id"
     if operation.resource_fields == (by_id,) or operation.resource_fields[0] not in fields:

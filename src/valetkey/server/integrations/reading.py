@@ -4,7 +4,7 @@ Responsible for the shape of that reading. What goes out is built from it, so th
 nothing else. Refuses to know sockets, headers besides the content type, users, and what is allowed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -50,6 +50,8 @@ class Reading:
     query: Pairs
     content_type: str = ""
     body: bytes = b""
+    by_id: "Callable[[Sequence[str]], Reading] | None" = None
+    """The same call with each thing under the id that was found for it: takes one for each match, empty without one."""
 
 
 class Reader(Protocol):

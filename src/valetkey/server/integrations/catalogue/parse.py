@@ -23,7 +23,7 @@ from valetkey.server.integrations.catalogue.typed import (
     read,
     tables,
 )
-from valetkey.server.integrations.lookup import Identify, Lookup
+from valetkey.server.integrations.lookup import FormLookup, Identify, Listed, Lookup
 from valetkey.server.integrations.model import Addresses, Injection, Integration, TokenPosition
 from valetkey.server.integrations.operations import Alias, Operations, compile_operations, parse_operations
 from valetkey.server.integrations.readers import READERS
@@ -31,6 +31,8 @@ from valetkey.server.integrations.reading import Reader
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _HOST: Final = re.compile(r"(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|\[::1\](?::[1-9][0-9]{0,4})?")
+
+_MOST_PAGES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +150,29 @@ def _injection(described: Mapping[str, Any]) -> Injection:
     return injection
 
 
-def _lookup(kind: str, how: Mapping[str, Any]) -> Lookup:
+def _lookup(kind: str, how: Mapping[str, Any]) -> Lookup | FormLookup:
+    if "argument" in how:
+        return _form_lookup(kind, how)
     lookup = read(Lookup, {**how, "kind": kind}, f"lookups.{kind}")
     for name in ("by_name", "by_id"):
         _check_path(getattr(lookup, name), f"lookups.{kind}.{name}")
+    return lookup
+
+
+def _form_lookup(kind: str, how: Mapping[str, Any]) -> FormLookup:
+    at = f"lookups.{kind}"
+    listed = None if "listed" not in how else read(Listed, how["listed"], f"{at}.listed")
+    lookup = read(FormLookup, {**how, "kind": kind}, at, listed=listed)
+    _check_path(lookup.by_id, f"{at}.by_id")
+    if listed is not None:
+        _check_path(listed.path, f"{at}.listed.path")
+        if not 1 <= listed.most_pages <= _MOST_PAGES:
+            raise Misdescribed(f"{at}.listed.most_pages", "is no bound", f"at most {_MOST_PAGES}")
+    try:
+        if re.compile(lookup.ids).fullmatch(""):
+            raise Misdescribed(f"{at}.ids", "is the shape of nothing, too", "the whole shape of an id")
+    except re.error as error:
+        raise Misdescribed(f"{at}.ids", f"is no pattern: {error}", "a regular expression") from error
     return lookup
 
 
