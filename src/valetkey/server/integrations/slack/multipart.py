@@ -18,10 +18,10 @@ _PLAIN: Final = re.compile(rb"content-type: *text/plain(?:; *charset=\"?utf-8\"?
 def parts(body: bytes, boundary: str) -> tuple[tuple[str, str], ...]:
     """Name and text of each part. Raises `InvalidRequest`."""
     line = b"\r\n--" + boundary.encode()
-    before, *pieces, after = (b"\r\n" + body).split(line)
-    if before or after not in (b"--", b"--\r\n") or not pieces:
+    before, *pieces = (b"\r\n" + body).split(line)
+    if before or len(pieces) < 2 or pieces[-1] not in (b"--", b"--\r\n"):
         raise _unclear("its boundary is not where it belongs")
-    return tuple(_part(piece) for piece in pieces)
+    return tuple(_part(piece) for piece in pieces[:-1])
 
 
 def _part(piece: bytes) -> tuple[str, str]:
