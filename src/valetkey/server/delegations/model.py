@@ -59,8 +59,6 @@ class Resource:
             return Fit.CHANGED if named else Fit.NO
         named = same_name(self.name, actual.name, kind=actual.kind)
         if not self.id:
-            if actual.kind == "channel" and self.name == actual.id:  # a ceiling over a channel, whatever its name
-                return Fit.YES
             owned = not self.owner or actual.owner_id == self.owner
             return Fit.YES if named and owned else Fit.CHANGED if named else Fit.NO
         if actual.id == self.id:
