@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.support import caddy, chromium, mcp_conformance, mcp_programs, nginx, node, postgres_keeper
+from tests.support import caddy, chromium, mcp_conformance, mcp_programs, nginx, node, postgres_keeper, slack_clients
 
 
 def main() -> int:
@@ -66,6 +66,13 @@ def _mcp() -> list[str]:
         return [*mcp_programs.prepare(), *mcp_conformance.prepare()]
     except (RuntimeError, OSError) as failed:
         return [f"The MCP programs could not be prepared, their tests will be skipped: {failed}"]
+
+
+def _slack() -> list[str]:
+    try:
+        return slack_clients.prepare()
+    except (RuntimeError, OSError) as failed:
+        return [f"Slack's SDK could not be prepared, its tests will be skipped: {failed}"]
 
 
 if __name__ == "__main__":
