@@ -263,6 +263,20 @@ async def test_what_no_scope_holds_is_denied_to_everybody(story: Story, path: st
     assert story.work.posted(path) == 0
 
 
+async def test_a_failure_that_is_called_200_is_recorded_as_a_failure(story: Story) -> None:
+    token = await story.given("slack:chat:write@#engineering")
+    refused = await story.call(token, "/chat.delete", json={"channel": ENGINEERING, "ts": "1.2"})
+    assert (refused.status, refused.json()["ok"]) == (200, False)
+    assert (await story.says(token, ENGINEERING)).json()["ok"]
+    piecewise = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piecewise += b'1\r\n{\r\n11\r\n "ok" : false   }\r\n0\r\n\r\n'
+    story.work.up.answers("POST", "/chat.update", script=piecewise)
+    assert (await story.says(token, ENGINEERING, "/chat.update", ts="1.2")).status == 200
+    await story.house.app.calls.settle()
+    outcomes = await story.house.events("call.finished")
+    assert [(o["status"], o["ended"]) for o in outcomes] == [(200, "failed"), (200, "complete"), (200, "failed")]
+
+
 @pytest.mark.parametrize("ceiling", ["#engineering", "engineering"])
 async def test_a_ceiling_on_a_channel_bounds_what_alice_may_give(story: Story, ceiling: str) -> None:
     agent = await story.house.agent("bounded", ceiling=[f"slack:chat:write@{ceiling}"])

@@ -1,9 +1,11 @@
 """The upstream's answer on its way to the client: headers kept apart from our pages, addresses led back to the gateway,
 the injected credential scrubbed, all of it streaming. Nothing is followed.
 
-A short answer that arrives in one piece is handed on in one piece; any other as it comes.
+A short answer that arrives in one piece is handed on in one piece; any other as it comes. Where an API says 200 to its
+failures, how the answer begins says which it is.
 """
 
+import re
 from typing import Final, Protocol
 
 from valetkey.server.connections.borrow import Borrowed
@@ -17,6 +19,7 @@ from valetkey.server.gateway.scrub import Scrubber
 Headers = list[tuple[bytes, bytes]]
 
 _LARGEST_WHOLE: Final = 64 * 1024
+_BEGINNING: Final = 256
 
 
 class Finished(Protocol):
@@ -36,6 +39,7 @@ class Answer:
         *,
         scrubber: Scrubber,
         addresses: Addresses | None,
+        success: str,
         finished: Finished,
     ) -> None:
         self.status = response.status
@@ -45,7 +49,9 @@ class Answer:
         self._sending = sending
         self._scrubber = scrubber
         self._addresses = addresses  # None where nothing is rewritten
+        self._success = success
         self._finished = finished
+        self._began = b""
         self._size = 0
         self._ended = "interrupted"
 
@@ -55,6 +61,7 @@ class Answer:
         is_short = 0 < declared <= _LARGEST_WHOLE
         first = await self._response.next_chunk() if is_short else b""
         if first and len(first) == declared:
+            self._began = first[:_BEGINNING]
             clean = self._scrubber.scrub(first)
             self.whole = clean if self._addresses is None else self._addresses.rewritten(clean)
             self._size = len(self.whole)
@@ -86,11 +93,19 @@ class Answer:
 
     async def close(self) -> None:
         """Report how the call ended and let go of the upstream."""
-        self._finished(status=self.status, size=self._size, ended=self._ended)
+        ended = "failed" if self._ended == "complete" and self._says_no() else self._ended
+        self._finished(status=self.status, size=self._size, ended=ended)
         await self._sending.close()
+
+    def _says_no(self) -> bool:
+        """Whether a 200 is a failure: the member that says so is the first one of the object."""
+        no = rb'\s*\{\s*"%s"\s*:\s*false\b' % re.escape(self._success.encode())
+        return bool(self._success) and re.match(no, self._began) is not None
 
     def _cleaned(self, chunk: bytes | None) -> bytes:
         """What can be sent on, now that `chunk` has arrived; None is the end."""
+        if chunk and len(self._began) < _BEGINNING:
+            self._began += chunk[:_BEGINNING]
         self._is_over = chunk is None
         clean = self._scrubbing.finish() if chunk is None else self._scrubbing.feed(chunk)
         if self._rewriting is None:
@@ -124,6 +139,7 @@ async def answer(
         headers,
         scrubber=scrubber,
         addresses=addresses if _is_json(response.headers) else None,
+        success=door.integration.success,
         finished=finished,
     )
     await begun.begin()

@@ -178,6 +178,8 @@ class Integration:
     injection: Injection
     reader: "Reader | None" = None
     """How calls are read whose path does not say all they do; None where every path does."""
+    success: str = ""
+    """The first member of every answer, false where the call failed, at an API that says 200 to failures too."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lines the API insists on, sent with questions of ours; an agent's call brings its own."""
     encoded_slash: bool = False

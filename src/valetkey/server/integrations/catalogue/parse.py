@@ -49,6 +49,7 @@ class _File:
     encoded_slash: bool = False
     operations: str = ""
     reader: str = ""
+    success: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     aliases: list[Mapping[str, Any]] = field(default_factory=list)
     scopes: Mapping[str, Any] = field(default_factory=dict)
@@ -84,6 +85,7 @@ def parse_integration(document: Mapping[str, Any], table: str | None, *, loopbac
         scopes=MappingProxyType(scopes),
         operations=operations,
         reader=_reader(file.reader, operations),
+        success=file.success,
         token_positions=tuple(_position(position) for position in file.token_positions),
         injection=_injection(file.injection),
         lookups=MappingProxyType({kind: _lookup(kind, how) for kind, how in tables(file.lookups, "lookups").items()}),
