@@ -208,6 +208,16 @@ def test_a_message_that_calls_nobody_is_one_thing(message: dict[str, object]) ->
     assert done("chat.postMessage", channel="C1A", **message) == [(POST, channel("C1A"))]
 
 
+def test_a_mention_in_two_pieces_is_found_in_the_first() -> None:
+    for piece in ("look <", "look <!chan", "look <!channel>"):
+        assert (BROADCAST, channel("C1A")) in done("chat.appendStream", channel="C1A", ts="1.2", markdown_text=piece)
+    for piece in ("look", "nel> look", "a > b", "<@U1A>"):
+        assert done("chat.appendStream", channel="C1A", ts="1.2", markdown_text=piece) == [
+            ("chat/appendStream", channel("C1A"))
+        ]
+    assert done("chat.postMessage", channel="C1A", text="a < b") == [(POST, channel("C1A"))]
+
+
 @pytest.mark.parametrize("blocks", ["[", "[] []", '[],"x":1', '[{"type":"a","type":"broadcast"}]', "hello"])
 def test_blocks_nobody_can_read_are_refused(blocks: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -18,6 +18,8 @@ from valetkey.server.integrations.slack.broadcast import calls_everybody
 
 MESSAGE_TAG: Final = "message"
 """Marks an operation that says something to people."""
+PIECES_TAG: Final = "pieces"
+"""Marks an operation that says a part of a message, which others go on with."""
 BROADCAST: Final = "chat/broadcast"
 """What a message that calls everybody is besides: an operation of its own, on the same channels."""
 
@@ -32,7 +34,7 @@ _SAID: Final = """
     status prompts task_display_mode session_status recipient_user_id recipient_team_id post_at
 """
 _WHICH: Final = """
-    ts thread_ts message_ts timestamp scheduled_message_id bookmark_id entity_id parent_id link type emoji
+    ts thread_ts message_ts timestamp scheduled_message_id bookmark_id link type emoji
 """
 _HOW_MUCH: Final = """
     cursor limit count page latest oldest inclusive full ts_from ts_to types show_files_hidden_by_limit
@@ -84,7 +86,7 @@ class SlackReader:
         matches = [thing.match(operation) for thing in named]
         if not named or not arguments.all.keys() <= _ABOUT_THE_CHANNEL | set(operation.resource_fields):
             matches.append(Match(operation, {}))
-        if MESSAGE_TAG in operation.tags and calls_everybody(arguments.all):
+        if MESSAGE_TAG in operation.tags and calls_everybody(arguments.all, in_pieces=PIECES_TAG in operation.tags):
             broadcast = self._operations[BROADCAST]
             matches += [thing.match(broadcast) for thing in named] or [Match(broadcast, {})]
         return _reading(arguments, named, matches)
