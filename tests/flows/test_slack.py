@@ -175,6 +175,15 @@ async def test_a_name_is_found_beyond_the_first_page_and_asked_by_its_id_from_th
     assert story.work.posted("/conversations.info") == 2  # fresh for every write
 
 
+async def test_a_list_that_does_not_end_is_walked_fifty_pages_far(story: Story) -> None:
+    token = await story.given("slack:chat:write@#engineering")
+    before = story.work.posted("/conversations.list")
+    story.work.is_endless = True
+    assert is_denied(await story.says(token, "#nowhere"))
+    assert story.work.posted("/conversations.list") == before + 50
+    assert (await story.says(token, "#engineering")).status == 200
+
+
 async def test_several_channels_are_several_calls_and_each_must_be_given(story: Story) -> None:
     token = await story.given("slack:files:write@#engineering,#general")
     path = "/files.completeUploadExternal"

@@ -298,6 +298,43 @@ def test_a_file_that_breaks_one_rule_is_refused_by_the_name_of_the_key(path: str
     assert refused.value.key == key
 
 
+ASKED_BY_FORM: dict[str, Any] = {
+    "by_id": "/things.info",
+    "argument": "thing",
+    "ids": "T[0-9]{1,9}",
+    "success": "ok",
+    "at": "thing",
+    "id": "id",
+    "name": "name",
+    "listed": {"path": "/things.list", "at": "things", "cursor": "cursor", "next": "next", "most_pages": 9},
+}
+
+
+def test_a_lookup_by_form_is_taken_and_one_that_breaks_a_rule_is_refused() -> None:
+    assert "thing" in parse_integration(changed("lookups/thing", ASKED_BY_FORM), table(*ROWS)).lookups
+    for key, value, at in (
+        ("ids", ".*", "lookups.thing.ids"),
+        ("ids", "[", "lookups.thing.ids"),
+        ("by_id", "things.info", "lookups.thing.by_id"),
+        ("colour", "red", "lookups.thing.colour"),
+        ("listed", {**ASKED_BY_FORM["listed"], "most_pages": 0}, "lookups.thing.listed.most_pages"),
+        ("listed", {**ASKED_BY_FORM["listed"], "path": "/a?b"}, "lookups.thing.listed.path"),
+        ("listed", {**ASKED_BY_FORM["listed"], "colour": "red"}, "lookups.thing.listed.colour"),
+    ):
+        with pytest.raises(Misdescribed) as refused:
+            parse_integration(changed("lookups/thing", {**ASKED_BY_FORM, key: value}), table(*ROWS))
+        assert refused.value.key == at
+
+
+def test_a_reader_nobody_wrote_or_one_whose_operations_are_missing_is_refused() -> None:
+    speaking = ROWS[1].replace("thing:thing_id\t\t", "thing:thing_id\tmessage\t")
+    for reader, rows, at in (("nobody", ROWS, "reader"), ("slack", (ROWS[0], speaking, ROWS[2]), "operations")):
+        with pytest.raises(Misdescribed) as refused:
+            parse_integration(changed("reader", reader), table(*rows))
+        assert refused.value.key == at
+    assert parse_integration(changed("reader", "slack"), table(*ROWS)).reader is not None
+
+
 def test_a_table_that_breaks_a_rule_is_refused() -> None:
     for rows in (
         (*ROWS, ROWS[0]),

@@ -30,6 +30,7 @@ class Workspace:
         default_factory=lambda: {RANDOM: "random", GENERAL: "general", ENGINEERING: "engineering", DIRECT: ""}
     )
     team: str = TEAM
+    is_endless: bool = False  # its list goes on for ever
     said: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ class Workspace:
                 named = [id_ for id_, name in self.channels.items() if name]
                 begins = int(said.get("cursor") or 0)
                 rest = str(begins + PAGE) if begins + PAGE < len(named) else ""
+                rest = "0" if self.is_endless else rest
                 page = [self._channel(id_) for id_ in named[begins : begins + PAGE]]
                 return {"ok": True, "channels": page, "response_metadata": {"next_cursor": rest}}
             case "/users.info":

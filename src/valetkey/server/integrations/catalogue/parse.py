@@ -124,7 +124,10 @@ def _reader(name: str, operations: Operations) -> Reader | None:
         return None
     if name not in READERS:
         raise Misdescribed("reader", f"{name!r} is no reader", " or ".join(sorted(READERS)))
-    return READERS[name](operations)
+    try:
+        return READERS[name](operations)
+    except ValueError as error:
+        raise Misdescribed("operations", str(error), "the operations this reader speaks of") from error
 
 
 def _position(described: Mapping[str, Any]) -> TokenPosition:

@@ -68,6 +68,8 @@ class SlackReader:
     most_bytes = 1 << 20
 
     def __init__(self, operations: Operations) -> None:
+        if BROADCAST not in operations and any(MESSAGE_TAG in operation.tags for operation in operations.values()):
+            raise ValueError(f"messages can be said, but {BROADCAST} is not described")
         self._operations = operations
 
     def reads(self, method: str, segments: Sequence[str]) -> Reads:  # noqa: ARG002 - all alike
