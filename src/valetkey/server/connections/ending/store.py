@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,12 +26,22 @@ class Ending:
     tries: int
 
 
-async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> list[Connection]:
-    """Connections that ended with one of these: themselves, their person, or their organization."""
+async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> list[tuple[Connection, bool]]:
+    """Connections that ended with one of these: themselves, their person, or their organization; and whether it is over.
+
+    Those that are still to be ended come first.
+    """
     wanted = list(nodes)
     c = connections.c
-    query = select(connections).where(or_(c.id.in_(wanted), c.owner.in_(wanted), c.org.in_(wanted)))
-    return [connections_store.of_row(row) for row in await db.execute(query.order_by(c.id).limit(limit))]
+    is_over = case((_u.state.in_(("ended", "unsupported", "given_up")), 1), else_=0)
+    query = (
+        select(connections, is_over.label("is_over"))
+        .outerjoin(upstream_revocations, _u.connection == c.id)
+        .where(or_(c.id.in_(wanted), c.owner.in_(wanted), c.org.in_(wanted)))
+        .order_by(is_over, c.id)
+        .limit(limit)
+    )
+    return [(connections_store.of_row(row), bool(row.is_over)) for row in await db.execute(query)]
 
 
 async def due(db: AsyncConnection, *, now: int, limit: int) -> list[str]:
