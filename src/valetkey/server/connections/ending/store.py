@@ -27,9 +27,9 @@ class Ending:
 
 
 async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> list[tuple[Connection, bool]]:
-    """Connections that ended with one of these: themselves, their person, or their organization; and whether it is over.
+    """Connections that ended with one of these: themselves, their person, or their organization.
 
-    Those that are still to be ended come first.
+    And whether it is over there; those that are still to be ended come first.
     """
     wanted = list(nodes)
     c = connections.c
