@@ -159,6 +159,9 @@ class App:
         await egress.open()
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
+        end_there = EndThere(
+            database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
+        )
         self.refresh = refresh = Refresh(
             database=database,
             journal=journal,
@@ -166,6 +169,7 @@ class App:
             ring=ring,
             clock=clock,
             catalogue=catalogue,
+            end_there=end_there,
             link=lambda connection: f"{settings.issuer}/connections?reconnect={connection}",
         )
         self.due = due = Due(database, refresh, clock)
@@ -216,9 +220,6 @@ class App:
             installations=installations,
             ring=ring,
             clock=clock,
-        )
-        end_there = EndThere(
-            database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
         )
         registered = Apps(
             database=database,
