@@ -183,6 +183,7 @@ class Connection(TypedDict):
     owner: str | None
     shared: bool
     base_url: str
+    generation: int
     status: str
 
 

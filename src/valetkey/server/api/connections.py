@@ -54,6 +54,7 @@ def shown(facts: ConnectionFacts, *, status: Status) -> answers.Connection:
         "owner": facts.owner,
         "shared": facts.owner is None,
         "base_url": facts.base_url,
+        "generation": facts.generation,
         "status": status,
     }
 
