@@ -184,6 +184,7 @@ class Connection(TypedDict):
     shared: bool
     base_url: str
     generation: int
+    last_used_at: int | None
     status: str
 
 

@@ -166,6 +166,7 @@ class Connection(TypedDict):
     shared: bool
     base_url: str
     generation: int
+    last_used_at: int | None
     status: Literal["linked", "needs_reconnect", "revoked"]
 
 
