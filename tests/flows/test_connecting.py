@@ -307,7 +307,8 @@ async def test_who_is_no_administrator_any_more_shares_nothing(story: Story) -> 
         back = story.github.consent(sent.header("location") or "", account="alice" if status == 200 else "mallory")
         assert (await tab.get(back)).status == status
     async with story.house.app.database.read() as db:
-        assert (await db.execute(text("SELECT count(*) FROM connections"))).scalar() == 1
+        assert (await db.execute(text("SELECT count(*) FROM connections WHERE owner IS NULL"))).scalar() == 1
+    assert list(story.github.tokens.values()) == ["alice"]  # what was given for nothing is ended there
 
 
 async def test_ui_08_what_an_api_has_not_confirmed_stays_to_be_seen(story: Story) -> None:
