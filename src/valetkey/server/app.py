@@ -19,6 +19,7 @@ from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
+from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.connections.refreshing import store as refreshing
@@ -236,6 +237,15 @@ class App:
             egress=egress,
             registered=registered,
             keep=Keep(database=database, journal=journal, lookups=lookups, ring=ring, clock=clock, catalogue=catalogue),
+            discard=Discard(
+                database=database,
+                journal=journal,
+                lookups=lookups,
+                ring=ring,
+                clock=clock,
+                catalogue=catalogue,
+                end=end_there.stop,
+            ),
             mac=mac,
             ring=ring,
             clock=clock,

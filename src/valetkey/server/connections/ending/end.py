@@ -37,6 +37,8 @@ from valetkey.server.vault.errors import VaultError
 from valetkey.server.vault.ring import KeyRing
 
 SWEEP_SECONDS: Final = 2.0
+FIRST_TRY_SECONDS: Final = 5
+"""For how long the first try is left to who revoked; after that it is taken for forgotten."""
 FIRST_PAUSE_SECONDS: Final = 15
 LONGEST_PAUSE_SECONDS: Final = 3_600
 MOST_TRIES: Final = 32
@@ -105,8 +107,9 @@ class EndThere:
 
     async def sweep(self) -> int:
         """Try what is due; how many were tried."""
+        now = int(self._clock.now())
         async with self._database.read() as db:
-            due = await store.due(db, now=int(self._clock.now()), limit=_AT_ONCE)
+            due = await store.due(db, now=now, first_by=now - FIRST_TRY_SECONDS, limit=_AT_ONCE)
             found = [c for one in due if (c := await connections.connection(db, one)) is not None]
         await self._end_unkept()
         return len([said for connection in found if (said := await self._ended(connection)) is not None])

@@ -44,11 +44,14 @@ async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> l
     return [(connections_store.of_row(row), bool(row.is_over)) for row in await db.execute(query)]
 
 
-async def due(db: AsyncConnection, *, now: int, limit: int) -> list[str]:
-    """Connections to be ended at their API now: tried before, or revoked and never tried."""
+async def due(db: AsyncConnection, *, now: int, first_by: int, limit: int) -> list[str]:
+    """Connections to be ended at their API now: tried before, or revoked at `first_by` at the latest and never tried.
+
+    Who revokes tries first, and reports what the API said; a look at the same moment would take that answer away.
+    """
     c = connections.c
     tried = select(_u.connection).where(_u.state == "pending", _u.next_at <= now).limit(limit)
-    ended = exists(select(revoked.c.node).where(revoked.c.node.in_((c.id, c.owner, c.org))))
+    ended = exists(select(revoked.c.node).where(revoked.c.node.in_((c.id, c.owner, c.org)), revoked.c.at <= first_by))
     untried = select(c.id).where(ended, ~exists(select(_u.connection).where(_u.connection == c.id))).limit(limit)
     found = [*(await db.execute(tried)).scalars(), *(await db.execute(untried)).scalars()]
     return found[:limit]
