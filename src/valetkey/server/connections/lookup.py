@@ -15,7 +15,7 @@ from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
-from valetkey.server.integrations.lookup import Account
+from valetkey.server.integrations.lookup import Account, Lookup, Question
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -56,20 +56,24 @@ class Lookups:
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
         integration = self._catalogue[facts.integration]
-        lookup = integration.lookups.get(ref.kind)
-        if lookup is None:
+        how: Lookup | Question | None = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
+        if how is None:
             return None
+        asked: dict[str, Any] = {}
         try:
-            segments = lookup.segments(ref)
+            if isinstance(how, Question):
+                segments, asked = tuple(how.path.split("/")[1:]), {"method": "POST", "body": how.body(ref)}
+            else:
+                segments = how.segments(ref)
         except ValueError:
             return None
         started = self._clock.monotonic()
         borrowed = await self._borrow.borrow(facts)
         try:
-            document = await self._ask(integration, borrowed, segments)
+            document = await self._ask(integration, borrowed, segments, **asked)
         except ConnectionRequired:
-            document = await self._ask(integration, await self._borrow.later(facts, borrowed), segments)
-        found = None if document is None else lookup.facts(document)
+            document = await self._ask(integration, await self._borrow.later(facts, borrowed), segments, **asked)
+        found = None if document is None else how.facts(document)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = (started, found)
@@ -143,7 +147,7 @@ class Lookups:
             )
         except UpstreamFailed as error:
             raise _unanswered(error.detail) from error
-        if status in _NOT_THERE:
+        if status in _NOT_THERE or (status == 400 and body):  # how GraphQL APIs may say that nothing is there
             return None
         if status == 401:
             raise ConnectionRequired(
@@ -161,7 +165,8 @@ def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
-    return () if rest == "*" else tuple(integration.lookups)
+    named = (kind for kind, how in integration.questions.items() if how.is_by_name)
+    return () if rest == "*" else (*integration.lookups, *named)
 
 
 def _unanswered(detail: str) -> UpstreamFailed:
