@@ -72,10 +72,9 @@ class Question:
         return self.kind == self.answers and bool(self.by_name)
 
     def body(self, ref: ResourceRef) -> str:
-        """The JSON to POST. A name that is a UUID is an id."""
-        value = ref.id if ref.name is None else ref.name
-        by_name = ref.name is not None and self.by_name and not _UUID.fullmatch(ref.name)
-        document = self.by_name if by_name else self.by_id
+        """The JSON to POST. Where things have names, what is a UUID is the id, and nothing else is."""
+        value = (ref.id if ref.name is None else ref.name) or ""
+        document = self.by_name if self.by_name and not _UUID.fullmatch(value) else self.by_id
         return json.dumps({"query": document, "variables": {"it": value}}, ensure_ascii=False)
 
     def facts(self, document: object) -> ResourceFacts | None:

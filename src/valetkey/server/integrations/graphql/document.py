@@ -228,7 +228,7 @@ class _Expanding:
         below = () if node.selection_set is None else tuple(self.selected(node.selection_set, "", deep + 1, within))
         return Selected(node.name.value, on, arguments, below)
 
-    def _conditions(self, directives: Sequence[DirectiveNode]) -> None:
+    def _conditions(self, directives: Sequence[DirectiveNode] | None) -> None:
         """`@skip` and `@include` with their one argument; who knows what another one does?"""
         names = [directive.name.value for directive in directives or ()]
         if not _CONDITIONS.issuperset(names) or len(set(names)) != len(names):

@@ -18,7 +18,7 @@ from valetkey.server.integrations.model import Match, ResourceRef
 
 _ROOT: Final = {"query": "Query", "mutation": "Mutation"}
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_=+.:-]{1,200}")
-_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,10 @@ def _referred(
         fields[place.path] = value
     if len(values) > 1:
         return (ResourceRef(kind, name="/".join(values)),)
-    is_name = kind == "team" and not _ID.fullmatch(values[0])
-    return (ResourceRef(kind, name=values[0]) if is_name else ResourceRef(kind, id=values[0]),)
+    kind, _, only = kind.partition(".")
+    if only and (only == "uuid") != bool(_UUID.fullmatch(values[0])):
+        return (None,)  # the API would look for it as what it is not
+    return (ResourceRef(kind, name=values[0]) if only == "name" else ResourceRef(kind, id=values[0]),)
 
 
 def _reading(field: Selected, row: Root, table: Table) -> Reading | None:

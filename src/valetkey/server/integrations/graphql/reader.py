@@ -1,7 +1,7 @@
 """Reads the calls of an API that speaks GraphQL at one path.
 
-1. open the envelope, 2. read the document, 3. give its variables their values, 4. say which operations that is, 5. write
-the body anew. Steps 2 and what of 4 needs no variables are remembered by the whole text: clients send the same
+1. open the envelope, 2. read the document, 3. give its variables their values, 4. say which operations that is,
+5. write the body anew. Step 2, and what of 4 needs no variables, is remembered by the whole text: clients send the same
 documents again and again.
 """
 

@@ -21,7 +21,8 @@ from valetkey.server.integrations.operations import BODY_TAG
 
 _CALL: Final = re.compile(r"(query|mutation)/([_A-Za-z][_0-9A-Za-z]*)(?::[a-z-]+)?")
 _FIELD: Final = re.compile(r"([_A-Za-z][_0-9A-Za-z]*)(?:\(([~,A-Za-z]+)\))?(?::([A-Za-z.]+))?")
-_NAMED: Final = re.compile(r"[A-Za-z.+]+>[a-z_]+(?:\|[A-Za-z.+]+>[a-z_]+)*\??")
+_PLACE: Final = r"[A-Za-z.+]+>[a-z_]+(?:\.name|\.uuid)?"
+_NAMED: Final = re.compile(rf"{_PLACE}(?:\|{_PLACE})*\??")
 _ANY: Final = "*"
 
 
@@ -30,7 +31,10 @@ class Named:
     """One thing that arguments name. Of `places` at least one is given, unless it `is_optional`."""
 
     places: tuple[tuple[tuple[str, ...], str], ...]
-    """Paths of arguments whose values, joined with `/`, name a thing, and the kind it is."""
+    """Paths of arguments whose values, joined with `/`, name a thing, and the kind it is: as a name, or as an id.
+
+    `.name` and `.uuid` after the kind: the API takes one of the two only.
+    """
     is_optional: bool
 
 
