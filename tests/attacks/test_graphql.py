@@ -1,4 +1,4 @@
-"""What a document may try so that something else runs than what was judged: GQ-01 and GQ-02, by the bytes that arrive."""
+"""What a document may try so that something else runs than what was judged: GQ-01, GQ-02, by the bytes that arrive."""
 
 import json
 from collections.abc import AsyncIterator
@@ -219,7 +219,7 @@ async def test_gq_02_a_body_is_read_in_bounds(linear: Linear) -> None:
 
 async def test_what_leaves_is_our_print_of_what_was_judged(linear: Linear) -> None:
     came = (
-        "# a remark\nquery Q($i:String!,$n:Int=5){ x:issue(id:$i)@include(if:true){...T,comments(first:$n){nodes{id}}} }"
+        "# a remark\nquery Q($i:String!,$n:Int=5){x:issue(id:$i)@include(if:true){...T,comments(first:$n){nodes{id}}}}"
         " query Other{viewer{id}} fragment T on Issue{title} fragment Unused on Issue{id}"
     )
     body = json.dumps({"query": came, "variables": {"i": MINE}, "operationName": "Q", "extensions": {}})
