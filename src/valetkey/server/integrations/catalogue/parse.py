@@ -190,7 +190,7 @@ def _question(kind: str, how: Mapping[str, Any], lookups: Mapping[str, Any]) -> 
     _check_path(question.path, f"questions.{kind}.path")
     # SECURITY: a question of ours reads: it is asked before anything was allowed.
     for name, text in (("by_id", question.by_id), ("by_name", question.by_name or question.by_id)):
-        if not text.startswith("query($it:") or text.count("$it") != 2:  # declared, and used once
+        if not text.lstrip().startswith("query($it:") or text.count("$it") != 2:  # declared, and used once
             raise Misdescribed(
                 f"questions.{kind}.{name}", "is no question about one thing", "query($it: ID!) { … $it … }"
             )
