@@ -109,7 +109,9 @@ def _fitting(reading: Reading, variables: Mapping[str, Any], table: Table) -> li
     fields: dict[str, str] = {}
     refs: list[ResourceRef | None] = []
     for named, places in reading.named:
-        some = [ref for kind in places for ref in _referred(*kind, variables, fields)]
+        some: list[ResourceRef | None] = []
+        for of_kind, kind in places:
+            some += _referred(of_kind, kind, variables, fields)
         if None in some or not (some or named.is_optional):
             return None
         refs += some
@@ -124,13 +126,17 @@ def _referred(
     places: tuple[Place, ...], kind: str, variables: Mapping[str, Any], fields: dict[str, str]
 ) -> tuple[ResourceRef | None, ...]:
     """The thing that is named, nothing, or None for what is no name; `fields` collects what was said."""
-    values = [place.found(variables) for place in places]
-    if all(value is ABSENT or value is None for value in values):
-        return ()
-    for place, value in zip(places, values, strict=True):
+    values: list[str] = []
+    for place in places:
+        value = place.found(variables)
+        if value is ABSENT or value is None:
+            continue
         if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
             return (None,)
+        values.append(value)
         fields[place.path] = value
+    if len(values) != len(places):
+        return (None,) if values else ()  # half a name is none
     if len(values) > 1:
         return (ResourceRef(kind, name="/".join(values)),)
     kind, _, only = kind.partition(".")
