@@ -101,6 +101,32 @@ async def test_what_one_scope_contains_no_other_does(linear: Linear) -> None:
     assert len(linear.calls) == 2
 
 
+STOCK = """
+mutation updateIssue($id: String!, $input: IssueUpdateInput!) {
+  issueUpdate(id: $id, input: $input) { ...IssuePayload }
+}
+fragment IssuePayload on IssuePayload { __typename lastSyncId issue { id } success }
+"""
+"""Of the shape that @linear/sdk sends."""
+
+
+async def test_a_mutation_takes_the_inputs_that_are_known_and_no_others(linear: Linear) -> None:
+    for more, status in (
+        ({"title": "x", "labelIds": ["a", "b"], "assigneeId": None}, 200),
+        ({"title": "x", "projectId": "p"}, 403),
+        ({"delegateId": "agent"}, 403),
+        ({"trashed": True}, 403),
+        ({"parentId": "LIN-124"}, 200),
+        ({"parentId": "OPS-7"}, 403),
+        ({"parentId": ["LIN-124"]}, 403),
+        ({"teamId": "OPS", "title": "x"}, 403),
+        ({}, 403),
+    ):
+        answer = await linear.ask(STOCK, {"id": "LIN-123", "input": more}, operationName="updateIssue")
+        assert answer.status == status, (more, answer.body)
+    assert len(linear.calls) == 2
+
+
 AWAY = [
     "parent { title }",
     "children { nodes { title } }",
@@ -111,6 +137,9 @@ AWAY = [
     'team { issues(filter: {parent: {title: {contains: "salary"}}}) { nodes { id } } }',
     "team { issues(includeSubTeams: true) { nodes { id } } }",
     "state { issues { nodes { title } } }",
+    "project { description }",
+    "project { ... on Project { lead { name } } }",
+    "state { team { name } }",
     "... on Issue { relations { nodes { relatedIssue { title } } } }",
 ]
 

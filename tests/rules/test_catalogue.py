@@ -291,12 +291,52 @@ def test_the_good_file_is_taken() -> None:
         ("scopes/things:share", ..., "operations"),
         ("aliases", [{"pattern": "/x", "stands_for": "/y", "colour": "red"}], "aliases.colour"),
         ("oauth", "yes", "oauth"),
+        ("reader", "nobody", "reader"),
+        ("graphql", {"path": "graphql", "table": "acme.graphql.tsv"}, "graphql.path"),
+        ("graphql", {"path": "/graphql"}, "graphql.table"),
+        ("graphql", {"path": "/graphql", "table": "acme.graphql.tsv", "colour": "red"}, "graphql.colour"),
     ],
 )
 def test_a_file_that_breaks_one_rule_is_refused_by_the_name_of_the_key(path: str, value: object, key: str) -> None:
     with pytest.raises(Misdescribed) as refused:
         parse_integration(changed(path, value), table(*ROWS))
     assert refused.value.key == key
+
+
+QUESTION = {
+    "answers": "thing",
+    "path": "/graphql",
+    "by_id": "query($it: ID!) { part(id: $it) { thing { id name } } }",
+    "id": "data.part.thing.id",
+    "name": "data.part.thing.name",
+}
+
+
+def test_a_question_that_does_more_than_ask_is_refused() -> None:
+    assert parse_integration(changed("questions", {"part": QUESTION}), table(*ROWS)).questions["part"]
+    for kind, more, key in (
+        ("part", {"by_id": "mutation($it: ID!) { part(id: $it) { thing { id name } } }"}, "questions.part.by_id"),
+        ("part", {"by_id": "query($it: ID!) { part(id: 1) { thing { id name } } }"}, "questions.part.by_id"),
+        ("part", {"by_name": "{ parts { thing { id name } } }"}, "questions.part.by_name"),
+        ("part", {"path": "graphql"}, "questions.part.path"),
+        ("part", {"colour": "red"}, "questions.part.colour"),
+        ("thing", {}, "questions.thing"),
+    ):
+        with pytest.raises(Misdescribed) as refused:
+            parse_integration(changed("questions", {kind: {**QUESTION, **more}}), table(*ROWS))
+        assert refused.value.key == key
+
+
+def test_a_graphql_file_that_breaks_a_rule_is_refused() -> None:
+    document = changed("graphql", {"path": "/graphql", "table": "acme.graphql.tsv"})
+    call = "call\tquery/part\tread\tthings:read\tthing\tid>part\t\t\t"
+    assert "query/part" in parse_integration(document, table(*ROWS), calls=call).operations
+    for wrong, key in ((call.replace("things:read", "things:nobody"), "operations"), (call + "\tx", "graphql.table")):
+        with pytest.raises(Misdescribed) as refused:
+            parse_integration(document, table(*ROWS), calls=wrong)
+        assert key in refused.value.key
+    with pytest.raises(Misdescribed, match="already"):
+        parse_integration({**document, "reader": "x"}, table(*ROWS), calls=call)
 
 
 def test_a_table_that_breaks_a_rule_is_refused() -> None:

@@ -142,7 +142,11 @@ def _graphql(file: _File, calls: str) -> GraphQL:
     _check_path(about.path, "graphql.path")
     if file.reader:
         raise Misdescribed("reader", "the calls are read as GraphQL already", "one of the two")
-    return GraphQL(tuple(about.path.split("/")[1:]), parse_table(calls, about.path))
+    try:
+        table = parse_table(calls, about.path)
+    except ValueError as error:
+        raise Misdescribed("graphql.table", str(error), "a table as docs/graphql.md describes") from error
+    return GraphQL(tuple(about.path.split("/")[1:]), table)
 
 
 def _reader(name: str, operations: Operations) -> Reader | None:
@@ -189,6 +193,7 @@ def _question(kind: str, how: Mapping[str, Any], lookups: Mapping[str, Any]) -> 
     question = read(Question, {**how, "kind": kind}, f"questions.{kind}")
     _check_path(question.path, f"questions.{kind}.path")
     # SECURITY: a question of ours reads: it is asked before anything was allowed.
+    # Guarded by tests/rules/test_catalogue.py::test_a_question_that_does_more_than_ask_is_refused
     for name, text in (("by_id", question.by_id), ("by_name", question.by_name or question.by_id)):
         if not text.lstrip().startswith("query($it:") or text.count("$it") != 2:  # declared, and used once
             raise Misdescribed(

@@ -56,6 +56,7 @@ class GraphQL:
 
     def _understood(self, text: str, operation: str) -> Understood:
         # SECURITY: by the text itself and the operation it runs, so that no two documents are ever taken for one.
+        # Guarded by tests/attacks/test_graphql.py::test_two_documents_are_never_taken_for_one
         known = self._known.get((text, operation))
         if known is not None:
             return known
