@@ -105,6 +105,24 @@ async def test_no_selection_leads_out_of_the_repository(behind: Behind, selectio
     assert (await ask(behind, whole % "owner { login } issue(number: 1) { title }")).status == 200
 
 
+async def test_an_argument_that_a_variable_fills_is_judged_by_its_value(behind: Behind) -> None:
+    whole = """query($f: IssueFilters, $x: Int) {
+      repository(owner: "acme", name: "pub") { issues(first: 5, filterBy: $f%s) { nodes { id } } }
+    }"""
+    unheard = ", unheard: $x"
+    for more, variables, status in (
+        ("", {"f": {"states": ["OPEN"]}}, 200),
+        ("", {"f": {"repository": "acme/sec"}}, 403),
+        ("", {"f": None}, 200),
+        (unheard, {"f": None, "x": 1}, 403),
+        (unheard, {"f": None, "x": None}, 403),
+        (unheard, {"f": None}, 200),  # nobody gave it a value, so it is not there
+    ):
+        sent = len(behind.calls)
+        assert (await ask(behind, whole % more, **variables)).status == status, (more, variables)
+        assert len(behind.calls) == sent + (status == 200)
+
+
 async def test_scopes_are_those_of_rest(behind: Behind) -> None:
     merge = "mutation($p: ID!) { mergePullRequest(input: {pullRequestId: $p}) { pullRequest { merged } } }"
     close = "mutation($p: ID!) { closePullRequest(input: {pullRequestId: $p}) { pullRequest { state } } }"

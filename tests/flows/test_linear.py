@@ -153,6 +153,18 @@ async def test_a_selection_that_leads_out_of_the_team_needs_the_whole_workspace(
     assert (await linear.ask(document)).status == 200
 
 
+async def test_a_nested_filter_is_judged_by_the_value_its_variable_has(linear: Linear) -> None:
+    document = 'query($f: IssueFilter) { team(id: "LIN") { issues(filter: $f) { nodes { id } } } }'
+    for filters, status in (
+        ({"state": {"name": {"eq": "Todo"}}}, 200),
+        ({"parent": {"title": {"contains": "salary"}}}, 403),
+        ({"and": [{"children": {"some": {"title": {"contains": "salary"}}}}]}, 403),
+        ({"assignee": {"email": {"eq": "bob@acme.com"}}}, 403),
+    ):
+        assert (await linear.ask(document, {"f": filters})).status == status, filters
+    assert len(linear.calls) == 1
+
+
 @pytest.mark.parametrize(
     "selection",
     [

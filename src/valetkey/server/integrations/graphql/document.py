@@ -7,7 +7,7 @@ know APIs, types and what is allowed. GraphQL, sections 2 and 6.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from graphql import (
@@ -76,6 +76,10 @@ class Document:
     text: str
     declared: Mapping[str, Declared]
     fields: tuple[Selected, ...]
+
+    def without_fields(self) -> "Document":
+        """The same for keeping, once its fields are understood: expanded, they may be far longer than the text."""
+        return replace(self, fields=())
 
     def variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The value of every variable that has one. Raises `InvalidRequest` for one too many or too few."""

@@ -61,7 +61,7 @@ class GraphQL:
         if known is not None:
             return known
         read = document.read(text, operation)
-        found = read, understood(read, self.table), envelope.head_of(read.text, read.name)
+        found = read.without_fields(), understood(read, self.table), envelope.head_of(read.text, read.name)
         if len(text) <= _LONGEST_REMEMBERED:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
