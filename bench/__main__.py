@@ -9,7 +9,7 @@ import sys
 
 from tests.support.postgres import Postgres, missing
 
-from bench import engines, footprint, gateway, herd, issuing, refreshing, revoking, verifying
+from bench import documents, engines, footprint, gateway, herd, issuing, refreshing, revoking, verifying
 from bench.cores import stay_away
 from bench.deployment import deployment
 from bench.prepare import prepare
@@ -58,7 +58,7 @@ def _measured(groups: list[str]) -> list[Row]:
         if "engines" in groups:
             rows += _said(engines.rows(house, upstream))
         if "verify" in groups:
-            rows += _said([*verifying.verify_rows(house), verifying.audit_row(house)])
+            rows += _said([*verifying.verify_rows(house), verifying.audit_row(house), documents.row()])
         if "revoke" in groups:
             rows += _said([revoking.row(house)])
         if "footprint" in groups:

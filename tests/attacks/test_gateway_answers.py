@@ -139,7 +139,7 @@ async def test_gw_19_error_pages_are_scrubbed_too(behind: Behind, status: int) -
     ("method", "path"),
     [
         ("GET", "/"), ("GET", "/user"), ("GET", "/user/repos"), ("GET", "/search/issues?q=x"), ("GET", "/nothing"),
-        ("POST", "/graphql"), ("GET", "/graphql"), ("DELETE", "/repos/acme/pub"), ("PATCH", "/repos/acme/pub"),
+        ("POST", "/graphql/x"), ("GET", "/graphql/x"), ("DELETE", "/repos/acme/pub"), ("PATCH", "/repos/acme/pub"),
         ("PUT", "/repos/acme/pub/contents/x"), ("POST", "/repos/acme/pub/hooks"), ("GET", DENIED),
         ("GET", f"/repositories/{SEC}/issues"), ("POST", "/repos/acme/sec/issues"), ("POST", "/repos/acme/pub/keys"),
         ("POST", "/repos/acme/pub/transfer"), ("POST", "/user/keys"), ("GET", "/repos/acme/pub/nothing/there"),

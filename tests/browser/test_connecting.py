@@ -32,7 +32,7 @@ USES = {
         ("POST", "/p/slack/chat.postMessage"),
     ),
 }
-"""A line, its API, a call it allows and one it does not. Linear is GraphQL, which the gateway does not read yet."""
+"""A line, its API, a call it allows and one it does not. Linear's are in tests/flows/test_linear_stand_in.py."""
 
 
 def seed(service: str, redirect_uri: str) -> Any:

@@ -188,7 +188,8 @@ REFUSALS: list[tuple[str, dict[str, Any], int, str]] = [
     (ALLOWED + "/..", {}, 400, "invalid_request"),
     (DENIED, {}, 403, "denied"),
     (ALLOWED, {"method": "DELETE"}, 403, "denied"),
-    ("/graphql", {"method": "POST"}, 403, "denied"),
+    ("/nothing", {"method": "POST"}, 403, "denied"),
+    ("/graphql", {"method": "POST"}, 400, "invalid_request"),
     (ALLOWED, {"headers": [("authorization", "x")]}, 400, "invalid_request"),
 ]
 

@@ -136,7 +136,7 @@ def test_there_is_a_way_to_connect_it(integration: Integration) -> None:
 @every
 def test_every_operation_is_found_by_its_own_path(integration: Integration) -> None:
     for operation in integration.operations.values():
-        if "alias" in operation.tags:
+        if operation.tags & {"alias", "body"}:  # known by another path, or by what a body says
             continue
         match = integration.operations.match(operation.method, filled(operation))
         assert match is not None, operation.id
@@ -155,7 +155,8 @@ def test_every_resource_an_operation_names_can_be_looked_up(integration: Integra
     kinds = {o.resource_kind for o in integration.operations.values()} - {"account"}
     if integration.name == "github":  # an enterprise has no lookup there, so every call about one is denied
         kinds -= {"enterprise"}
-    assert kinds <= set(integration.lookups)
+    answered = {question.answers for question in integration.questions.values()}
+    assert kinds <= set(integration.lookups) | answered
 
 
 @every
@@ -290,6 +291,10 @@ def test_the_good_file_is_taken() -> None:
         ("scopes/things:share", ..., "operations"),
         ("aliases", [{"pattern": "/x", "stands_for": "/y", "colour": "red"}], "aliases.colour"),
         ("oauth", "yes", "oauth"),
+        ("reader", "nobody", "reader"),
+        ("graphql", {"path": "graphql", "table": "acme.graphql.tsv"}, "graphql.path"),
+        ("graphql", {"path": "/graphql"}, "graphql.table"),
+        ("graphql", {"path": "/graphql", "table": "acme.graphql.tsv", "colour": "red"}, "graphql.colour"),
     ],
 )
 def test_a_file_that_breaks_one_rule_is_refused_by_the_name_of_the_key(path: str, value: object, key: str) -> None:
@@ -333,6 +338,42 @@ def test_a_reader_nobody_wrote_or_one_whose_operations_are_missing_is_refused() 
             parse_integration(changed("reader", reader), table(*rows))
         assert refused.value.key == at
     assert parse_integration(changed("reader", "slack"), table(*ROWS)).reader is not None
+
+
+QUESTION = {
+    "answers": "thing",
+    "path": "/graphql",
+    "by_id": "query($it: ID!) { part(id: $it) { thing { id name } } }",
+    "id": "data.part.thing.id",
+    "name": "data.part.thing.name",
+}
+
+
+def test_a_question_that_does_more_than_ask_is_refused() -> None:
+    assert parse_integration(changed("questions", {"part": QUESTION}), table(*ROWS)).questions["part"]
+    for kind, more, key in (
+        ("part", {"by_id": "mutation($it: ID!) { part(id: $it) { thing { id name } } }"}, "questions.part.by_id"),
+        ("part", {"by_id": "query($it: ID!) { part(id: 1) { thing { id name } } }"}, "questions.part.by_id"),
+        ("part", {"by_name": "{ parts { thing { id name } } }"}, "questions.part.by_name"),
+        ("part", {"path": "graphql"}, "questions.part.path"),
+        ("part", {"colour": "red"}, "questions.part.colour"),
+        ("thing", {}, "questions.thing"),
+    ):
+        with pytest.raises(Misdescribed) as refused:
+            parse_integration(changed("questions", {kind: {**QUESTION, **more}}), table(*ROWS))
+        assert refused.value.key == key
+
+
+def test_a_graphql_file_that_breaks_a_rule_is_refused() -> None:
+    document = changed("graphql", {"path": "/graphql", "table": "acme.graphql.tsv"})
+    call = "call\tquery/part\tread\tthings:read\tthing\tid>part\t\t\t"
+    assert "query/part" in parse_integration(document, table(*ROWS), calls=call).operations
+    for wrong, key in ((call.replace("things:read", "things:nobody"), "operations"), (call + "\tx", "graphql.table")):
+        with pytest.raises(Misdescribed) as refused:
+            parse_integration(document, table(*ROWS), calls=wrong)
+        assert key in refused.value.key
+    with pytest.raises(Misdescribed, match="already"):
+        parse_integration({**document, "reader": "x"}, table(*ROWS), calls=call)
 
 
 def test_a_table_that_breaks_a_rule_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Integrations as values: read whole or not at all, pointed at another base, asked who a resource is."""
 
+import json
 from typing import Any
 
 import pytest
@@ -34,11 +35,12 @@ def test_the_catalogue_has_one_audience_each() -> None:
         load_integration("../github")
 
 
-def test_an_integration_without_operations_matches_nothing() -> None:
+def test_an_operation_that_a_body_names_is_matched_by_no_path() -> None:
     linear = load_integration("linear")
-    assert len(linear.operations) == 0
+    assert linear.contains("issues:write", "mutation/issueUpdate")
+    for operation in linear.operations.values():
+        assert linear.operations.match("POST", tuple(operation.template.split("/")[1:])) is None
     assert linear.operations.match("POST", ("graphql",)) is None
-    assert linear.scopes == {}
 
 
 def test_a_table_is_read_whole_or_not_at_all() -> None:
@@ -180,3 +182,38 @@ def test_an_operation_without_a_rule_stops_the_tool_that_writes_the_table() -> N
         table(described, read_rules("GET  R/old  repo:read"), "test")
     with pytest.raises(SystemExit, match="nothing needs"):
         table(described, read_rules("GET  R/new  repo:read\nGET  R/old  repo:read"), "test")
+
+
+def test_a_question_is_one_of_two_fixed_documents_with_what_the_call_named() -> None:
+    team = load_integration("linear").questions["team"]
+    number = "11111111-1111-4111-8111-111111111111"
+    for ref, begins in (
+        (ResourceRef("team", name="LIN"), "query($it: String!) { teams("),
+        (ResourceRef("team", id="LIN"), "query($it: String!) { teams("),
+        (ResourceRef("team", id=number), "query($it: String!) { team("),
+        (ResourceRef("team", name=number), "query($it: String!) { team("),
+        (ResourceRef("team", name='") { id } viewer { email'), "query($it: String!) { teams("),
+    ):
+        body = json.loads(team.body(ref))
+        assert body["query"].startswith(begins)
+        assert body["variables"] == {"it": ref.name or ref.id}
+        assert body["query"] in (team.by_id, team.by_name)
+
+
+def test_an_answer_that_does_not_plainly_name_one_resource_names_none() -> None:
+    team = load_integration("linear").questions["team"]
+    lin = {"id": "1", "key": "LIN"}
+    assert team.facts({"data": {"team": lin}}) == ResourceFacts("team", name="LIN", id="1")
+    assert team.facts({"data": {"teams": {"nodes": [lin]}}}) == ResourceFacts("team", name="LIN", id="1")
+    for answer in (
+        None,
+        [],
+        {"data": None},
+        {"data": {"team": lin}, "errors": [{"message": "x"}]},
+        {"data": {"team": {"id": "1"}}},
+        {"data": {"team": {"id": ["1"], "key": "LIN"}}},
+        {"data": {"teams": {"nodes": []}}},
+        {"data": {"teams": {"nodes": [lin, lin]}}},
+        {"data": {"team": lin, "teams": {"nodes": [{"id": "2", "key": "OPS"}]}}},
+    ):
+        assert team.facts(answer) is None, answer

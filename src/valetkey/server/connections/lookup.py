@@ -4,7 +4,7 @@ Answers are remembered for a minute per connection generation, and never for wri
 unreadable is one answer, None, so that nobody learns which it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
-from valetkey.server.integrations.lookup import Account, FormLookup, Lookup
+from valetkey.server.integrations.lookup import Account, FormLookup, Lookup, Question
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -58,16 +58,20 @@ class Lookups:
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
         integration = self._catalogue[facts.integration]
-        lookup = integration.lookups.get(ref.kind)
-        if lookup is None:
-            return None
-        if isinstance(lookup, FormLookup):
-            asking = partial(self._by_form, integration, lookup, ref, None if known is None else known[1])
-        else:
-            try:
-                asking = partial(self._by_path, integration, lookup, lookup.segments(ref))
-            except ValueError:
+        how = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
+        asking: Callable[[Borrowed], Awaitable[ResourceFacts | None]]
+        match how:
+            case None:
                 return None
+            case FormLookup():
+                asking = partial(self._by_form, integration, how, ref, None if known is None else known[1])
+            case Question():
+                asking = partial(self._by_question, integration, how, ref)
+            case Lookup():
+                try:
+                    asking = partial(self._by_path, integration, how, how.segments(ref))
+                except ValueError:
+                    return None
         started = self._clock.monotonic()
         borrowed = await self._borrow.borrow(facts)
         try:
@@ -84,6 +88,12 @@ class Lookups:
     ) -> ResourceFacts | None:
         document = await self._ask(integration, borrowed, segments)
         return None if document is None else lookup.facts(document)
+
+    async def _by_question(
+        self, integration: Integration, question: Question, ref: ResourceRef, borrowed: Borrowed
+    ) -> ResourceFacts | None:
+        document = await self._ask(integration, borrowed, _below(question.path), method="POST", body=question.body(ref))
+        return None if document is None else question.facts(document)
 
     async def _by_form(
         self,
@@ -142,7 +152,8 @@ class Lookups:
         owner, _, rest = resource.name.partition("/")
         integration = self._catalogue[facts.integration]
         name = owner if rest == "*" else resource.name
-        refs = [integration.lookups[kind].ref(name) for kind in _kinds(integration, rest)]
+        hows = {**integration.questions, **integration.lookups}
+        refs = [hows[kind].ref(name) for kind in _kinds(integration, rest)]
         for ref in [ref for ref in refs if ref.id is not None] or refs:
             found = await self.resource(facts, ref, fresh=True)
             if found is None:
@@ -184,7 +195,7 @@ class Lookups:
             )
         except UpstreamFailed as error:
             raise _unanswered(error.detail) from error
-        if status in _NOT_THERE:
+        if status in _NOT_THERE or (status == 400 and body):  # how GraphQL APIs may say that nothing is there
             return None
         if status == 401:
             raise ConnectionRequired(
@@ -202,7 +213,8 @@ def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
-    return () if rest == "*" else tuple(integration.lookups)
+    named = (kind for kind, how in integration.questions.items() if how.is_by_name)
+    return () if rest == "*" else (*integration.lookups, *named)
 
 
 def _below(path: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Responsible for the path to GET, or the form to POST, and the meaning of the JSO
 sent, with whose credential, and how long an answer is remembered.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, Final, Literal
 from valetkey.server.integrations.model import ResourceFacts, ResourceRef
 
 _WRITABLE: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,48 @@ class FormLookup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """How to ask a GraphQL API in which resource a thing is: fixed documents of ours with one variable, `$it`.
+
+    `answers` is the kind of that resource: an issue (`kind`) is in a team. `id`, `name` and `owner_id` say where the
+    answer has it; of several places with `|` between them, the one that is there.
+    """
+
+    kind: str
+    answers: str
+    path: str
+    by_id: str
+    id: str
+    name: str
+    by_name: str = ""
+    owner_id: str = ""
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether people name such a thing in a grant."""
+        return self.kind == self.answers and bool(self.by_name)
+
+    def ref(self, text: str) -> ResourceRef:
+        """What somebody who writes `text` means."""
+        return ResourceRef(self.kind, name=text)
+
+    def body(self, ref: ResourceRef) -> str:
+        """The JSON to POST. Where things have names, what is a UUID is the id, and nothing else is."""
+        value = (ref.id if ref.name is None else ref.name) or ""
+        document = self.by_name if self.by_name and not _UUID.fullmatch(value) else self.by_id
+        return json.dumps({"query": document, "variables": {"it": value}}, ensure_ascii=False)
+
+    def facts(self, document: object) -> ResourceFacts | None:
+        """Read the answer; None when it does not plainly name one resource."""
+        if isinstance(document, dict) and document.get("errors"):
+            return None
+        found = [_one_of(document, places) for places in (self.id, self.name, self.owner_id or self.id)]
+        if not all(found):
+            return None
+        return ResourceFacts(self.answers, name=found[1], id=found[0], owner_id=found[2] if self.owner_id else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Whose a credential is, as the API says it. `workspace` is empty where there is none, or it says none."""
 
@@ -163,7 +207,16 @@ def _pointed(document: object, pointer: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def _one_of(document: object, pointers: str) -> str:
+    """What is at the one of several places where something is; empty for none, and for several."""
+    found = [value for pointer in pointers.split("|") if (value := _pointed(document, pointer))]
+    return found[0] if len(found) == 1 else ""
+
+
 def _found(document: Any, pointer: str) -> object:
     for key in pointer.split("."):
-        document = document.get(key) if isinstance(document, dict) else None
+        if isinstance(document, list):  # `0` is the only one there is
+            document = document[0] if key == "0" and len(document) == 1 else None
+        else:
+            document = document.get(key) if isinstance(document, dict) else None
     return document

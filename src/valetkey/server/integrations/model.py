@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
-    from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup
+    from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup, Question
     from valetkey.server.integrations.operations import Operations
     from valetkey.server.integrations.reading import Reader
 
@@ -107,6 +107,8 @@ class Match:
 
     operation: Operation
     fields: Mapping[str, str]
+    ref: ResourceRef | None = None
+    """The resource, where a reader found it; None where the path says it."""
 
     @property
     def judged(self) -> dict[str, str]:
@@ -185,6 +187,8 @@ class Integration:
     encoded_slash: bool = False
     """`%2F` in a path means `/` at this API."""
     lookups: Mapping[str, "Lookup | FormLookup"] = field(default_factory=dict)
+    questions: Mapping[str, "Question"] = field(default_factory=dict)
+    """Look-ups that are asked by POST, by the kind of what a call names."""
     identify: "Identify | None" = None
     addresses: Addresses = field(default_factory=Addresses)
     oauth: "OAuth | None" = None
@@ -253,7 +257,11 @@ def resource_of(match: Match) -> ResourceRef | None:
     A path fills every field its operation promises. A body may leave them out: then only all there is covers the call.
     """
     operation, fields = match.operation, match.fields
-    if operation.resource_kind == "account" or not fields:
+    if operation.resource_kind == "account":
+        return None
+    if match.ref is not None:
+        return match.ref
+    if not fields:
         return None
     by_id = f"{operation.resource_kind}_id"
     if operation.resource_fields == (by_id,) or operation.resource_fields[0] not in fields:

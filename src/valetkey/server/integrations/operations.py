@@ -21,9 +21,12 @@ COLUMNS: Final = (
     *("operation", "method", "template", "category", "access", "scope"),
     *("resource", "tags", "judged", "values", "never", "guards"),
 )
+BODY_TAG: Final = "body"
+"""Marks an operation that a body names and no path: a reader matches it (GraphQL)."""
 ALIAS_TAG: Final = "alias"
 """Marks an operation whose path is another's under a second name: listed, in its scope, never matched by itself."""
 
+_UNMATCHED: Final = frozenset({ALIAS_TAG, BODY_TAG})
 _VARIABLE: Final = re.compile(r"\{(\+?)([A-Za-z][A-Za-z0-9_-]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
@@ -140,12 +143,12 @@ def compile_operations(rows: Iterable[Operation], aliases: Sequence[Alias] = ())
         if operation.id in by_id:
             raise ValueError(f"two operations are called {operation.id}")
         by_id[operation.id] = operation
-        if ALIAS_TAG not in operation.tags and not _insert(root, operation, operation.template):
+        if not _UNMATCHED & operation.tags and not _insert(root, operation, operation.template):
             raise ValueError(f"{operation.id} has the method and path of another operation")
     for alias in aliases:
         prefix = alias.stands_for + "/"
         for operation in by_id.values():
-            if ALIAS_TAG in operation.tags or alias.only not in ("", operation.id):
+            if _UNMATCHED & operation.tags or alias.only not in ("", operation.id):
                 continue
             if (operation.template + "/").startswith(prefix):
                 rest = operation.template[len(alias.stands_for) :]

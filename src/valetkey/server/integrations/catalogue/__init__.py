@@ -41,17 +41,14 @@ def load_file(file: Traversable, *, loopback: bool = False) -> Integration:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misdescribed("", f"it is no TOML: {error}", "see docs/integrations.md") from error
-    table = None
-    if "operations" in document:
-        beside = str(document["operations"])
-        # SECURITY: a file names what lies beside it, never a path: it is written by others.
-        if not beside.endswith(".tsv") or "/" in beside or "\\" in beside or beside.startswith("."):
-            raise Misdescribed("operations", f"{beside!r} is no table beside the file", '"NAME.operations.tsv"')
-        try:
-            table = (_folder(file) / beside).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misdescribed("operations", f"{beside} cannot be read", "a table beside the file") from error
-    integration = parse_integration(document, table, loopback=loopback)
+    graphql = document.get("graphql")
+    calls = graphql.get("table") if isinstance(graphql, dict) else None
+    integration = parse_integration(
+        document,
+        _beside(file, document.get("operations"), "operations"),
+        calls=_beside(file, calls, "graphql.table"),
+        loopback=loopback,
+    )
     if f"{integration.name}.toml" != file.name:
         raise Misdescribed("name", f"it is called {integration.name}, its file {file.name}", "one name for both")
     return integration
@@ -89,6 +86,20 @@ def joined(known: Mapping[str, Integration], more: Iterable[Integration]) -> Map
             raise Misdescribed("audience", f"{integration.audience} is taken", "an audience of its own")
         by_name[integration.name] = integration
     return MappingProxyType(by_name)
+
+
+def _beside(file: Traversable, named: object, key: str) -> str | None:
+    """The table that a file names, None where it names none."""
+    if named is None:
+        return None
+    beside = str(named)
+    # SECURITY: a file names what lies beside it, never a path: it is written by others.
+    if not beside.endswith(".tsv") or "/" in beside or "\\" in beside or beside.startswith("."):
+        raise Misdescribed(key, f"{beside!r} is no table beside the file", '"NAME.operations.tsv"')
+    try:
+        return (_folder(file) / beside).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misdescribed(key, f"{beside} cannot be read", "a table beside the file") from error
 
 
 def _folder(file: Traversable) -> Traversable:

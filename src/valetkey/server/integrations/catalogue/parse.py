@@ -23,7 +23,9 @@ from valetkey.server.integrations.catalogue.typed import (
     read,
     tables,
 )
-from valetkey.server.integrations.lookup import FormLookup, Identify, Listed, Lookup
+from valetkey.server.integrations.graphql.reader import GraphQL
+from valetkey.server.integrations.graphql.table import parse_table
+from valetkey.server.integrations.lookup import FormLookup, Identify, Listed, Lookup, Question
 from valetkey.server.integrations.model import Addresses, Injection, Integration, TokenPosition
 from valetkey.server.integrations.operations import Alias, Operations, compile_operations, parse_operations
 from valetkey.server.integrations.readers import READERS
@@ -53,7 +55,9 @@ class _File:
     headers: Mapping[str, str] = field(default_factory=dict)
     aliases: list[Mapping[str, Any]] = field(default_factory=list)
     scopes: Mapping[str, Any] = field(default_factory=dict)
+    graphql: Mapping[str, Any] | None = None
     lookups: Mapping[str, Any] = field(default_factory=dict)
+    questions: Mapping[str, Any] = field(default_factory=dict)
     identify: Mapping[str, Any] | None = None
     addresses: Mapping[str, Any] = field(default_factory=dict)
     oauth: Mapping[str, Any] | None = None
@@ -61,12 +65,27 @@ class _File:
     installation: Mapping[str, Any] | None = None
 
 
-def parse_integration(document: Mapping[str, Any], table: str | None, *, loopback: bool = False) -> Integration:
-    """Build an integration. Raises `Misdescribed` for the first thing that is not as every file must be."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GraphQL:
+    """Where an API speaks GraphQL, and the table of what can be asked there."""
+
+    path: str
+    table: str
+
+
+def parse_integration(
+    document: Mapping[str, Any], table: str | None, *, calls: str | None = None, loopback: bool = False
+) -> Integration:
+    """Build an integration of a file, its table of operations, and its table of GraphQL calls.
+
+    Raises `Misdescribed` for the first thing that is not as every file must be.
+    """
     file = read(_File, dict(document), "")
     _check_place(file, loopback=loopback)
     try:
         rows = parse_operations(table) if table is not None else []
+        graphql = None if file.graphql is None else _graphql(file, calls or "")
+        rows += [] if graphql is None else graphql.table.operations
         aliases = [read(Alias, dict(alias), "aliases") for alias in file.aliases]
         operations = compile_operations(rows, aliases)
     except Misdescribed:
@@ -84,11 +103,14 @@ def parse_integration(document: Mapping[str, Any], table: str | None, *, loopbac
         headers=MappingProxyType(dict(file.headers)),
         scopes=MappingProxyType(scopes),
         operations=operations,
-        reader=_reader(file.reader, operations),
+        reader=graphql or _reader(file.reader, operations),
         success=file.success,
         token_positions=tuple(_position(position) for position in file.token_positions),
         injection=_injection(file.injection),
         lookups=MappingProxyType({kind: _lookup(kind, how) for kind, how in tables(file.lookups, "lookups").items()}),
+        questions=MappingProxyType(
+            {kind: _question(kind, how, file.lookups) for kind, how in tables(file.questions, "questions").items()}
+        ),
         identify=None if file.identify is None else _identify(file.identify),
         addresses=read(Addresses, dict(file.addresses), "addresses"),
         oauth=None if file.oauth is None else read_oauth(file.oauth, scopes, file.hosts, loopback=loopback),
@@ -117,6 +139,18 @@ def _check_place(file: _File, *, loopback: bool) -> None:
             raise Misdescribed("headers", f"{name} is no line to send always", "a version the API insists on")
     if not file.token_positions:
         raise Misdescribed("token_positions", "is empty", "[[token_positions]] with header and scheme")
+
+
+def _graphql(file: _File, calls: str) -> GraphQL:
+    about = read(_GraphQL, dict(file.graphql or {}), "graphql")
+    _check_path(about.path, "graphql.path")
+    if file.reader:
+        raise Misdescribed("reader", "the calls are read as GraphQL already", "one of the two")
+    try:
+        table = parse_table(calls, about.path)
+    except ValueError as error:
+        raise Misdescribed("graphql.table", str(error), "a table as docs/graphql.md describes") from error
+    return GraphQL(tuple(about.path.split("/")[1:]), table)
 
 
 def _reader(name: str, operations: Operations) -> Reader | None:
@@ -179,6 +213,21 @@ def _form_lookup(kind: str, how: Mapping[str, Any]) -> FormLookup:
     except re.error as error:
         raise Misdescribed(f"{at}.ids", f"is no pattern: {error}", "a regular expression") from error
     return lookup
+
+
+def _question(kind: str, how: Mapping[str, Any], lookups: Mapping[str, Any]) -> Question:
+    question = read(Question, {**how, "kind": kind}, f"questions.{kind}")
+    _check_path(question.path, f"questions.{kind}.path")
+    # SECURITY: a question of ours reads: it is asked before anything was allowed.
+    # Guarded by tests/rules/test_catalogue.py::test_a_question_that_does_more_than_ask_is_refused
+    for name, text in (("by_id", question.by_id), ("by_name", question.by_name or question.by_id)):
+        if not text.lstrip().startswith("query($it:") or text.count("$it") != 2:  # declared, and used once
+            raise Misdescribed(
+                f"questions.{kind}.{name}", "is no question about one thing", "query($it: ID!) { … $it … }"
+            )
+    if kind in lookups:
+        raise Misdescribed(f"questions.{kind}", f"{kind} is looked up already", "one of the two")
+    return question
 
 
 def _identify(described: Mapping[str, Any]) -> Identify:

@@ -1,0 +1,196 @@
+"""A document to the operations it is: every root field with its arguments, and what is selected below it.
+
+A root field is what the first of its rows says that fits its arguments; where none does it is nothing, and denied. Each
+thing its arguments name is a match of its own. Below it every field must be one the file describes; one that leads away
+from the thing, or has an argument that might, is a further match: reading across the account. Refuses to know how an
+API is asked what an id means.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from valetkey.server.integrations.graphql.document import Document, Selected
+from valetkey.server.integrations.graphql.table import Named, Root, Table, Takes
+from valetkey.server.integrations.graphql.values import ABSENT, Variable, at, leaves
+from valetkey.server.integrations.model import Match, ResourceRef
+
+_ROOT: Final = {"query": "Query", "mutation": "Mutation"}
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9_=+.:-]{1,200}")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one argument of a row stands in a document: a value, or a variable and the path inside of it."""
+
+    path: str
+    value: Any
+    rest: Sequence[str]
+
+    def found(self, variables: Mapping[str, Any]) -> Any:
+        """What the API will see there; `ABSENT` for nothing."""
+        if not isinstance(self.value, Variable):
+            return self.value
+        value = variables.get(self.value.name, ABSENT)
+        return at(value, self.rest)[0] if self.rest else value
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Arguments that a variable fills: they are taken or not once its value is known."""
+
+    takes: Takes
+    places: tuple[tuple[str, Variable, bool], ...]
+    """Path, variable, and whether a leaf may stand there."""
+
+    def is_taken(self, variables: Mapping[str, Any], words: frozenset[str]) -> bool:
+        """Whether every leaf of every value is one that is taken."""
+        for path, variable, may_be_leaf in self.places:
+            value = variables.get(variable.name, None if variable.is_item else ABSENT)
+            if isinstance(value, dict | list) and value:
+                if not all(self.takes.allows(inner, words) for inner, _ in leaves(value, path)):
+                    return False
+            elif value is not ABSENT and not may_be_leaf:
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One row that may be what a field is. `away`: whether its selection leads away, whatever the variables say."""
+
+    row: Root
+    filled: Filled
+    named: tuple[tuple[Named, tuple[tuple[tuple[Place, ...], str], ...]], ...]
+    away: bool
+    maybe: tuple[Filled, ...]
+
+
+Asked = tuple[Reading, ...]
+"""One root field, and what it may be, in order."""
+
+
+def understood(document: Document, table: Table) -> tuple[Asked, ...] | None:
+    """What the document asks for, before its variables are known. None for what no file describes."""
+    asked: list[Asked] = []
+    for field in document.fields:
+        if field.on not in ("", _ROOT[document.kind]):
+            return None
+        # SECURITY: by the name of the field: an alias is what its caller likes (GQ-01).
+        # Guarded by tests/attacks/test_graphql.py::test_gq_01_every_root_field_is_judged
+        rows = table.roots.get((document.kind, field.name), ())
+        readings = tuple(found for row in rows if (found := _reading(field, row, table)) is not None)
+        if not readings:
+            return None
+        asked.append(readings)
+    return tuple(asked)
+
+
+def matches(asked: tuple[Asked, ...], variables: Mapping[str, Any], table: Table) -> list[Match] | None:
+    """Every operation that is asked for, with these variables. None when one of them is none."""
+    found: list[Match] = []
+    for readings in asked:
+        for reading in readings:
+            if (these := _fitting(reading, variables, table)) is not None:
+                found += these
+                break
+        else:
+            return None
+    return found
+
+
+def _fitting(reading: Reading, variables: Mapping[str, Any], table: Table) -> list[Match] | None:
+    """What the field is by this row, if the row takes its arguments and they name what the row is about."""
+    operation = reading.row.operation
+    if not reading.filled.is_taken(variables, table.words):
+        return None
+    fields: dict[str, str] = {}
+    refs: list[ResourceRef | None] = []
+    for named, places in reading.named:
+        some: list[ResourceRef | None] = []
+        for of_kind, kind in places:
+            some += _referred(of_kind, kind, variables, fields)
+        if None in some or not (some or named.is_optional):
+            return None
+        refs += some
+    found = [Match(operation, fields, ref) for ref in refs or (None,)]
+    away = reading.away or not all(filled.is_taken(variables, table.words) for filled in reading.maybe)
+    if not away:
+        return found
+    # SECURITY: where no operation says what leading away is, nothing may.
+    # Guarded by tests/flows/test_github_graphql.py::test_an_argument_that_a_variable_fills_is_judged_by_its_value
+    if table.away is None:
+        return None
+    return found if operation.scope == table.away.scope else [*found, Match(table.away, {})]
+
+
+def _referred(
+    places: tuple[Place, ...], kind: str, variables: Mapping[str, Any], fields: dict[str, str]
+) -> tuple[ResourceRef | None, ...]:
+    """The thing that is named, nothing, or None for what is no name; `fields` collects what was said."""
+    values: list[str] = []
+    for place in places:
+        value = place.found(variables)
+        if value is ABSENT or value is None:
+            continue
+        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+            return (None,)
+        values.append(value)
+        fields[place.path] = value
+    if len(values) != len(places):
+        return (None,) if values else ()  # half a name is none
+    if len(values) > 1:
+        return (ResourceRef(kind, name="/".join(values)),)
+    kind, _, only = kind.partition(".")
+    if only and (only == "uuid") != bool(_UUID.fullmatch(values[0])):
+        return (None,)  # the API would look for it as what it is not
+    return (ResourceRef(kind, name=values[0]) if only == "name" else ResourceRef(kind, id=values[0]),)
+
+
+def _reading(field: Selected, row: Root, table: Table) -> Reading | None:
+    """The row with this field, if it can be what the field is."""
+    filled = _filled(field.arguments, row.takes, table.words)
+    if filled is None or (row.returns != "*" and bool(field.below) != bool(row.returns)):
+        return None
+    away, maybe = False, []
+    pending = [] if row.returns == "*" else [(below, row.returns) for below in field.below]
+    while pending:
+        below, type_ = pending.pop()
+        known = table.types.get(_narrowed(type_, below.on), {}).get(below.name)
+        if known is None or bool(below.below) != bool(known.returns):
+            return None
+        inner = _filled(below.arguments, known.takes, table.words)
+        away |= not known.stays or inner is None
+        if inner is not None and inner.places:
+            maybe.append(inner)
+        pending += [(inside, known.returns) for inside in below.below]
+    if away and table.away is None:
+        return None
+    named = tuple((one, tuple((_places(field, paths), kind) for paths, kind in one.places)) for one in row.named)
+    return Reading(row, filled, named, away, () if away else tuple(maybe))
+
+
+def _places(field: Selected, paths: tuple[str, ...]) -> tuple[Place, ...]:
+    return tuple(Place(path, *at(field.arguments, path.split("."))) for path in paths)
+
+
+def _filled(arguments: Mapping[str, Any], takes: Takes, words: frozenset[str]) -> Filled | None:
+    """What variables fill; None when something that is written in the document is not taken."""
+    places: list[tuple[str, Variable, bool]] = []
+    for path, leaf in leaves(arguments):
+        may = takes.allows(path, words)
+        if isinstance(leaf, Variable):
+            places.append((path, leaf, may))
+        elif not may:
+            return None
+    return Filled(takes, () if takes.is_any else tuple(places))
+
+
+def _narrowed(type_: str, on: str) -> str:
+    """The type a fragment's condition makes of it. A view of a type (`Issue.brief`) stays that view."""
+    if not on:
+        return type_
+    _, dot, view = type_.partition(".")
+    return on + dot + view
