@@ -23,6 +23,7 @@ from valetkey.server.integrations.catalogue.typed import (
     read,
     tables,
 )
+from valetkey.server.integrations.git import GitHost
 from valetkey.server.integrations.lookup import Identify, Lookup
 from valetkey.server.integrations.model import Addresses, Injection, Integration, TokenPosition
 from valetkey.server.integrations.operations import Alias, Operations, compile_operations, parse_operations
@@ -47,6 +48,7 @@ class _File:
     encoded_slash: bool = False
     operations: str = ""
     reader: str = ""
+    git: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     aliases: list[Mapping[str, Any]] = field(default_factory=list)
     scopes: Mapping[str, Any] = field(default_factory=dict)
@@ -65,12 +67,14 @@ def parse_integration(document: Mapping[str, Any], table: str | None, *, loopbac
     try:
         rows = parse_operations(table) if table is not None else []
         aliases = [read(Alias, dict(alias), "aliases") for alias in file.aliases]
-        operations = compile_operations(rows, aliases)
+        git = None if file.git is None else _git(file.git, file, loopback=loopback)
+        at_git = () if git is None else git.operations()
+        operations = compile_operations(rows, aliases, at_git)
     except Misdescribed:
         raise
     except ValueError as error:
         raise Misdescribed("operations", str(error), "a table as docs/integrations.md describes") from error
-    scopes = read_scopes(tables(file.scopes, "scopes"), rows)
+    scopes = read_scopes(tables(file.scopes, "scopes"), [*rows, *at_git])
     return Integration(
         name=file.name,
         title=file.title,
@@ -82,6 +86,7 @@ def parse_integration(document: Mapping[str, Any], table: str | None, *, loopbac
         scopes=MappingProxyType(scopes),
         operations=operations,
         reader=_reader(file.reader, operations),
+        git=git,
         token_positions=tuple(_position(position) for position in file.token_positions),
         injection=_injection(file.injection),
         lookups=MappingProxyType({kind: _lookup(kind, how) for kind, how in tables(file.lookups, "lookups").items()}),
@@ -113,6 +118,21 @@ def _check_place(file: _File, *, loopback: bool) -> None:
             raise Misdescribed("headers", f"{name} is no line to send always", "a version the API insists on")
     if not file.token_positions:
         raise Misdescribed("token_positions", "is empty", "[[token_positions]] with header and scheme")
+
+
+def _git(described: Mapping[str, Any], file: _File, *, loopback: bool) -> GitHost:
+    git = read(GitHost, dict(described), "git")
+    check_address(git.base_url, "git.base_url", loopback=loopback)
+    parts = urlsplit(git.base_url)
+    if parts.netloc not in file.hosts or parts.path:
+        raise Misdescribed(
+            "git.base_url", "is not one of the hosts, or has a path", f'"https://{parts.netloc}", in hosts'
+        )
+    if not re.fullmatch(r"[A-Za-z0-9-]+", git.user):
+        raise Misdescribed("git.user", f"{git.user!r} is no user name", "letters, digits and dashes")
+    if "repository" not in file.lookups:
+        raise Misdescribed("git", "nobody can say which repository a name means", "[lookups.repository]")
+    return git
 
 
 def _reader(name: str, operations: Operations) -> Reader | None:
