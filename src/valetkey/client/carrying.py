@@ -120,7 +120,8 @@ class Connection(BaseHTTPRequestHandler):
         while len(lines) <= _MOST_HEADERS and (line := self.rfile.readline(_LONGEST_LINE + 1)).strip(b"\r\n"):
             lines.append(line)
         # SECURITY: the parser ends the headers at a line that is none, joins folded ones and splits at a bare CR;
-        # whoever reads on might not. Guarded by tests/flows/test_forwarder.py::test_headers_with_two_readings_are_refused
+        # whoever reads on might not.
+        # Guarded by tests/flows/test_forwarder.py::test_headers_with_two_readings_are_refused
         self._is_clear = len(lines) <= _MOST_HEADERS and all(_HEADER.fullmatch(line) for line in lines)
         body, self.rfile = self.rfile, BytesIO(b"".join(lines) + b"\r\n" if self._is_clear else b"\r\n")
         try:
