@@ -39,7 +39,7 @@ from valetkey.server.gateway.headers import presented_token, refuse_navigation
 from valetkey.server.gateway.held import Holdings
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.recognise import Recognised, Rewritten, recognised
-from valetkey.server.gateway.streams import Stream
+from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
 from valetkey.server.policy.decide import decide, live, reaching, usable
 from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason, Spend
@@ -97,6 +97,7 @@ class Admit:
         verifying: Verifying,
         proofs: Proofs,
         lookups: Lookups,
+        streams: Streams,
         clock: Clock,
         catalogue: Mapping[str, Integration],
     ) -> None:
@@ -105,6 +106,7 @@ class Admit:
         self._verifying = verifying
         self._proofs = proofs
         self._lookups = lookups
+        self._streams = streams
         self._clock = clock
         self._catalogue = catalogue
         self._holdings = Holdings(catalogue)
@@ -169,6 +171,7 @@ class Admit:
                 raise NotAuthenticated(detail="the token does not belong to its task")
             if again is not None:
                 await again()
+            self._streams.belongs(stream, api=door.integration.name, person=authority.user.id)
             stream.nodes, stream.known_under = authority.nodes | {token.jti}, seq
             stream.ends_at = authority.expires_at
             failed: ValetkeyError | None = None
