@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import node
+from tests.support import gh, node
 from tests.support.certificates import Authority
 from tests.support.index import ADDRESS, Index, index
 from tests.support.served import REAL_CREDENTIAL, Served, ready_for_work, served
@@ -100,24 +99,23 @@ def test_an_api_that_was_not_granted_is_refused_in_words(server: Served, client:
     assert "slack.com belongs to slack, which this run was not granted." in done.stderr
 
 
+with_gh = pytest.mark.skipif(gh.missing() is not None, reason=str(gh.missing()))
+
+
+@with_gh
 def test_gh_reads_what_was_granted(server: Served) -> None:
     since = len(server.github.requests)
-    done = run(server, *gh("api", "repos/acme-corp/backend/issues", "--paginate", "--jq", ".[].number"))
+    done = run(server, "gh", "api", "repos/acme-corp/backend/issues", "--paginate", "--jq", ".[].number")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 35, "page two was asked for where the first page said"
     assert {credential for _, credential in arrived(server, since)} == {f"Bearer {REAL_CREDENTIAL}"}
 
 
+@with_gh
 def test_gh_reads_nothing_else(server: Served) -> None:
-    done = run(server, *gh("api", "repos/acme-corp/payroll/issues"))
+    done = run(server, "gh", "api", "repos/acme-corp/payroll/issues")
     assert done.returncode == 1
     assert "403" in done.stderr
-
-
-def gh(*arguments: str) -> tuple[str, ...]:
-    if shutil.which("gh") is None:
-        pytest.skip("gh is not on this machine: apt-get install gh")
-    return ("gh", *arguments)
 
 
 def pip(serving: Index, into: Path) -> tuple[str, ...]:

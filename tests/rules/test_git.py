@@ -1,12 +1,17 @@
 """Git over HTTPS: four requests are operations of a repository, and nothing else at the git host is anything."""
 
+from base64 import b64encode
+
 import pytest
 
+from valetkey.server.connections.borrow import injected
+from valetkey.server.errors import Denied
 from valetkey.server.gateway.canonical import canonical
 from valetkey.server.gateway.recognise import Recognised, recognised
 from valetkey.server.integrations.catalogue import load_integration, parse_integration
 from valetkey.server.integrations.catalogue.typed import Misdescribed
 from valetkey.server.integrations.model import ResourceRef, resource_of
+from valetkey.server.secret import Secret
 
 GITHUB = load_integration("github")
 BACKEND = "/git/acme-corp/backend"
@@ -95,6 +100,16 @@ def test_reading_repositories_includes_no_push() -> None:
         if scope.tier != "danger":
             assert not {"git/push", "git/push-refs"} & scope.operations, scope.name
     assert GITHUB.scopes["git:write"].outlives
+
+
+def test_a_connection_of_the_api_alone_is_not_used_at_its_git_host() -> None:
+    """Hosts are frozen into a connection when it is made; one of an earlier release knows one."""
+    both = frozenset({"api.github.com", "github.com"})
+    there = injected(GITHUB, "https://api.github.com", both, Secret("ghp_x")).there()
+    assert (there.host, there.header, there.base_path) == ("github.com", b"authorization", b"")
+    assert there.value.reveal() == "Basic " + b64encode(b"x-access-token:ghp_x").decode()
+    with pytest.raises(Denied):
+        injected(GITHUB, "https://api.github.com", frozenset({"api.github.com"}), Secret("ghp_x")).there()
 
 
 def test_an_enterprise_server_has_its_repositories_at_its_own_origin() -> None:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from valetkey.cli.authority import Authority
 from valetkey.cli.child import CANNOT_RUN, NO_SUCH_COMMAND, CannotStart, Interrupted, Signals, signals
 from valetkey.cli.child_environment import child_environment, trust_file
 from valetkey.cli.output import inert, notice
@@ -133,6 +132,8 @@ def _run(asked: argparse.Namespace, passing: Signals) -> int:
 
 
 def _with_proxy(agent: Client, task: OpenTask, asked: argparse.Namespace, passing: Signals, key: ProofKey) -> int:
+    from valetkey.cli.authority import Authority  # NOTE: heavy; a mistake in the command line is told without it
+
     addresses = {api: target_address(api, agent) for api in task.apis}
     gateway = next(iter(addresses.values())).rpartition("/p/")[0]
 

@@ -202,7 +202,7 @@ def injected(integration: Integration, base_url: str, hosts: frozenset[str], cre
     secret = credential.reveal()
     git = integration.git
     # SECURITY: a connection that was made before its API had a git host never agreed to that host.
-    # Guarded by tests/flows/test_git.py::test_a_connection_that_was_made_for_the_api_alone_is_not_used_at_the_git_host
+    # Guarded by tests/rules/test_git.py::test_a_connection_of_the_api_alone_is_not_used_at_its_git_host
     at_git = git if git is not None and urlsplit(git.base_url).netloc in hosts & integration.hosts else None
     # SECURITY: a credential with a line break would write headers of its own (GW-17).
     if not secret.isascii() or not secret.isprintable():
