@@ -341,3 +341,17 @@ def test_a_nonce_the_gateway_wants_is_put_into_the_proof_and_the_call_is_sent_ag
     assert (answer.status, answer.read()) == (200, b"[]")
     assert len(gateway.heads) == 2
     child.connection.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"X-One: a\r\n b", b"X-One : a", b"no header at all", b" X-One: a", b"X-One: a\rX-Two: b"],
+)
+def test_headers_with_two_readings_are_refused(gateway: Gateway, forwarder: Forwarder, line: bytes) -> None:
+    for written, status in ((line, b"400"), (b"X-One: a", b"200")):
+        head = b"GET /p/github/x HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % forwarder.port
+        placeholder = b"Authorization: Bearer " + forwarder.placeholder.encode()
+        with socket.create_connection(("127.0.0.1", forwarder.port), timeout=20) as connection:
+            connection.sendall(head + placeholder + b"\r\n" + written + b"\r\n\r\n")
+            assert connection.recv(64 * 1024).split(b" ")[1] == status
+    assert len(gateway.heads) == 1

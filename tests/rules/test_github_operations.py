@@ -11,7 +11,11 @@ from valetkey.server.integrations.model import Match, Operation, ResourceRef, re
 
 GITHUB = load_integration("github")
 OPERATIONS = GITHUB.operations
-PUBLISHED = {name: operation for name, operation in OPERATIONS.items() if "body" not in operation.tags}
+PUBLISHED = {
+    name: operation
+    for name, operation in OPERATIONS.items()
+    if "body" not in operation.tags and operation.category != "smart-http"  # neither GraphQL's nor git's own
+}
 DANGEROUS = frozenset({"mints", "reveals", "access", "outlives"})
 PLAIN = ("repo:read", "repo:write", "issues:read", "issues:write", "pulls:read", "pulls:write")
 

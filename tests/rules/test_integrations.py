@@ -119,7 +119,10 @@ def test_an_integration_can_be_pointed_at_another_base(base: str, host: str, pat
     assert moved.base_path == path
     assert moved.audience == GITHUB.audience
     assert GITHUB.with_host(base, audience="https://other").audience == "https://other"
-    assert GITHUB.hosts == {"api.github.com"}
+    assert GITHUB.hosts == {"api.github.com", "github.com"}
+    usual = (("https://api.github.com", ""), ("https://github.com", "/git"))
+    assert moved.known_at[:2] == GITHUB.known_at == usual
+    assert len(moved.known_at) == (4 if base.startswith("https") else 2)
 
 
 @pytest.mark.parametrize(

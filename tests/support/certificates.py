@@ -2,6 +2,7 @@
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -51,8 +52,12 @@ def _signed(
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     )
     if not is_authority:
-        building = building.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        building = building.add_extension(x509.SubjectAlternativeName([_alternative(name)]), critical=False)
     return building.sign(by, hashes.SHA256())
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    return x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
 
 
 def _named(name: str) -> x509.Name:

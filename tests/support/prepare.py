@@ -12,7 +12,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.support import caddy, chromium, mcp_conformance, mcp_programs, nginx, node, postgres_keeper, slack_clients
+from tests.support import (
+    caddy,
+    chromium,
+    gh,
+    mcp_conformance,
+    mcp_programs,
+    nginx,
+    node,
+    postgres_keeper,
+    slack_clients,
+)
 
 
 def main() -> int:
@@ -29,6 +39,7 @@ _PACKAGES: Final = (
     ("Chromium", chromium.INSTALL, chromium.program),
     ("nginx", nginx.INSTALL, nginx.program),
     ("Caddy", caddy.INSTALL, caddy.program),
+    ("gh", gh.INSTALL, gh.program),
 )
 
 

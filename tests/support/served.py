@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from valetkey.cli.practice_server import listening
 REAL_CREDENTIAL = "ghp_alice0practice0token0000000000000000"  # the practice GitHub's, good nowhere else
 BIN = str(Path(sys.executable).parent)
 _END_SECONDS = 20
+Before = Callable[[str], contextlib.AbstractContextManager[str]]
 
 
 @dataclass(slots=True)
@@ -48,9 +49,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """Serve until the block ends. Alice's GitHub has two repositories; nobody has signed in yet."""
-    with _practice_github() as (github, upstream):
+def served(folder: Path, before: Before = contextlib.nullcontext, **settings_too: str) -> Iterator[Served]:
+    """Serve until the block ends. Alice's GitHub has two repositories; nobody has signed in yet.
+
+    `before` stands before GitHub: it is given GitHub's address, and answers its own.
+    """
+    with _practice_github() as (github, behind), before(behind) as upstream:
+        github.base_url = upstream
         port = _free_pair()
         home, data = folder / "home", folder / "data"
         home.mkdir(parents=True)
@@ -62,7 +67,7 @@ def served(folder: Path) -> Iterator[Served]:
             "VALETKEY_UPSTREAMS": f"github={upstream}",
             "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": upstream.removeprefix("http://"),
         }
-        with _serving(environ | settings, folder) as announced:
+        with _serving(environ | settings | settings_too, folder) as announced:
             yield Served(url, announced["bootstrap"], announced["pin"], github, data, home, environ)
 
 

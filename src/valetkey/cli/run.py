@@ -1,9 +1,9 @@
 """`valetkey run --agent NAME --grant … -- CMD`: a command that calls APIs as an agent and holds no credential.
 
 1. Record the delegation and open a task, as the person who is signed in (or take a task token from standard input).
-2. Start the forwarder on loopback; it signs in as the agent and mints a credential when the first call comes, bound
-   to a key that is made for this run and never leaves this process.
-3. Run the command with addresses and a placeholder in its environment, and nothing of ours.
+2. Start the proxy on loopback; it signs in as the agent and mints a credential when the first call comes, bound to a
+   key that is made for this run and never leaves this process, and neither does that of its certificates.
+3. Run the command with the proxy, addresses and a placeholder in its environment, and nothing of ours.
 4. End the task, whatever happened; return the command's exit code.
 """
 
@@ -12,28 +12,28 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from valetkey.cli.child import CANNOT_RUN, NO_SUCH_COMMAND, CannotStart, Interrupted, Signals, signals
+from valetkey.cli.child_environment import child_environment, trust_file
 from valetkey.cli.output import inert, notice
 from valetkey.cli.problems import Parser, Usage
 from valetkey.cli.signed_in import as_agent, signed_in
 from valetkey.cli.token import duration, holder, target_address
+from valetkey.client.addressed import routes_of
 from valetkey.client.errors import InvalidRequest, ValetkeyError
 from valetkey.client.fresh import Fresh
-from valetkey.client.loopback import Forwarder
 from valetkey.client.proving import ProofKey
+from valetkey.client.proxy import Proxy
 from valetkey.client.sync import Client
 from valetkey.client.unverified import unverified_claims
 
-SUMMARY = """Run a command that calls APIs as an agent. The command gets addresses on this machine and a placeholder,
-never a credential; the task ends when it ends. Its exit code is returned. It runs as you: it can read your files."""
-
-_GITHUB_TOKENS: Final = ("GITHUB_TOKEN", "GH_TOKEN")
-_OTHER_GITHUB_TOKENS: Final = ("GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN")
+SUMMARY = """Run a command that calls APIs as an agent. The command gets a proxy on this machine and a placeholder,
+never a credential; what it sends to a granted API goes on as the agent. The task ends when it ends. Its exit code is
+returned. It runs as you: it can read your files and reach the network without the proxy."""
 
 
 class OpenTask(NamedTuple):
@@ -45,7 +45,10 @@ class OpenTask(NamedTuple):
 
 
 def parser() -> argparse.ArgumentParser:
-    example = "valetkey run --agent pr-reviewer-v2 --grant github:repo:read@acme-corp/backend --ttl 10m -- ./review.sh"
+    example = (
+        "valetkey run --agent pr-reviewer-v2 --grant github:repo:read@acme-corp/backend -- "
+        "git clone https://github.com/acme-corp/backend"
+    )
     made = Parser("run", SUMMARY, example=example)
     made.add_argument("--agent", metavar="NAME", help="who acts; its secret is on this machine (VALETKEY_AGENT_SECRET)")
     made.add_argument("--grant", action="append", default=[], metavar="GRANT", help="what it may do; may be repeated")
@@ -54,6 +57,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max-calls", type=int, metavar="N", help="at most so many calls per grant")
     made.add_argument("--task-token-stdin", action="store_true", help="use the task of this token instead")
     made.add_argument("--for", dest="apis", action="append", metavar="API", help="with a task token: lead only there")
+    made.add_argument(
+        "--other-hosts",
+        choices=("tunnel", "refuse"),
+        default="tunnel",
+        help="what the proxy does with hosts that are no API Valetkey knows; tunnel otherwise",
+    )
+    made.add_argument(
+        "--tunnel", action="append", default=[], metavar="HOST", help="lead there untouched, an API or not; repeatable"
+    )
     made.add_argument("--json", action="store_true", help="answer errors with JSON on stdout")
     made.add_argument("command", nargs="*", metavar="-- CMD ARGS…")
     return made
@@ -102,7 +114,7 @@ def _run(asked: argparse.Namespace, passing: Signals) -> int:
                 frozenset(asked.apis or [integration["name"] for integration in agent.integrations.list()]),
             )
             with _ending(agent, task.id, passing):
-                return _with_forwarder(agent, task, asked.command, passing, key)
+                return _with_proxy(agent, task, asked, passing, key)
     with as_agent(agent_name, key=key) as agent, signed_in() as person:
         agent.who_am_i()  # a secret that is refused is found now, and nothing has been recorded for it
         delegation = person.delegations.create(
@@ -116,10 +128,12 @@ def _run(asked: argparse.Namespace, passing: Signals) -> int:
         with _ending(person, opened["id"], passing):
             apis = frozenset(grant.partition(":")[0].partition("/")[0] for grant in asked.grant)
             task = OpenTask(opened["id"], opened.get("task_token", ""), apis)
-            return _with_forwarder(agent, task, asked.command, passing, key)
+            return _with_proxy(agent, task, asked, passing, key)
 
 
-def _with_forwarder(agent: Client, task: OpenTask, command: Sequence[str], passing: Signals, key: ProofKey) -> int:
+def _with_proxy(agent: Client, task: OpenTask, asked: argparse.Namespace, passing: Signals, key: ProofKey) -> int:
+    from valetkey.cli.authority import Authority  # NOTE: heavy; a mistake in the command line is told without it
+
     addresses = {api: target_address(api, agent) for api in task.apis}
     gateway = next(iter(addresses.values())).rpartition("/p/")[0]
 
@@ -127,13 +141,26 @@ def _with_forwarder(agent: Client, task: OpenTask, command: Sequence[str], passi
         minted = agent.tokens.create(task.task_token, target=addresses[api])
         return minted["token"], minted["expires_in"]
 
-    forwarder = Forwarder(gateway, task.apis, Fresh(mint), key)
-    forwarder.start()
-    try:
-        return passing.run(command, child_environment(os.environ, forwarder))
-    finally:
-        passing.hold_back()
-        forwarder.close()
+    routes = routes_of(agent.integrations.list())
+    authority = Authority({route.host for route in routes if route.api in task.apis} or {"invalid"})
+    proxy = Proxy(
+        gateway,
+        task.apis,
+        Fresh(mint),
+        key,
+        routes=routes,
+        context=authority.context,
+        say=lambda sentence: notice(f"valetkey: {inert(sentence)}"),
+        tunnel=frozenset(host.lower().removesuffix(".") for host in asked.tunnel),
+        refuses_others=asked.other_hosts == "refuse",
+    )
+    with trust_file(authority.certificate, os.environ) as trusted:
+        proxy.start()
+        try:
+            return passing.run(asked.command, child_environment(os.environ, proxy, trusted))
+        finally:
+            passing.hold_back()
+            proxy.close()
 
 
 @contextmanager
@@ -148,26 +175,6 @@ def _ending(client: Client, task: str, passing: Signals) -> Iterator[None]:
         except ValetkeyError as error:
             notice(f"valetkey: the task {task} could not be ended: {inert(error.detail)}")
             notice(f"  try: valetkey revoke {task}   (it also ends by itself)")
-
-
-def child_environment(environ: Mapping[str, str], forwarder: Forwarder) -> dict[str, str]:
-    """The environment of the command: addresses and the placeholder; nothing that signs in anywhere here."""
-    # SECURITY: every variable of ours goes, not a list of secret ones. LK-02.
-    # Guarded by tests/flows/test_run.py::test_the_command_sees_nothing_that_signs_in
-    child = {name: value for name, value in environ.items() if not name.startswith("VALETKEY_")}
-    for api in sorted(forwarder.apis):
-        name = api.upper().replace("-", "_")
-        child[f"VALETKEY_{name}_URL"] = forwarder.base(api)
-        child[f"VALETKEY_{name}_TOKEN"] = forwarder.placeholder
-    if "github" in forwarder.apis:
-        child["GITHUB_API_URL"] = forwarder.base("github")
-        child["GITHUB_BASE_URL"] = forwarder.base("github") + "/"
-        child.update(dict.fromkeys(_GITHUB_TOKENS, forwarder.placeholder))
-        for name in _OTHER_GITHUB_TOKENS:
-            child.pop(name, None)
-    for name in ("NO_PROXY", "no_proxy"):  # the placeholder is for this machine: no proxy is to see it
-        child[name] = ",".join(filter(None, [environ.get(name), "127.0.0.1"]))
-    return child
 
 
 def _not_started(command: str) -> int:

@@ -154,12 +154,18 @@ class Scope(TypedDict):
     tier: str
 
 
+class Address(TypedDict):
+    address: str
+    gateway: str
+
+
 class Integration(TypedDict):
     name: str
     title: str
     audience: str
     base_url: str
     gateway: str
+    addresses: list[Address]
     scopes: list[Scope]
 
 

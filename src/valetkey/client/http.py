@@ -73,6 +73,17 @@ def dial(parts: SplitResult, *, timeout: float = TIMEOUT_SECONDS) -> http.client
     return connection
 
 
+def reach(host: str, port: int, *, timeout: float = TIMEOUT_SECONDS) -> socket.socket:
+    """A raw connection to there, through the proxy the environment names for such an address, or straight."""
+    proxy = proxy_for(SplitResult("https", f"[{host}]" if ":" in host else host, "", "", ""), os.environ)
+    if proxy is None or proxy.hostname is None:
+        return socket.create_connection((host, port), timeout=timeout)
+    connection = http.client.HTTPConnection(proxy.hostname, proxy.port or 8080, timeout=timeout)
+    connection.set_tunnel(host, port)
+    connection.connect()
+    return connection.sock
+
+
 def is_stale(connection: http.client.HTTPConnection) -> bool:
     """Whether the other side has closed (or broken) an idle connection."""
     if connection.sock is None:

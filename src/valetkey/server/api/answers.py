@@ -141,6 +141,13 @@ class Scope(TypedDict):
     tier: str
 
 
+class Address(TypedDict):
+    """An address clients know an API by, and what stands for it at the gateway."""
+
+    address: str
+    gateway: str
+
+
 class Integration(TypedDict):
     """An API that can be delegated; `gateway` is where an agent calls it with its delegated credential."""
 
@@ -149,6 +156,7 @@ class Integration(TypedDict):
     audience: str
     base_url: str
     gateway: str
+    addresses: list[Address]
     scopes: list[Scope]
 
 

@@ -69,6 +69,12 @@ async def integrations(services: Services, caller: Caller, request: Request) -> 
                 "audience": i.audience,
                 "base_url": i.base_url,
                 "gateway": "" if i.is_registered else gateway_address(services.settings.gateway, i.name),
+                "addresses": []
+                if i.is_registered
+                else [
+                    {"address": address, "gateway": gateway_address(services.settings.gateway, i.name) + below}
+                    for address, below in i.known_at
+                ],
                 "scopes": [{"name": s.name, "sentence": s.sentence, "tier": s.tier} for s in i.scopes.values()],
             }
             for i in services.catalogue.values()

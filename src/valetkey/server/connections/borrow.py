@@ -6,6 +6,7 @@ One that ends is renewed before it is lent, and looked up again at its end: anot
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -31,6 +32,7 @@ EARLIER_SECONDS: Final = 300
 """So long before it ends a credential of an installation is made anew."""
 _REMEMBERED: Final = 4_096
 _NOTHING: Final = Secret("-")
+_ANOTHER_HOST: Final = "This connection was made for another host than the integration names now."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Borrowed:
     """Until when it may be remembered (seconds since the epoch); None: until the connection changes."""
     generation: int = 1
     """Which credential of its connection it is."""
+    git: "Borrowed | None" = None
+    """The same one at the API's git host; None where it may not go there."""
 
     def at(self, target: bytes) -> Url:
         """The address of a canonical target below the API's base path."""
@@ -56,6 +60,12 @@ class Borrowed:
     def below(self, *segments: str) -> Url:
         """The address of these decoded segments below the API's base path."""
         return self.at(b"".join(b"/" + quote(segment, safe="").encode() for segment in segments))
+
+    def there(self) -> "Borrowed":
+        """The same credential at the API's git host. Raises `Denied` where it may not go there."""
+        if self.git is None:
+            raise Denied(_ANOTHER_HOST, reason="host_changed")
+        return self.git
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,18 +198,32 @@ def injected(integration: Integration, base_url: str, hosts: frozenset[str], cre
     """How `credential` enters a request of `integration`. Raises `Denied` when the host is no longer the API's."""
     parts = urlsplit(base_url)
     if parts.netloc not in hosts or parts.netloc not in integration.hosts:
-        raise Denied("This connection was made for another host than the integration names now.", reason="host_changed")
+        raise Denied(_ANOTHER_HOST, reason="host_changed")
     secret = credential.reveal()
+    git = integration.git
+    # SECURITY: a connection that was made before its API had a git host never agreed to that host.
+    # Guarded by tests/rules/test_git.py::test_a_connection_of_the_api_alone_is_not_used_at_its_git_host
+    at_git = git if git is not None and urlsplit(git.base_url).netloc in hosts & integration.hosts else None
     # SECURITY: a credential with a line break would write headers of its own (GW-17).
     if not secret.isascii() or not secret.isprintable():
         raise Denied("The connected credential holds characters that cannot be sent.", reason="credential_unusable")
+    header, value = integration.injection.header.lower(), integration.injection.value.format(token=secret)
+    api = _at(base_url, header, value, credential)
+    if at_git is None:
+        return api
+    pair = b64encode(f"{at_git.user}:{secret}".encode()).decode()
+    return replace(api, git=_at(at_git.base_url, "authorization", f"Basic {pair}", credential))
+
+
+def _at(base_url: str, header: str, value: str, credential: Secret) -> Borrowed:
+    parts = urlsplit(base_url)
     return Borrowed(
         scheme="http" if parts.scheme == "http" else "https",
         host=parts.hostname or "",
         port=parts.port or (443 if parts.scheme == "https" else 80),
         base_path=parts.path.rstrip("/").encode(),
-        header=integration.injection.header.lower().encode(),
-        value=Secret(integration.injection.value.format(token=secret)),
+        header=header.encode(),
+        value=Secret(value),
         secret=credential,
     )
 

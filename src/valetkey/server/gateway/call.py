@@ -19,6 +19,7 @@ from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
+from valetkey.server.integrations.model import GIT_PREFIX
 from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
 
@@ -65,7 +66,7 @@ class Calls:
             body = attempt.body
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
-            sending = self._sending(target, borrowed, kept, body)
+            sending = self._sending(door, target, borrowed, kept, body)
             response = await sending.open()
             status = response.status
             if status == 401:
@@ -79,7 +80,7 @@ class Calls:
                         retry_after=1,
                     )
                 await sending.close()
-                sending = self._sending(target, borrowed, kept, None)
+                sending = self._sending(door, target, borrowed, kept, None)
                 response = await sending.open()
                 status = response.status
             if status == 401:
@@ -108,10 +109,18 @@ class Calls:
             raise
 
     def _sending(
-        self, target: Target, borrowed: Borrowed, kept: list[tuple[bytes, bytes]], body: AsyncIterator[bytes] | None
+        self,
+        door: Prepared,
+        target: Target,
+        borrowed: Borrowed,
+        kept: list[tuple[bytes, bytes]],
+        body: AsyncIterator[bytes] | None,
     ) -> Sending:
+        sent = target.target_bytes
+        if door.integration.is_git(target.segments):
+            borrowed, sent = borrowed.there(), sent.removeprefix(f"/{GIT_PREFIX}".encode())
         headers = [*kept, (borrowed.header, borrowed.value.reveal().encode())]
-        return self._egress.send(target.method, borrowed.at(target.target_bytes), headers, body, timeout=self._timeout)
+        return self._egress.send(target.method, borrowed.at(sent), headers, body, timeout=self._timeout)
 
     async def told(
         self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again

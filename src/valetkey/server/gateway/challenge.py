@@ -34,5 +34,5 @@ def _scopes_of(door: Prepared, method: str, raw_path: bytes, query: bytes) -> fr
         target = canonical(method, raw_path, query, door.profile)
     except ValetkeyError:
         return frozenset()
-    match = door.integration.operations.match(target.method, target.segments)
+    match = door.integration.match(target.method, target.segments, target.query)
     return frozenset({match.operation.scope}) | match.scopes_needed if match is not None else frozenset()

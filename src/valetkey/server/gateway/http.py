@@ -153,6 +153,8 @@ async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared
             begun = dict(headers).get(b"www-authenticate", _scheme(scope["headers"]))
             headers = [(name, value) for name, value in headers if name != b"www-authenticate"]
             headers.append((b"www-authenticate", begun + b", " + told.encode()))
+        if status == 401 and door.integration.git is not None and attempt.raw_path.startswith(b"/git/"):
+            headers.append((b"www-authenticate", b'Basic realm="valetkey"'))  # git shows no credential unasked
     if status == 500 and not isinstance(error, ConnectionError):  # a client that went away is nobody's bug
         log_bug(error, request_id)
     elif isinstance(error, Unavailable):

@@ -64,10 +64,15 @@ async def recognised(
 
     Raises `InvalidRequest` for what has two readings.
     """
-    reader = integration.reader
+    is_git = integration.is_git(target.segments)
+    # SECURITY: an engine sends what it asks about to its one API, never to that API's git host.
+    # Guarded by tests/rules/test_git.py::test_an_engine_is_told_nothing_about_git
+    if is_git and as_it_is:
+        return Recognised(target, ())
+    reader = None if is_git else integration.reader
     reads = Reads.PATH if reader is None else reader.reads(target.method, target.segments)
     if reader is None or reads is Reads.PATH:
-        match = integration.operations.match(target.method, target.segments)
+        match = integration.match(target.method, target.segments, target.query)
         return Recognised(target, () if match is None else (match,))
     whole = reads is Reads.BODY
     # SECURITY: an engine would be told yes to a call of which it showed nothing but the address.

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
+    from valetkey.server.integrations.git import GitHost
     from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup, Question
     from valetkey.server.integrations.operations import Operations
     from valetkey.server.integrations.reading import Reader
@@ -23,6 +24,8 @@ Layout = Literal["agent", "rfc8693"]
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
+GIT_PREFIX: Final = "git"
+"""The first segment of the git host's addresses at the gateway: `/p/github/git/acme-corp/backend.git`."""
 _FOLDED_KINDS: Final = frozenset({"repository", "organization", "enterprise", "user"})
 
 
@@ -182,6 +185,10 @@ class Integration:
     """How calls are read whose path does not say all they do; None where every path does."""
     success: str = ""
     """The first member of every answer, false where the call failed, at an API that says 200 to failures too."""
+    git: "GitHost | None" = None
+    """Where its repositories are cloned from and pushed to; None where it has none."""
+    usually_at: tuple[tuple[str, str], ...] = ()
+    """What `known_at` was before it was pointed at another base."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lines the API insists on, sent with questions of ours; an agent's call brings its own."""
     encoded_slash: bool = False
@@ -217,6 +224,13 @@ class Integration:
         """What stands before an operation's path: empty, or `/api/v3`."""
         return urlsplit(self.base_url).path
 
+    @property
+    def known_at(self) -> tuple[tuple[str, str], ...]:
+        """The addresses clients know it by, each with what stands for it below its address at the gateway."""
+        here = ((self.base_url, ""), *(((self.git.base_url, f"/{GIT_PREFIX}"),) if self.git else ()))
+        found = dict.fromkeys((*self.usually_at, *here))
+        return tuple(place for place in found if place[0].startswith("https://"))
+
     def operations_of(self, scope: str) -> frozenset[str]:
         """Ids of the operations in a scope; an unknown scope holds none."""
         found = self.scopes.get(scope)
@@ -225,6 +239,16 @@ class Integration:
     def contains(self, scope: str, operation: str) -> bool:
         """Whether the scope holds the operation."""
         return operation in self.operations_of(scope)
+
+    def match(self, method: str, segments: tuple[str, ...], query: tuple[tuple[str, str], ...]) -> Match | None:
+        """The operation of this target, at the API or at its git host; None is denied."""
+        if self.git is not None and self.is_git(segments):
+            return self.git.match(method, segments, query)
+        return self.operations.match(method, segments)
+
+    def is_git(self, segments: tuple[str, ...]) -> bool:
+        """Whether a target means the API's git host."""
+        return self.git is not None and segments[:1] == (GIT_PREFIX,)
 
     def includes(self, wider: str, narrower: str) -> bool:
         """Whether `narrower` asks for nothing beyond `wider`: a partial order over the known scopes."""
@@ -248,7 +272,9 @@ class Integration:
         base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
         hosts = frozenset({parts.netloc.lower()})
         oauth = self.oauth and self.oauth.at_origin(f"{parts.scheme}://{parts.netloc.lower()}")
-        return replace(self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth)
+        git = self.git and self.git.at_origin_of(base)
+        moved = replace(self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth, git=git)
+        return replace(moved, usually_at=self.known_at)
 
 
 def resource_of(match: Match) -> ResourceRef | None:

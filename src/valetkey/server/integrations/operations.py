@@ -135,8 +135,13 @@ def _walk_tail(
     return (leaf, (*values, "/".join(segments[at:]))) if leaf is not None else None
 
 
-def compile_operations(rows: Iterable[Operation], aliases: Sequence[Alias] = ()) -> Operations:
-    """Build the matcher. Raises ValueError if two rows have one id, or one method and path."""
+def compile_operations(
+    rows: Iterable[Operation], aliases: Sequence[Alias] = (), listed: Iterable[Operation] = ()
+) -> Operations:
+    """Build the matcher. Raises ValueError if two rows have one id, or one method and path.
+
+    What is only `listed` is found by somebody else, and known by its id here.
+    """
     root = _Node()
     by_id: dict[str, Operation] = {}
     for operation in rows:
@@ -153,6 +158,9 @@ def compile_operations(rows: Iterable[Operation], aliases: Sequence[Alias] = ())
             if (operation.template + "/").startswith(prefix):
                 rest = operation.template[len(alias.stands_for) :]
                 _insert(root, operation, alias.pattern + rest, numbers=alias.numbers())
+    for operation in listed:
+        if by_id.setdefault(operation.id, operation) is not operation:
+            raise ValueError(f"two operations are called {operation.id}")
     return Operations(by_id, root)
 
 

@@ -23,6 +23,7 @@ from valetkey.server.integrations.catalogue.typed import (
     read,
     tables,
 )
+from valetkey.server.integrations.git import GitHost
 from valetkey.server.integrations.graphql.reader import GraphQL
 from valetkey.server.integrations.graphql.table import parse_table
 from valetkey.server.integrations.lookup import FormLookup, Identify, Listed, Lookup, Question
@@ -52,6 +53,7 @@ class _File:
     operations: str = ""
     reader: str = ""
     success: str = ""
+    git: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     aliases: list[Mapping[str, Any]] = field(default_factory=list)
     scopes: Mapping[str, Any] = field(default_factory=dict)
@@ -87,12 +89,14 @@ def parse_integration(
         graphql = None if file.graphql is None else _graphql(file, calls or "")
         rows += [] if graphql is None else graphql.table.operations
         aliases = [read(Alias, dict(alias), "aliases") for alias in file.aliases]
-        operations = compile_operations(rows, aliases)
+        git = None if file.git is None else _git(file.git, file, loopback=loopback)
+        at_git = () if git is None else git.operations()
+        operations = compile_operations(rows, aliases, at_git)
     except Misdescribed:
         raise
     except ValueError as error:
         raise Misdescribed("operations", str(error), "a table as docs/integrations.md describes") from error
-    scopes = read_scopes(tables(file.scopes, "scopes"), rows)
+    scopes = read_scopes(tables(file.scopes, "scopes"), [*rows, *at_git])
     return Integration(
         name=file.name,
         title=file.title,
@@ -105,6 +109,7 @@ def parse_integration(
         operations=operations,
         reader=graphql or _reader(file.reader, operations),
         success=file.success,
+        git=git,
         token_positions=tuple(_position(position) for position in file.token_positions),
         injection=_injection(file.injection),
         lookups=MappingProxyType({kind: _lookup(kind, how) for kind, how in tables(file.lookups, "lookups").items()}),
@@ -151,6 +156,21 @@ def _graphql(file: _File, calls: str) -> GraphQL:
     except ValueError as error:
         raise Misdescribed("graphql.table", str(error), "a table as docs/graphql.md describes") from error
     return GraphQL(tuple(about.path.split("/")[1:]), table)
+
+
+def _git(described: Mapping[str, Any], file: _File, *, loopback: bool) -> GitHost:
+    git = read(GitHost, dict(described), "git")
+    check_address(git.base_url, "git.base_url", loopback=loopback)
+    parts = urlsplit(git.base_url)
+    if parts.netloc not in file.hosts or parts.path:
+        raise Misdescribed(
+            "git.base_url", "is not one of the hosts, or has a path", f'"https://{parts.netloc}", in hosts'
+        )
+    if not re.fullmatch(r"[A-Za-z0-9-]+", git.user):
+        raise Misdescribed("git.user", f"{git.user!r} is no user name", "letters, digits and dashes")
+    if "repository" not in file.lookups:
+        raise Misdescribed("git", "nobody can say which repository a name means", "[lookups.repository]")
+    return git
 
 
 def _reader(name: str, operations: Operations) -> Reader | None:
