@@ -14,6 +14,7 @@ from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.register import Apps
+from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
@@ -158,6 +159,7 @@ class App:
         await egress.open()
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
+        assume = Assume(egress, clock, timeout=float(settings.upstream_timeout_seconds))
         self.refresh = refresh = Refresh(
             database=database,
             journal=journal,
@@ -307,12 +309,13 @@ class App:
                 lookups=lookups,
                 borrow=borrow,
                 installations=installations,
+                assume=assume,
                 take_back=take_back,
                 ring=ring,
                 clock=clock,
             ),
             lookups=lookups,
-            link=Link(journal, lookups, installations, ring, clock, catalogue),
+            link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             apps=registered,
             connect=connect,
             catalogue=catalogue,

@@ -17,6 +17,7 @@ from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.integrations.lookup import Account
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
+from valetkey.server.integrations.role import account_of
 from valetkey.server.policy.model import ConnectionFacts
 
 _REMEMBERED = 16_384
@@ -56,6 +57,8 @@ class Lookups:
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
         integration = self._catalogue[facts.integration]
+        if integration.role is not None:
+            return integration.role.facts(ref, account_of(facts.account))
         lookup = integration.lookups.get(ref.kind)
         if lookup is None:
             return None
@@ -159,6 +162,8 @@ class Lookups:
 
 def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
+    if integration.role is not None:
+        return (integration.role.resource_kind,) if not rest else ()
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
     return () if rest == "*" else tuple(integration.lookups)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
     from valetkey.server.integrations.lookup import Identify, Lookup
     from valetkey.server.integrations.operations import Operations
+    from valetkey.server.integrations.role import Role
 
 Access = Literal["read", "write"]
 Tier = Literal["read", "write", "danger"]
@@ -186,6 +187,8 @@ class Integration:
     """How its keys are made, where they may be pasted."""
     installation: "Installation | None" = None
     """How an app installed there gets narrow credentials; None where there are none to be had."""
+    role: "Role | None" = None
+    """How a role is taken on there, by whoever signs its calls; None where there are none."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"
@@ -237,7 +240,8 @@ class Integration:
         base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
         hosts = frozenset({parts.netloc.lower()})
         oauth = self.oauth and self.oauth.at_origin(f"{parts.scheme}://{parts.netloc.lower()}")
-        return replace(self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth)
+        role = self.role and self.role.at_origin(f"{parts.scheme}://{parts.netloc.lower()}")
+        return replace(self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth, role=role)
 
 
 def resource_of(match: Match) -> ResourceRef | None:
