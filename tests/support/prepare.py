@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 
-from tests.support import chromium, mcp_conformance, mcp_programs, nginx, node
+from tests.support import aws_programs, chromium, mcp_conformance, mcp_programs, nginx, node
 from tests.support.postgres_keeper import programs
 
 
 def main() -> int:
     """Prepare; a thing that cannot be had is said and is not a failure."""
-    for line in (*_postgresql(), *_chromium(), *_nginx(), *_node(), *_mcp()):
+    for line in (*_postgresql(), *_chromium(), *_nginx(), *_node(), *_mcp(), *_aws()):
         print(f"prepare: {line}", flush=True)
     return 0
 
@@ -78,6 +78,13 @@ def _mcp() -> list[str]:
         return [*mcp_programs.prepare(), *mcp_conformance.prepare()]
     except (RuntimeError, OSError) as failed:
         return [f"The MCP programs could not be prepared, their tests will be skipped: {failed}"]
+
+
+def _aws() -> list[str]:
+    try:
+        return aws_programs.prepare()
+    except (RuntimeError, OSError) as failed:
+        return [f"boto3 and moto could not be prepared, their tests will be skipped: {failed}"]
 
 
 if __name__ == "__main__":

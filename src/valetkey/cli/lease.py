@@ -44,7 +44,9 @@ def open_lease(
     grant: OptionalGrants = None,
     agent: Annotated[str | None, Parameter(help="The agent; the one the task belongs to otherwise.")] = None,
     credential_only: Annotated[bool, Parameter(help="Print the credential and nothing else.")] = False,
-    format: Annotated[Format, Parameter(help="Of a session at AWS: what its own programs read.")] = "text",
+    form: Annotated[
+        Format, Parameter(name="--format", help="Of a session at AWS: as its own programs read it.")
+    ] = "text",
     json: Json = False,
 ) -> int:
     """As an agent: get a real credential, as narrow as the task. It is taken back when the task ends.
@@ -62,8 +64,8 @@ def open_lease(
             scope=" ".join(scope) if scope else None,
             grants=grant or (),
         )
-    if format != "text":
-        return show(lent, as_json=json, text=_session(lent["credential"], format))
+    if form != "text":
+        return show(lent, as_json=json, text=_session(lent["credential"], form))
     if credential_only:
         return show(lent, as_json=json, text=lent["credential"])
     notice("The credential is shown only now; it ends with the task.")
@@ -78,11 +80,11 @@ def open_lease(
     return show(lent, as_json=json, text=text)
 
 
-def _session(credential: str, format: Format) -> str:
+def _session(credential: str, form: Format) -> str:
     """A session at AWS as its own programs read one: lines for a shell, or what a `credential_process` prints."""
     try:
         said = json_text.loads(credential)
         lines = [f"export {variable}={shlex.quote(str(said[name]))}" for name, variable in _VARIABLES.items()]
     except (ValueError, TypeError, KeyError) as error:
         raise Usage("This credential is no session at AWS: leave --format out.") from error
-    return "\n".join(lines) if format == "env" else credential
+    return "\n".join(lines) if form == "env" else credential

@@ -157,7 +157,7 @@ class Borrow:
         return Opened(base=place.at(b"/"), installed=found.installed, key=key)
 
     async def role(self, connection_id: str) -> OpenedRole:
-        """A connected role with its key, for whoever makes a session of it. Raises `Denied` for any other connection."""
+        """A connected role with its key, for whoever makes a session of it. Raises `Denied` for other connections."""
         async with self._database.read() as db:
             found = await store.with_credential(db, connection_id, self._ring)
         integration = None if found is None else self._catalogue.get(found.facts.integration)

@@ -58,7 +58,7 @@ def residual(connection: Connection, row: Refreshing | None, integration: Integr
             could_do=f"The access key makes sessions of the role {connection.role.arn}: everything the role may do.",
             for_how_long="Until the key is removed in AWS; a session already made, for an hour at most.",
             held_back_by="api",
-            why="AWS itself holds every session to the policy that is put on it. The role should be no wider than that.",
+            why="AWS holds every session to the policy put on it. The role should do no more than will be delegated.",
         )
     if granted:
         can = "; ".join(p.sentence or p.name for p in granted)
