@@ -1,6 +1,7 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
-Takes about five minutes. Names of groups measure only those: issue, refresh, gateway, verify, footprint, revoke, herd.
+Takes about six minutes. Names of groups measure only those: issue, refresh, gateway, engines, verify, footprint,
+revoke, herd.
 """
 
 import contextlib
@@ -8,14 +9,14 @@ import sys
 
 from tests.support.postgres import Postgres, missing
 
-from bench import footprint, gateway, herd, issuing, refreshing, revoking, verifying
+from bench import engines, footprint, gateway, herd, issuing, refreshing, revoking, verifying
 from bench.cores import stay_away
 from bench.deployment import deployment
 from bench.prepare import prepare
 from bench.processes import ROOT, program
 from bench.rows import Row, table, write
 
-GROUPS = ("issue", "refresh", "gateway", "verify", "footprint", "revoke", "herd")
+GROUPS = ("issue", "refresh", "gateway", "engines", "verify", "footprint", "revoke", "herd")
 
 
 def main(asked: list[str]) -> int:
@@ -54,6 +55,8 @@ def _measured(groups: list[str]) -> list[Row]:
                 rows += _said([Row(id="postgresql", ours=0, met=False, note=f"not measured: {why}")])
         if "gateway" in groups:
             rows += _said(gateway.rows(house, upstream))
+        if "engines" in groups:
+            rows += _said(engines.rows(house, upstream))
         if "verify" in groups:
             rows += _said([*verifying.verify_rows(house), verifying.audit_row(house)])
         if "revoke" in groups:

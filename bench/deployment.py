@@ -32,6 +32,8 @@ class Deployment:
     """A running server and what is needed to load it."""
 
     url: str
+    decisions: str
+    engine_secret: str
     pid: int
     pin: str
     ready_seconds: float
@@ -81,10 +83,11 @@ def deployment(
     data.mkdir(parents=True)
     if filled is not None:
         filled(data)
-    port = free_port()
+    port, decisions = free_port(), free_port()
     environment = {
         "VALETKEY_DATA": str(data),
         "VALETKEY_PORT": str(port),
+        "VALETKEY_DECISION_PORT": str(decisions),
         "VALETKEY_HEALTH_PORT": str(free_port()),
         "VALETKEY_UPSTREAMS": f"github={upstream}",
         "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": upstream.removeprefix("http://"),
@@ -115,8 +118,11 @@ def deployment(
                 purpose="measure",
             )
         )["id"]
+        engine = alice.call(post("/v1/engines", name="edge", integration="github", address="http://127.0.0.1"))
         yield Deployment(
             url=url,
+            decisions=f"http://127.0.0.1:{decisions}",
+            engine_secret=engine["secret"],
             pid=process.pid,
             pin=facts["pin"],
             ready_seconds=ready_seconds,

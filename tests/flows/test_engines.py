@@ -1,4 +1,4 @@
-"""An engine carries the bytes, the decision and the credential are ours: by raw requests, and by the real nginx."""
+"""An engine carries the bytes, the decision and the credential are ours: by raw requests, and by real engines."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import envoy, nginx
+from tests.support import caddy, envoy, nginx
 from tests.support.house import REAL, House, Robot, open_house
 from tests.support.http import Reply, call
 from tests.support.upstream import Upstream
@@ -125,7 +125,7 @@ async def test_only_an_administrator_adds_an_engine(at: Asked) -> None:
     assert "secret" not in shown
 
 
-@pytest.mark.parametrize("engine", [nginx, envoy], ids=["nginx", "envoy"])
+@pytest.mark.parametrize("engine", [nginx, envoy, caddy], ids=["nginx", "envoy", "caddy"])
 async def test_a_real_engine_asks_and_carries_the_bytes(tmp_path: Path, engine: Any) -> None:
     if (why := engine.missing()) is not None:
         pytest.skip(why)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 from valetkey.server.clock import DrivenClock
+from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.streams import Stream, Streams
 
 NODES = frozenset({"dlg_1", "tsk_1"})
@@ -11,7 +12,7 @@ NODES = frozenset({"dlg_1", "tsk_1"})
 
 async def test_what_its_change_cut_before_the_hop_asked_is_counted() -> None:
     """The change may be learned before whoever made it comes to its hops."""
-    streams = Streams(DrivenClock())
+    streams = Streams(DrivenClock(), Crowd(per_api=0, per_person=0))
     async with under_way(streams, known_under=4) as call:
         streams.outrun(frozenset({"tsk_1"}), 6)
         with contextlib.suppress(asyncio.CancelledError):
@@ -20,7 +21,7 @@ async def test_what_its_change_cut_before_the_hop_asked_is_counted() -> None:
 
 
 async def test_what_another_change_cut_is_not_counted() -> None:
-    streams = Streams(DrivenClock())
+    streams = Streams(DrivenClock(), Crowd(per_api=0, per_person=0))
     async with under_way(streams, known_under=4):
         streams.outrun(frozenset({"tsk_1"}), 6)
         assert (await streams.stop(frozenset({"tsk_1"}), 7)).detail == "0 cut on this node."
@@ -29,7 +30,7 @@ async def test_what_another_change_cut_is_not_counted() -> None:
 
 
 async def test_what_was_decided_on_the_change_goes_on_until_the_hop() -> None:
-    streams = Streams(DrivenClock())
+    streams = Streams(DrivenClock(), Crowd(per_api=0, per_person=0))
     async with under_way(streams, known_under=6) as call:
         streams.outrun(frozenset({"tsk_1"}), 6)
         await asyncio.sleep(0)

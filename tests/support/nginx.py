@@ -37,7 +37,7 @@ def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
         folder = Path(name)
         places = {
             "127.0.0.1:8080": f"127.0.0.1:{port}",
-            "http://127.0.0.1:8472": decisions,
+            "127.0.0.1:8472": decisions.removeprefix("http://"),
             "https://api.github.com": upstream,
             "ENGINE_SECRET": secret,
         }

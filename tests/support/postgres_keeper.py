@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+INSTALL = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql")
 _START_SECONDS = 20
 
 

@@ -4,66 +4,55 @@ Installs only what is missing and says each thing it does in one line. What cann
 the command that would bring it; the tests that need it are then skipped, visibly.
 """
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from tests.support import aws_programs, chromium, mcp_conformance, mcp_programs, nginx, node
-from tests.support.postgres_keeper import programs
+from tests.support import aws_programs, caddy, chromium, mcp_conformance, mcp_programs, nginx, node, postgres_keeper
 
 
 def main() -> int:
     """Prepare; a thing that cannot be had is said and is not a failure."""
-    for line in (*_postgresql(), *_chromium(), *_nginx(), *_node(), *_mcp(), *_aws()):
-        print(f"prepare: {line}", flush=True)
+    for name, install, is_there in _PACKAGES:
+        _say(_debian(name, install, is_there))
+    _say(_node())
+    _say(_mcp())
+    _say(_aws())
     return 0
 
 
-def _postgresql() -> list[str]:
-    if programs():
+_PACKAGES: Final = (
+    ("PostgreSQL", postgres_keeper.INSTALL, postgres_keeper.programs),
+    ("Chromium", chromium.INSTALL, chromium.program),
+    ("nginx", nginx.INSTALL, nginx.program),
+    ("Caddy", caddy.INSTALL, caddy.program),
+)
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"prepare: {line}", flush=True)
+
+
+def _debian(name: str, install: Sequence[str], is_there: Callable[[], object]) -> list[str]:
+    """Install one Debian package unless its program is there."""
+    if is_there():
         return []
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql"]
     if os.getuid() != 0 or shutil.which("apt-get") is None:
-        return [f"PostgreSQL is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
+        return [f"{name} is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
     # RUNLEVEL: the package's own server is not wanted, only its programs.
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["apt-get", "update", "-qq"], install):
+    for command in (["apt-get", "update", "-qq"], list(install)):
         done = subprocess.run(command, env=quiet, capture_output=True, text=True)
-    programs.cache_clear()
-    if done.returncode or not programs():
-        return [f"PostgreSQL could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
-    return ["installed the Debian package postgresql"]
-
-
-def _chromium() -> list[str]:
-    if chromium.program():
-        return []
-    install = list(chromium.INSTALL)
-    if os.getuid() != 0 or shutil.which("apt-get") is None:
-        return [f"Chromium is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], install):
-        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
-    chromium.program.cache_clear()
-    if done.returncode or not chromium.program():
-        return [f"Chromium could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
-    return ["installed the Debian package chromium"]
-
-
-def _nginx() -> list[str]:
-    if nginx.program():
-        return []
-    install = list(nginx.INSTALL)
-    if os.getuid() != 0 or shutil.which("apt-get") is None:
-        return [f"nginx is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
-    # RUNLEVEL: the package's own server is not wanted, only its program.
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["apt-get", "update", "-qq"], install):
-        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
-    if done.returncode or not nginx.program():
-        return [f"nginx could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
-    return ["installed the Debian package nginx-light"]
+    if isinstance(is_there, functools._lru_cache_wrapper):
+        is_there.cache_clear()
+    if done.returncode or not is_there():
+        return [f"{name} could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
+    return [f"installed the Debian package {install[-1]}"]
 
 
 def _node() -> list[str]:

@@ -43,6 +43,7 @@ from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.admit import Admit
 from valetkey.server.gateway.call import Calls
+from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -183,7 +184,9 @@ class App:
         authenticate = Authenticate(database, mac, clock, settings.issuer)
         self.engines = engines = Engines(database, journal, mac, clock)
         known = every_client(database, journal, authenticate, egress, mac=mac, clock=clock, settings=settings)
-        self.streams = streams = Streams(clock)
+        self.streams = streams = Streams(
+            clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
+        )
         self.authorities = authorities = Authorities(
             database,
             also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
@@ -246,6 +249,7 @@ class App:
             verifying=verifying,
             proofs=proofs,
             lookups=lookups,
+            streams=streams,
             clock=clock,
             catalogue=catalogue,
         )

@@ -20,6 +20,8 @@ RANGES = {
     "max_depth": (0, 6),
     "resource_cache_seconds": (0, 60),
     "upstream_timeout_seconds": (1, 3600),
+    "gateway_calls_per_api": (0, 100_000),
+    "gateway_calls_per_person": (0, 100_000),
     "unused_client_days": (1, 3650),
     "oauth_failures_per_minute": (0, 100_000),
     "oauth_begun_per_minute": (0, 100_000),
@@ -66,6 +68,12 @@ class Settings:
     max_depth: int = field(default=3, metadata={"doc": "how many sub-agents may follow one another"})
     resource_cache_seconds: int = field(default=60, metadata={"doc": "age of a name's id that still serves a read"})
     upstream_timeout_seconds: int = field(default=60, metadata={"doc": "silence of an upstream before giving up"})
+    gateway_calls_per_api: int = field(
+        default=1000, metadata={"doc": "calls under way to one API on each node; 0 is no limit"}
+    )
+    gateway_calls_per_person: int = field(
+        default=200, metadata={"doc": "calls under way to one API for one person on each node; 0 is no limit"}
+    )
     oauth_failures_per_minute: int = field(
         default=600,
         metadata={"doc": "refused OAuth requests in a client's name from one address, on each node; 0 is no limit"},

@@ -1,6 +1,6 @@
 """Whether a call may go on: what every door asks before anything leaves, top to bottom.
 
-1. verify the credential, 2. canonicalise the target, 3. recognise the operation, 4. resolve the resource,
+1. verify the credential, 2. canonicalise the target, 3. recognise what it does, 4. resolve the resource of each part,
 5. decide, 6. record (durable before the effect, under the revocation fence).
 """
 
@@ -38,10 +38,11 @@ from valetkey.server.gateway.canonical import Target, canonical
 from valetkey.server.gateway.headers import presented_token, refuse_navigation
 from valetkey.server.gateway.held import Holdings
 from valetkey.server.gateway.inject import Prepared
-from valetkey.server.gateway.streams import Stream
+from valetkey.server.gateway.recognise import Recognised, Rewritten, recognised
+from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
 from valetkey.server.policy.decide import decide, live, reaching, usable
-from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason
+from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason, Spend
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
@@ -73,6 +74,7 @@ class Admitted:
     connection: str
     target: Target
     proof: Proof | None
+    rewritten: Rewritten | None  # the body to send; None: the one that came, as it comes
 
 
 class _Unresolved(Exception):
@@ -95,6 +97,7 @@ class Admit:
         verifying: Verifying,
         proofs: Proofs,
         lookups: Lookups,
+        streams: Streams,
         clock: Clock,
         catalogue: Mapping[str, Integration],
     ) -> None:
@@ -103,6 +106,7 @@ class Admit:
         self._verifying = verifying
         self._proofs = proofs
         self._lookups = lookups
+        self._streams = streams
         self._clock = clock
         self._catalogue = catalogue
         self._holdings = Holdings(catalogue)
@@ -140,15 +144,14 @@ class Admit:
         came = attempt.raw_path + (b"?" + attempt.query if attempt.query else b"")
         if as_it_is and target.target_bytes != came:
             raise InvalidRequest("The address is not written in its one canonical form.", hint="See docs/engines.md.")
-        match = door.integration.operations.match(target.method, target.segments)
-        decision, authority, connection = await self._decided(token, target, match, door, stream, proof, again)
-        return Admitted(decision, authority, connection, target, proof)
+        asked = await recognised(door.integration, target, attempt.headers, attempt.body, as_it_is=as_it_is)
+        decision, authority, connection = await self._decided(token, asked, door, stream, proof, again)
+        return Admitted(decision, authority, connection, asked.target, proof, asked.rewritten)
 
     async def _decided(
         self,
         token: Delegated,
-        target: Target,
-        match: Match | None,
+        asked: Recognised,
         door: Prepared,
         stream: Stream,
         proof: Proof | None,
@@ -168,22 +171,23 @@ class Admit:
                 raise NotAuthenticated(detail="the token does not belong to its task")
             if again is not None:
                 await again()
+            self._streams.belongs(stream, api=door.integration.name, person=authority.user.id)
             stream.nodes, stream.known_under = authority.nodes | {token.jti}, seq
             stream.ends_at = authority.expires_at
             failed: ValetkeyError | None = None
             decision: Decision
             try:
-                call, decision = await self._judged(token, target, match, door, authority)
+                calls, decision = await self._judged(token, asked, door, authority)
             except _Unresolved as unresolved:
-                call, failed = unresolved.call, unresolved.cause
+                calls, failed = (unresolved.call,), unresolved.cause
                 decision = Deny(reason=Reason.ERROR)
             try:
-                recorded = await self._recorded(token, target, call, decision, authority, seq, spending)
-                return recorded, authority, call.connection
+                recorded = await self._recorded(token, asked.target, calls, decision, authority, seq, spending)
+                return recorded, authority, calls[0].connection
             except ProofRefused:
                 with contextlib.suppress(Denied):
                     used = Deny(reason=Reason.PROOF_USED)
-                    await self._recorded(token, target, call, used, authority, seq, None)
+                    await self._recorded(token, asked.target, calls, used, authority, seq, None)
                 raise
             except Stale:
                 await self._authorities.refresh()
@@ -195,12 +199,29 @@ class Admit:
         raise Unavailable(detail="revocations outran the decision")
 
     async def _judged(
-        self, token: Delegated, target: Target, match: Match | None, door: Prepared, authority: Authority
+        self, token: Delegated, asked: Recognised, door: Prepared, authority: Authority
+    ) -> tuple[Sequence[Call], Decision]:
+        """All that the call does, or the one thing that is denied."""
+        if not asked.matches:
+            return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown)
+        calls: list[Call] = []
+        spends: list[Spend] = []
+        for match in asked.matches:
+            call, decision = await self._judged_one(token, match, door, authority)
+            if isinstance(decision, Deny):
+                return (call,), decision
+            # SECURITY: one call leaves with one credential; each part was judged for the account it named.
+            if calls and call.connection != calls[0].connection:
+                return (call,), Deny(reason=Reason.AMBIGUOUS_CONNECTION)
+            calls.append(call)
+            spends.extend(decision.spends)
+        return calls, Allow(spends=tuple(spends))
+
+    async def _judged_one(
+        self, token: Delegated, match: Match, door: Prepared, authority: Authority
     ) -> tuple[Call, Decision]:
         now = self._clock.now()
         integration = door.integration
-        if match is None:
-            return _unknown(integration.name, target), Deny(reason=Reason.UNKNOWN_OPERATION)
         ref = resource_of(match)
         call = Call(
             integration=integration.name,
@@ -246,7 +267,7 @@ class Admit:
         self,
         token: Delegated,
         target: Target,
-        call: Call,
+        calls: Sequence[Call],
         decision: Decision,
         authority: Authority,
         seq: int,
@@ -256,6 +277,7 @@ class Admit:
 
         `spending` spends the proof of the caller's key, if it gave one, in the commit that records the decision.
         """
+        call = calls[0]
         members: dict[str, Any] = {
             "user": authority.user.id,
             "agent": authority.agent.id,
@@ -265,15 +287,13 @@ class Admit:
             "token": token.jti,
             "integration": call.integration,
             "method": target.method,
-            "operation": call.operation.id,
-            "resource": call.resource,
-            "parameters": dict(call.parameters),
+            **_done(call),
             "known_under": seq,
         }
         if call.connection:
             members["connection"] = call.connection
-        if call.actual is not None:
-            members["resource_id"] = call.actual.id
+        if len(calls) > 1:
+            members["also"] = [_done(other) for other in calls[1:]]
         org = authority.user.org
         if isinstance(decision, Allow):
             spends = [(s.task, s.line) for s in decision.spends]
@@ -300,6 +320,12 @@ async def _both(first: Effect, second: Effect, tx: AsyncConnection) -> Exception
 
 async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:
     return await delegations.spend(tx, spends)
+
+
+def _done(call: Call) -> dict[str, Any]:
+    """One thing that a call does, as it is recorded."""
+    done = {"operation": call.operation.id, "resource": call.resource, "parameters": dict(call.parameters)}
+    return done if call.actual is None else {**done, "resource_id": call.actual.id}
 
 
 def _unknown(integration: str, target: Target) -> Call:

@@ -62,14 +62,17 @@ class Calls:
                 task=authority.task.id,
                 credential_headers=door.credential_headers,
             )
-            sending = self._sending(target, borrowed, kept, attempt.body)
+            body = attempt.body
+            if judged.rewritten is not None:
+                kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
+            sending = self._sending(target, borrowed, kept, body)
             response = await sending.open()
             status = response.status
             if status == 401:
                 borrowed = await self._borrow.later(facts, borrowed)
                 # SECURITY: what may change something is never sent twice by us, whatever the API says it did not do.
                 # Guarded by tests/flows/test_refresh_upstream.py::test_rt_10_a_write_is_not_sent_twice
-                if target.method not in _SAFE or attempt.body is not None:
+                if target.method not in _SAFE or body is not None:
                     raise Unavailable(
                         f"{door.integration.title} refused the call: its credential had just been replaced.",
                         hint="A fresh credential is ready: send the call again.",

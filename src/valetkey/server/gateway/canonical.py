@@ -11,7 +11,7 @@ alone.
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -105,6 +105,12 @@ def canonical(method: str, raw_path: bytes, query: bytes, profile: Profile = STR
     if len(path_bytes) + 1 + len(query_bytes) > MAX_TARGET_BYTES:
         raise InvalidRequest(f"The address is longer than {MAX_TARGET_BYTES} bytes.")
     return Target(method, segments, pairs, path_bytes, query_bytes)
+
+
+def asking(target: Target, query: tuple[tuple[str, str], ...]) -> Target:
+    """The same target with another query, of names and values that were judged already."""
+    query_bytes = b"&".join(_encoded(name, _QUERY_SAFE) + b"=" + _encoded(value, _QUERY_SAFE) for name, value in query)
+    return replace(target, query=query, query_bytes=query_bytes)
 
 
 def _segments(raw_path: bytes, profile: Profile) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from valetkey.server.clock import Clock
+from valetkey.server.gateway.crowd import Crowd, Place
 from valetkey.server.revocation.hops import HopReport, Outcome
 
 SWEEP_SECONDS = 0.25
@@ -29,6 +30,7 @@ class Stream:
     was_cut: bool = False
     cut_under: int = -1  # the number of the change that outran it
     was_left: bool = False  # by its client
+    place: Place | None = None  # in the crowd
 
     def decided(self) -> None:
         """Its decision is recorded: a newer change ends it from here on, also one that has just come in."""
@@ -48,8 +50,9 @@ class Stream:
 class Streams:
     """One per process."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, crowd: Crowd) -> None:
         self._clock = clock
+        self._crowd = crowd
         self._open: set[Stream] = set()
         self._outrun: deque[Stream] = deque(maxlen=MOST_REMEMBERED)  # cut by what was learned, before a hop asked
 
@@ -64,9 +67,17 @@ class Streams:
         self._open.add(stream)
         return stream
 
+    def belongs(self, stream: Stream, *, api: str, person: str) -> None:
+        """It is known whose call it is. Raises `TooMany` or `Unavailable` when there is no place for it."""
+        if stream.place is None:
+            stream.place = self._crowd.enter(api, person)
+
     def leave(self, stream: Stream) -> None:
         """The call is over."""
         self._open.discard(stream)
+        if stream.place is not None:
+            self._crowd.leave(stream.place)
+            stream.place = None
 
     async def stop(self, nodes: frozenset[str], seq: int) -> HopReport:
         """Cut every call under one of these nodes; the hop of a revocation. Counts what its change cut already."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
     from valetkey.server.integrations.lookup import Identify, Lookup
     from valetkey.server.integrations.operations import Operations
+    from valetkey.server.integrations.reading import Reader
     from valetkey.server.integrations.role import Role
 
 Access = Literal["read", "write"]
@@ -174,6 +175,8 @@ class Integration:
     operations: "Operations"
     token_positions: tuple[TokenPosition, ...]
     injection: Injection
+    reader: "Reader | None" = None
+    """How calls are read whose path does not say all they do; None where every path does."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lines the API insists on, sent with questions of ours; an agent's call brings its own."""
     encoded_slash: bool = False

@@ -6,6 +6,7 @@ nothing else. Refuses to know sockets, headers besides the content type, users, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from valetkey.server.integrations.model import Match
@@ -13,9 +14,23 @@ from valetkey.server.integrations.model import Match
 Pairs = tuple[tuple[str, str], ...]
 
 
+class Reads(Enum):
+    """Where it stands what a call does."""
+
+    PATH = "path"
+    """Method and path say it all: the table of operations decides, the body streams through."""
+    TARGET = "target"
+    """The query says it too; the body streams through."""
+    BODY = "body"
+    """The body says it: it is read whole before anything leaves, and an engine cannot judge the call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A call as it came, its target already canonical. `content_type` is the header's value, empty without one."""
+    """A call as it came, its target already canonical. `content_type` is the header's value, empty without one.
+
+    Body and content type are empty where only the target is read.
+    """
 
     method: str
     segments: tuple[str, ...]
@@ -26,22 +41,32 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the call does, and how it is sent. Every one of `matches` must be allowed; each counts as a call."""
+    """What the call does, and how it is sent. Every one of `matches` must be allowed; each counts as a call.
+
+    Content type and body are what goes out where the body was read, and mean nothing where it was not.
+    """
 
     matches: Sequence[Match]
     query: Pairs
-    content_type: str
-    body: bytes
+    content_type: str = ""
+    body: bytes = b""
 
 
 class Reader(Protocol):
     """Reads the calls of one API. Pure: the same call has the same reading for ever."""
 
+    def reads(self, method: str, segments: Sequence[str]) -> Reads:
+        """What has to be read of a call at this address. HEAD asks as itself."""
+        ...
+
     @property
     def most_bytes(self) -> int:
-        """Bodies that are longer are refused unread."""
+        """Bodies that are longer are refused."""
         ...
 
     def __call__(self, said: Said) -> Reading | None:
-        """None for what is no operation, which is denied; raises `InvalidRequest` for what has two readings."""
+        """Called unless the path says it all.
+
+        None for what is no operation, which is denied; raises `InvalidRequest` for what has two readings.
+        """
         ...

@@ -26,7 +26,9 @@ from valetkey.server.integrations.catalogue.typed import (
 )
 from valetkey.server.integrations.lookup import Identify, Lookup
 from valetkey.server.integrations.model import Addresses, Injection, Integration, TokenPosition
-from valetkey.server.integrations.operations import Alias, compile_operations, parse_operations
+from valetkey.server.integrations.operations import Alias, Operations, compile_operations, parse_operations
+from valetkey.server.integrations.readers import READERS
+from valetkey.server.integrations.reading import Reader
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _HOST: Final = re.compile(r"(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|\[::1\](?::[1-9][0-9]{0,4})?")
@@ -45,6 +47,7 @@ class _File:
     token_positions: list[Mapping[str, Any]]
     encoded_slash: bool = False
     operations: str = ""
+    reader: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     aliases: list[Mapping[str, Any]] = field(default_factory=list)
     scopes: Mapping[str, Any] = field(default_factory=dict)
@@ -80,6 +83,7 @@ def parse_integration(document: Mapping[str, Any], table: str | None, *, loopbac
         headers=MappingProxyType(dict(file.headers)),
         scopes=MappingProxyType(scopes),
         operations=operations,
+        reader=_reader(file.reader, operations),
         token_positions=tuple(_position(position) for position in file.token_positions),
         injection=_injection(file.injection),
         lookups=MappingProxyType({kind: _lookup(kind, how) for kind, how in tables(file.lookups, "lookups").items()}),
@@ -112,6 +116,14 @@ def _check_place(file: _File, *, loopback: bool) -> None:
             raise Misdescribed("headers", f"{name} is no line to send always", "a version the API insists on")
     if not file.token_positions:
         raise Misdescribed("token_positions", "is empty", "[[token_positions]] with header and scheme")
+
+
+def _reader(name: str, operations: Operations) -> Reader | None:
+    if not name:
+        return None
+    if name not in READERS:
+        raise Misdescribed("reader", f"{name!r} is no reader", " or ".join(sorted(READERS)))
+    return READERS[name](operations)
 
 
 def _position(described: Mapping[str, Any]) -> TokenPosition:

@@ -1,0 +1,113 @@
+"""What a call does: by its path, or by the one reading of its query and body that its integration has.
+
+Where the body says it, it is read whole, in bounds, and what goes out is what was read. Refuses to know users, and what
+is allowed.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from valetkey.server.errors import InvalidRequest
+from valetkey.server.gateway.canonical import Target, asking
+from valetkey.server.integrations.model import Integration, Match
+from valetkey.server.integrations.reading import Reads, Said
+from valetkey.server.policy.model import Reason
+
+MOST_MATCHES = 50
+"""A call that does more at once is refused: it could not be told to anybody who reads the record."""
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A body that was read, and is sent as it was understood."""
+
+    content_type: bytes
+    body: bytes
+
+    def headers(self, kept: Headers) -> list[tuple[bytes, bytes]]:
+        """The headers to send, about this body instead of the one that came."""
+        others = [(name, value) for name, value in kept if name not in (b"content-length", b"content-type")]
+        about = [(b"content-type", self.content_type)] if self.content_type else []
+        return [*others, *about, (b"content-length", b"%d" % len(self.body))]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body to send."""
+        if self.body:
+            yield self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What a call does. No match: `unknown` says why. `rewritten` is None where the body streams through."""
+
+    target: Target
+    matches: Sequence[Match]
+    rewritten: Rewritten | None = None
+    unknown: Reason = Reason.UNKNOWN_OPERATION
+
+
+async def recognised(
+    integration: Integration, target: Target, headers: Headers, body: AsyncIterator[bytes] | None, *, as_it_is: bool
+) -> Recognised:
+    """Read the call as far as it must be read. `as_it_is`: for an engine, which shows no body and sends what it has.
+
+    Raises `InvalidRequest` for what has two readings.
+    """
+    reader = integration.reader
+    reads = Reads.PATH if reader is None else reader.reads(target.method, target.segments)
+    if reader is None or reads is Reads.PATH:
+        match = integration.operations.match(target.method, target.segments)
+        return Recognised(target, () if match is None else (match,))
+    whole = reads is Reads.BODY
+    # SECURITY: an engine would be told yes to a call of which it showed nothing but the address.
+    # Guarded by tests/rules/test_recognise.py::test_an_engine_is_never_told_yes_to_what_only_the_body_says
+    if whole and as_it_is:
+        return Recognised(target, (), unknown=Reason.IN_THE_BODY)
+    content_type = _content_type(headers) if whole else ""
+    said = Said(
+        method=target.method,
+        segments=target.segments,
+        query=target.query,
+        content_type=content_type,
+        body=await _read(body, reader.most_bytes) if whole and body is not None else b"",
+    )
+    reading = reader(said)
+    if reading is None:
+        return Recognised(target, ())
+    if len(reading.matches) > MOST_MATCHES:
+        raise InvalidRequest(
+            f"The call does {len(reading.matches)} things at once.", hint=f"Send at most {MOST_MATCHES} in one call."
+        )
+    if reading.query != target.query:
+        if as_it_is:
+            raise InvalidRequest("The address is not written in its one canonical form.", hint="See docs/engines.md.")
+        target = asking(target, reading.query)
+    sends = whole and (body is not None or bool(reading.body))
+    rewritten = Rewritten(reading.content_type.encode("ascii"), reading.body) if sends else None
+    return Recognised(target, reading.matches, rewritten)
+
+
+def _content_type(headers: Headers) -> str:
+    """The one content type of a body that is not compressed."""
+    values = [value for name, value in headers if name.lower() == b"content-type"]
+    if len(values) > 1:
+        raise InvalidRequest("The body has two content types.")
+    # SECURITY: the API might unpack what was judged packed, or the other way round.
+    if any(name.lower() == b"content-encoding" and value.strip().lower() != b"identity" for name, value in headers):
+        raise InvalidRequest("The body is compressed, and what it says is judged.", hint="Send it as it is.")
+    return values[0].decode("latin-1").strip() if values else ""
+
+
+async def _read(body: AsyncIterator[bytes], most: int) -> bytes:
+    pieces, size = [], 0
+    async for piece in body:
+        size += len(piece)
+        if size > most:
+            raise InvalidRequest(
+                f"The body is longer than {most} bytes.",
+                hint="What this call does stands in its body, so the whole of it is read before it is judged.",
+            )
+        pieces.append(piece)
+    return b"".join(pieces)

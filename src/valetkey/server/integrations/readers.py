@@ -1,0 +1,10 @@
+"""The readers by the names files call them (`reader = "…"`): how an API is read is code, which API it is is data."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from valetkey.server.integrations.operations import Operations
+from valetkey.server.integrations.reading import Reader
+
+READERS: Final[Mapping[str, Callable[[Operations], Reader]]] = MappingProxyType({})
