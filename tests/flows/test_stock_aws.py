@@ -4,7 +4,8 @@ moto takes every session for whole: that one is narrow is asserted on what STS r
 AWS's to enforce.
 """
 
-import json
+import asyncio
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.test_aws_leases import AWS, READ
+from tests.flows.test_aws_leases import READ
 from tests.support import aws_programs
 from tests.support.house import open_house
 from valetkey.server.clock import DrivenClock
@@ -21,6 +22,9 @@ from valetkey.server.secret import Secret
 from valetkey.server.sigv4 import signed
 
 pytestmark = pytest.mark.skipif(aws_programs.missing() is not None, reason=str(aws_programs.missing()))
+
+
+VALETKEY = Path(sys.executable).parent / "valetkey"
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +53,45 @@ async def test_stock_boto3_reads_a_bucket_with_a_leased_session(
         )
         agent = await house.agent("report-writer")
         task = await house.task(await house.delegate(agent, READ))
-        lent = await agent.call("POST", "/v1/leases", task_token=task["task_token"], target=AWS)
-        assert lent.status == 201, lent.body
-        used = aws_programs.run("by_process.py", env=_profile(tmp_path, lent.json()["credential"], url))
-    assert used == {
-        "method": "custom-process",
-        "who": f"arn:aws:sts::123456789012:assumed-role/agents/{lent.json()['id']}",
-        "read": "quarter,revenue\n",
-        "listed": ["q1.csv"],
-    }
-    assert json.loads(lent.json()["credential"])["AccessKeyId"] != account["key"]
+        ours = {
+            "VALETKEY_URL": house.base,
+            "VALETKEY_AGENT": agent.id,
+            "VALETKEY_AGENT_SECRET": agent.secret,
+            "VALETKEY_TASK_TOKEN": task["task_token"],
+        }
+        env = {**ours, **_profile(tmp_path), "AWS_URL": url}
+        used = await asyncio.to_thread(aws_programs.run, "by_process.py", env=env)
+        leases = {lease["id"] for lease in (await house.alice.does("GET", "/v1/leases"))["data"]}
+        role, _, name = used.pop("who").rpartition("/")
+        assert role == "arn:aws:sts::123456789012:assumed-role/agents"
+        assert name in leases
+        assert used == {
+            "method": "custom-process",
+            "read": "quarter,revenue\n",
+            "listed": ["q1.csv"],
+        }
+        shell = await asyncio.to_thread(_printed, "env", {**ours, "HOME": str(tmp_path)})
+        assert shell.startswith("export AWS_ACCESS_KEY_ID=ASIA")
+        assert [line.split("=")[0] for line in shell.splitlines()] == [
+            "export AWS_ACCESS_KEY_ID",
+            "export AWS_SECRET_ACCESS_KEY",
+            "export AWS_SESSION_TOKEN",
+        ]
+        await house.alice.does("POST", "/v1/revocations", node=task["id"])
+        with pytest.raises(RuntimeError, match="custom-process"):
+            await asyncio.to_thread(aws_programs.run, "by_process.py", env=env)
 
 
-def _profile(folder: Path, credential: str, url: str) -> dict[str, str]:
-    (folder / "credential.json").write_text(credential)
-    (folder / "config").write_text(
-        f"[profile agent]\ncredential_process = {sys.executable} -c "
-        f"\"print(open('{folder / 'credential.json'}').read())\"\n"
-    )
-    return {"AWS_URL": url, "AWS_CONFIG_FILE": str(folder / "config"), "AWS_EC2_METADATA_DISABLED": "true"}
+def _profile(folder: Path) -> dict[str, str]:
+    """The one line docs/aws.md shows, with the whole path of the program."""
+    line = f"credential_process = {VALETKEY} leases open --for aws --format credential-process"
+    (folder / "config").write_text(f"[profile agent]\n{line}\n")
+    return {"AWS_CONFIG_FILE": str(folder / "config"), "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def _printed(form: str, env: dict[str, str]) -> str:
+    command = [str(VALETKEY), "leases", "open", "--for", "aws", "--format", form]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 NOW = 1_800_000_000
