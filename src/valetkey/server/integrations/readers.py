@@ -6,5 +6,6 @@ from typing import Final
 
 from valetkey.server.integrations.operations import Operations
 from valetkey.server.integrations.reading import Reader
+from valetkey.server.integrations.s3 import S3
 
-READERS: Final[Mapping[str, Callable[[Operations], Reader]]] = MappingProxyType({})
+READERS: Final[Mapping[str, Callable[[Operations], Reader]]] = MappingProxyType({"s3": S3})
