@@ -54,7 +54,7 @@ def _measured(groups: list[str]) -> list[Row]:
             if why is not None:
                 rows += _said([Row(id="postgresql", ours=0, met=False, note=f"not measured: {why}")])
         if "gateway" in groups:
-            rows += _said(gateway.rows(house, upstream))
+            rows += _said([*gateway.rows(house, upstream), gateway.idle_row(house)])
         if "engines" in groups:
             rows += _said(engines.rows(house, upstream))
         if "verify" in groups:

@@ -1,6 +1,7 @@
 """Calls per second through the gateway with everything on, and what one call costs in time."""
 
 import contextlib
+import socket
 from statistics import median
 
 from bench import load, peers
@@ -8,9 +9,42 @@ from bench.cores import measured
 from bench.deployment import ISSUES, Deployment
 from bench.processes import program
 from bench.rows import Row, most_row, ratio_row
+from valetkey.server.room import open_more_files
 
 ROUNDS = 7
 CONNECTIONS = 32
+
+
+IDLE = 10_000
+
+
+def idle_row(house: Deployment) -> Row:
+    """What others notice of ten thousand connections that say nothing: the p99 of calls, with them and without."""
+    open_more_files()
+    where = ("127.0.0.1", int(house.url.rsplit(":", 1)[1]))
+
+    def p99() -> float:
+        bearer = {"authorization": f"Bearer {house.token()}"}
+        return load.get(house.url + ISSUES, headers=bearer, connections=8).p99
+
+    p99()
+    without, beside = [], []
+    for _ in range(ROUNDS):
+        without.append(p99())
+        with contextlib.ExitStack() as opened:
+            for _ in range(IDLE):
+                opened.enter_context(socket.create_connection(where))
+            beside.append(p99())
+    ratio = median(beside) / median(without)
+    return Row(
+        id="idle-sockets",
+        ours=round(median(beside), 2),
+        theirs=round(median(without), 2),
+        ratio=round(ratio, 3),
+        goal=1.1,
+        met=ratio <= 1.1,
+        note=f"ms, p99 of calls beside {IDLE:,} silent connections, and without them",
+    )
 
 
 def rows(house: Deployment, upstream: str) -> list[Row]:

@@ -1,6 +1,7 @@
-"""Renewing upstream credentials: how long waiters of one wait beyond the API's own time, and a storm of a thousand.
+"""Renewing upstream credentials: how long waiters of one wait beyond the API's own time, and storms of a thousand.
 
-The storm's figure that matters is the number of calls for each expiry, over eight processes; its time is printed.
+A storm's figure that matters is the number of calls for each expiry, over eight processes; its time is printed. In the
+second storm three of the processes are killed while they hold; what that loses is told by the API's own books.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from tests.support.hostile_provider import install
 from tests.support.postgres import Postgres
 from tests.support.refreshable import LASTS, Refreshable, open_refreshable
 from tests.support.storm import storm, workers
+from tests.support.struck import accounts, strike
 
 from bench.rows import Row, most_row
 from valetkey.server.connections import store as connections
@@ -34,6 +36,7 @@ def rows(server: Postgres | None) -> list[Row]:
         found.append(asyncio.run(_waiters("herd-postgresql", url)))
         server.discard(url)
         found.append(asyncio.run(_storm(server)))
+        found.append(asyncio.run(_struck(server)))
     return found
 
 
@@ -86,3 +89,20 @@ async def _storm(server: Postgres) -> Row:
     note = f"upstream calls for each expiry: {CONNECTIONS:,} credentials, {PROCESSES} processes, {seconds:.1f} s"
     note += f" in {rounds} rounds; {refused} refused"
     return most_row("herd-storm", calls / CONNECTIONS, goal=1.0, note=note)
+
+
+async def _struck(server: Postgres) -> Row:
+    storms.CONNECTIONS = CONNECTIONS
+    with tempfile.TemporaryDirectory(prefix="valetkey-struck-") as folder:
+        async with storm(Path(folder), server, install) as (house, provider):
+            began = time.perf_counter()
+            aftermath = await strike(house, provider, Path(folder), processes=PROCESSES)
+            seconds = time.perf_counter() - began
+            found = await accounts(house, provider, aftermath)
+    renewed = sum(one.state == "healthy" and one.works and (one.asked, one.refused) == (1, 0) for one in found)
+    lost = sum(one.problem == "lost" and one.held_by_killed > 0 and one.answered == 1 for one in found)
+    note = (
+        f"of {CONNECTIONS:,} credentials neither renewed once nor lost with a killed process, {PROCESSES} processes of"
+    )
+    note += f" which 3 are killed, starting them included {seconds:.0f} s; {renewed} renewed, {lost} lost"
+    return most_row("herd-killed", CONNECTIONS - renewed - lost, goal=0, note=note)

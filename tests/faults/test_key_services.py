@@ -129,6 +129,23 @@ async def test_kr_05_a_service_that_is_lost_seals_the_server_after_a_quarter_of_
             assert (await house.call("GET", "/login")).status == 503  # only a new start opens it
 
 
+@pytest.mark.parametrize(("spelled", "status"), [("hvs.", 200), ("\N{SNOWMAN}", 503)])
+async def test_kr_05_an_answer_nobody_foresaw_is_no_yes(tmp_path: Path, spelled: str, status: int) -> None:
+    """A token that no header can carry fails somewhere on the way; whatever that was, the key was not unlocked."""
+    service, clock = VaultService(), DrivenClock()
+    async with Listener(service, host="127.0.0.1", port=0) as listening:
+        service.base = f"http://127.0.0.1:{listening.port}"
+        chosen = {"root_network": "loopback", **service.settings()}
+        chosen["root_secret"] = Secret(chosen["root_secret"])
+        async with open_house(tmp_path / "data", clock=clock, **chosen) as house:
+            service.spelled = spelled
+            for seconds in (600, 300):
+                assert (await house.call("GET", "/login")).status == 200
+                clock.advance(seconds)
+                await house.app.still.look()
+            assert (await house.call("GET", "/login")).status == status
+
+
 async def test_kr_05_a_key_in_a_file_is_never_lost(tmp_path: Path) -> None:
     clock = DrivenClock()
     async with open_house(tmp_path / "data", clock=clock) as house:

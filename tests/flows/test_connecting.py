@@ -16,6 +16,7 @@ from tests.support.house import House, open_house
 from tests.support.nodes import pause
 from tests.support.tab import Tab
 from tests.support.upstream import Upstream
+from valetkey.server.revocation.revoke import revoke
 
 
 @dataclass
@@ -306,7 +307,8 @@ async def test_who_is_no_administrator_any_more_shares_nothing(story: Story) -> 
         back = story.github.consent(sent.header("location") or "", account="alice" if status == 200 else "mallory")
         assert (await tab.get(back)).status == status
     async with story.house.app.database.read() as db:
-        assert (await db.execute(text("SELECT count(*) FROM connections"))).scalar() == 1
+        assert (await db.execute(text("SELECT count(*) FROM connections WHERE owner IS NULL"))).scalar() == 1
+    assert list(story.github.tokens.values()) == ["alice"]  # what was given for nothing is ended there
 
 
 async def test_ui_08_what_an_api_has_not_confirmed_stays_to_be_seen(story: Story) -> None:
@@ -393,6 +395,26 @@ async def test_an_administrator_registers_an_app_on_the_page_and_nobody_else_doe
     listed = {app["integration"]: app for app in (await story.house.alice.does("GET", "/v1/apps"))["data"]}
     assert list(listed) == ["github"]
     assert [r["by"] for r in await story.house.events("app.removed")] == [story.house.alice.id]
+
+
+async def test_the_first_try_to_end_it_there_is_left_to_who_revoked(story: Story) -> None:
+    """A look at the same moment would take the API's answer away from the report; one that crashed is made up for."""
+    [connection] = await story.connected(await story.house.signed_in())
+    services = story.house.app.services
+    await revoke(
+        connection["id"],
+        org=(await story.house.alice.does("GET", "/v1/whoami"))["organization"]["id"],
+        by=story.house.alice.id,
+        reason="disconnected",
+        journal=services.journal,
+        clock=services.clock,
+        hops=(),  # it crashed before the first of them
+    )
+    await _swept(story)
+    assert len(story.github.tokens) == 1
+    story.house.clock.advance(5)
+    await _swept(story)
+    assert story.github.tokens == {}
 
 
 async def test_where_no_app_is_registered_nothing_is_offered(story: Story) -> None:

@@ -9,13 +9,13 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import parse_qs
 
 from tests.support.seen import Seen
 from tests.support.upstream import Upstream, Wire, reply
-from valetkey.server.integrations.authorization import OAuth
+from valetkey.server.integrations.authorization import OAuth, Revocation
 
 Mood = Literal[
     "good", "refuses", "too_many", "too_many_said", "failing", "failing_said", "hangs", "dribbles", "error_in_200",
@@ -35,7 +35,11 @@ class HostileProvider:
     calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     good: dict[str, str] = field(default_factory=dict)  # refresh token -> family
-    access: dict[str, str] = field(default_factory=dict)  # family -> the access token that works
+    access: dict[str, str] = field(default_factory=dict)  # family -> the newest access token, which works
+    live: set[str] = field(default_factory=set)
+    """Every access token that was given and not ended one by one at `/revoke`, for who asks after single tokens."""
+    ending: Mood = "good"
+    """How `/revoke` answers: `good`, or `failing`."""
     latency: Callable[[], Awaitable[None]] | None = None
     at_call: Callable[[str], None] = lambda _family: None
     _given: Counter[str] = field(default_factory=Counter)
@@ -62,7 +66,22 @@ class HostileProvider:
         access, refresh = f"acc-{family}-{number}", f"ref-{family}-{number}"
         self.good[refresh] = family
         self.access[family] = access
+        self.live.add(access)
         return access, refresh
+
+    def ends_single_tokens(self) -> OAuth:
+        """Described as an API whose refresh tokens may serve again, and which ends the one token it is shown."""
+        self.up.answers("POST", "/revoke", script=self._end)
+        revocation = Revocation(by="rfc7009", url=f"{self.up.url}/revoke", kills="token")
+        return replace(self.oauth(), refresh="stable", refresh_kills_access=False, revocation=revocation)
+
+    async def _end(self, seen: Seen, wire: Wire) -> None:
+        asked = {name: values[0] for name, values in parse_qs(seen.body.decode()).items()}
+        if self.ending == "failing":
+            return await wire.say(_json({"error": "server_error"}, 503))
+        assert asked["client_secret"] == "app-secret"
+        self.live.discard(asked["token"])
+        return await wire.say(reply(200))
 
     def revoke(self, family: str) -> None:
         """As if the person had ended it on the API's own page."""

@@ -91,6 +91,8 @@ class VaultService(Service):
     role: str = "role-1"
     secret_id: str = "secret-id-canary"
     root_token: str = "s.token-canary"
+    spelled: str = "hvs."
+    """How its tokens begin."""
     tokens: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -112,7 +114,7 @@ class VaultService(Service):
         if asked.path == "/v1/auth/approle/login":
             if asked.json() != {"role_id": self.role, "secret_id": self.secret_id}:
                 return 400, {"errors": ["invalid role or secret ID"]}
-            self.tokens.add(token := "hvs." + os.urandom(8).hex())
+            self.tokens.add(token := self.spelled + os.urandom(8).hex())
             return 200, {"auth": {"client_token": token, "lease_duration": 1200, "renewable": True}}
         token = asked.headers.get("x-vault-token", "")
         if token not in self.tokens:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -29,24 +30,71 @@ PROCESSES = 4
 
 
 class Worker:
-    """A process of its own that renews when it is told to."""
+    """A process of its own that renews when it is told to.
+
+    `held` are the accounts it took the hold of, in order; `standing` those whose renewal stands still in it.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-
-    async def heard(self) -> Any:
-        assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 400)
-        return json.loads(line) if line else None  # it has died
+        self.held: list[str] = []
+        self.standing: list[str] = []
+        self._other: list[dict[str, Any]] = []
 
     async def told(self, command: str) -> Any:
+        """Renew, and what came of it."""
+        self.tell(command)
+        return await self.heard()
+
+    def tell(self, command: str) -> None:
+        """The same, without waiting for it."""
         assert self.process.stdin is not None
         self.process.stdin.write(command.encode() + b"\n")
-        return await self.heard()
+
+    async def heard(self, what: str = "outcomes") -> Any:
+        """The next it says of that; None when the process has died."""
+        for said in self._other:
+            if what in said:
+                self._other.remove(said)
+                return said[what]
+        while said := await self._next():
+            if what in said:
+                return said[what]
+            self._other.append(said)
+        return None
+
+    async def stands(self, count: int) -> None:
+        """Wait until so many renewals stand still in it."""
+        while len(self.standing) < count:
+            assert await self._next(), "it died"
+
+    async def is_busy(self) -> bool:
+        """Whether it holds anything now."""
+        self.tell("busy")
+        return bool(await self.heard("busy"))
+
+    def kill(self) -> None:
+        """At once, wherever it is."""
+        os.kill(self.process.pid, signal.SIGKILL)
+
+    async def _next(self) -> Any:
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), 400)
+        said = json.loads(line) if line.endswith(b"\n") else None
+        if said is not None and "stands" in said:
+            stands, ((step, name),) = said.pop("stands"), said.items()
+            if step == "held":
+                self.held.append(name)
+            if stands:
+                self.standing.append(name)
+        return said
 
 
 @contextlib.asynccontextmanager
-async def workers(house: House, provider: HostileProvider, folder: Path, count: int) -> AsyncIterator[list[Worker]]:
+async def workers(
+    house: House, provider: HostileProvider, folder: Path, count: int, *, patience_seconds: float = 20.0
+) -> AsyncIterator[list[Worker]]:
+    """So many of them, ready."""
     settings = house.settings
     async with house.app.database.read() as db:
         org = (await db.execute(text("SELECT org FROM connections LIMIT 1"))).scalar()
@@ -63,6 +111,7 @@ async def workers(house: House, provider: HostileProvider, folder: Path, count: 
             "provider": provider.up.url,
             "oauth": described(provider.oauth()),
             "org": org,
+            "patience": patience_seconds,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.support.herd", json.dumps(asked),
@@ -70,7 +119,7 @@ async def workers(house: House, provider: HostileProvider, folder: Path, count: 
         )  # fmt: skip
         started.append(Worker(process))
     try:
-        assert [await worker.heard() for worker in started] == [{"ready": CONNECTIONS}] * count
+        assert [await worker.heard("ready") for worker in started] == [CONNECTIONS] * count
         yield started
     finally:
         for worker in started:

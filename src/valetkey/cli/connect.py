@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from valetkey.cli.asked import secret
 from valetkey.cli.options import Grants, Json, group
-from valetkey.cli.output import facts, inert, show, table
+from valetkey.cli.output import facts, inert, notice, show, table
 from valetkey.cli.problems import Usage
 from valetkey.cli.signed_in import signed_in
 from valetkey.client.sync import Client
@@ -83,8 +83,16 @@ def _by_consent(client: Client, integration: str, *, as_json: bool) -> int:
         for found in client.connections.list():
             if found["integration"] == integration and found != before.get(found["id"]):
                 columns = ("id", "integration", "name", "account", "shared", "status")
+                if found["id"] in before:
+                    _say_what_changed(client, found["id"])
                 return show(found, as_json=as_json, text=facts({name: found.get(name) for name in columns}))
     raise TimeoutError
+
+
+def _say_what_changed(client: Client, connection: str) -> None:
+    """The same account again: no new connection, and what it may do is what was agreed to last."""
+    gave = ", ".join(inert(p["name"]) for p in client.connections.why(connection)["granted"])
+    notice(f"This account was connected before, and stays the same connection. The API now gives {gave or 'nothing'}.")
 
 
 @app.command(name="list")

@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from valetkey.cli import demo_consent
 from valetkey.cli.demo_stage import BACKEND, GITHUB, PAYROLL, SLACK, Stage, staged
 from valetkey.client.errors import ValetkeyError
 from valetkey.server.audit.verify_files import verify_export
+
+Connects = Literal["token", "consent"]
+_MAIN_STEPS = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,23 @@ class Story:
             mark = f"\033[{32 if ok else 31}m{mark}\033[0m"
         self.say(f"  {mark} {id:<20} {expected}\n       {'':<20} -> {seen}")
 
+    def step(self, id: str, expected: str, seen: str, ok: bool) -> None:  # noqa: A002 - as `check`
+        """The same, for what is told elsewhere."""
+        self.check(id, expected, seen, ok=ok)
 
-def demo(*, json: bool = False) -> int:
-    """Run the main job; 0 only if every step went as it should."""
+
+def demo(*, connect: Connects = "token", json: bool = False) -> int:
+    """Run the main job; 0 only if every step went as it should.
+
+    `connect` says how Alice's account is connected: by a pasted token, or by consent at the practice GitHub.
+    """
+    by_consent = connect == "consent"
     story = Story(quiet=json)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="valetkey-demo-") as folder:
-        asyncio.run(_run(story, Path(folder)))
-    ok = len(story.steps) == 11 and all(step.ok for step in story.steps)
+        asyncio.run(_run(story, Path(folder), by_consent=by_consent))
+    expected = _MAIN_STEPS + (len(demo_consent.STEPS) if by_consent else 0)
+    ok = len(story.steps) == expected and all(step.ok for step in story.steps)
     if json:
         print(json_format.dumps({"ok": ok, "steps": [asdict(step) for step in story.steps]}, indent=2))
     good = sum(step.ok for step in story.steps)
@@ -66,18 +79,21 @@ def demo(*, json: bool = False) -> int:
     return 0 if ok else 1
 
 
-async def _run(story: Story, folder: Path) -> None:
+async def _run(story: Story, folder: Path, *, by_consent: bool) -> None:
     story.say("Valetkey: an AI for Alice, read-only on acme-corp/backend at GitHub, for ten minutes.\n")
-    async with staged(folder) as stage:
+    async with staged(folder, in_a_browser=by_consent) as stage:
         story.say(f"server    {stage.url} (SQLite in a throw-away folder)")
         story.say(f"upstream  {stage.github.base_url} (a practice GitHub)\n")
-        await asyncio.to_thread(_tell, story, stage, folder)
+        await asyncio.to_thread(_tell, story, stage, folder, by_consent=by_consent)
 
 
-def _tell(story: Story, stage: Stage, folder: Path) -> None:
+def _tell(story: Story, stage: Stage, folder: Path, *, by_consent: bool) -> None:
     alice = stage.alice
     agent = stage.register("pr-reviewer-v2")
-    connection = alice.connections.create("github", credential=stage.real_credential)
+    if by_consent:
+        connection = demo_consent.connected(story.step, stage)
+    else:
+        connection = alice.connections.create("github", credential=stage.real_credential)
     delegation = alice.delegations.create(
         agent="pr-reviewer-v2",
         grants=["github:repo:read@acme-corp/backend"],
@@ -95,6 +111,8 @@ def _tell(story: Story, stage: Stage, folder: Path) -> None:
     _beyond_the_delegation(story, stage, task)
     _sub_agent(story, stage, task)
     _ends(story, stage, task)
+    if by_consent:
+        demo_consent.ended(story.step, stage)
     _audit(story, stage, folder)
 
 

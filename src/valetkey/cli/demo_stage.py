@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from valetkey.cli.demo_browser import DemoBrowser
 from valetkey.cli.practice_github import PracticeGitHub
 from valetkey.cli.practice_server import listening
+from valetkey.client.browser_login import BrowserLogin
 from valetkey.client.credentials import ClientSecret, UserCredential
 from valetkey.client.sync import Client
 from valetkey.server.app import App, build
@@ -48,6 +50,8 @@ class Stage:
     github: PracticeGitHub
     alice: Client
     real_credential: str
+    browser: DemoBrowser
+    """Alice's; signed in only where she connects by consent."""
     agents: dict[str, DemoAgent] = field(default_factory=dict)
 
     def register(self, name: str) -> DemoAgent:
@@ -80,8 +84,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(folder: Path) -> AsyncIterator[Stage]:
-    """Start both servers; Alice signs in with the one-time code the server prints at its first start."""
+async def staged(folder: Path, *, in_a_browser: bool = False) -> AsyncIterator[Stage]:
+    """Start both servers; Alice signs in with the one-time code the server prints at its first start.
+
+    She does so at the command line, or `in_a_browser`, by which she then signs in her command line.
+    """
     real_credential = "ghp_" + secrets.token_hex(18)
     github = PracticeGitHub(base_url="http://127.0.0.1")
     github.add_user("alice", token=real_credential)
@@ -101,8 +108,20 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         try:
             async with Listener(app.asgi, host="127.0.0.1", port=port):
                 url = f"http://localhost:{port}"
-                alice = await asyncio.to_thread(_sign_in, url, app)
-                stage = Stage(app=app, url=url, port=port, github=github, alice=alice, real_credential=real_credential)
+                browser = DemoBrowser()
+                if in_a_browser:
+                    alice = await asyncio.to_thread(_sign_in_by_browser, url, app, browser)
+                else:
+                    alice = await asyncio.to_thread(_sign_in, url, app)
+                stage = Stage(
+                    app=app,
+                    url=url,
+                    port=port,
+                    github=github,
+                    alice=alice,
+                    real_credential=real_credential,
+                    browser=browser,
+                )
                 try:
                     yield stage
                 finally:
@@ -116,6 +135,19 @@ def _sign_in(url: str, app: App) -> Client:
     assert app.bootstrap is not None  # a new deployment has one
     with Client(url) as nobody:
         login = nobody.log_in(app.bootstrap.reveal(), email="alice@acme.com", organization="acme")
+    return Client(url, credential=UserCredential(login["credential"]))
+
+
+def _sign_in_by_browser(url: str, app: App, browser: DemoBrowser) -> Client:
+    """The two steps of `valetkey login`, in a browser that a one-time code has signed in."""
+    assert app.bootstrap is not None  # a new deployment has one
+    browser.open(f"{url}/login")
+    browser.press("Sign in with the code", code=app.bootstrap.reveal(), email="alice@acme.com")
+    with Client(url) as nobody, BrowserLogin(nobody.issuer(), name="the demo") as asked:
+        browser.open(asked.url)
+        browser.press("Allow")
+        answer = asked.wait(20)
+        login = nobody.redeem_login(answer.code, verifier=asked.verifier, redirect_uri=asked.redirect_uri)
     return Client(url, credential=UserCredential(login["credential"]))
 
 

@@ -6,7 +6,7 @@ Every command answers data on stdout and remarks on stderr; every error becomes 
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from valetkey.cli import exit_codes
 from valetkey.cli.problems import Usage, tell
@@ -122,14 +122,15 @@ _COMMANDS = (
 """Where each command is, and its name."""
 
 
-def demo(*, json: bool = False) -> int:
+def demo(*, connect: Literal["token", "consent"] = "token", json: bool = False) -> int:
     """Show the main job in a throw-away folder: what is allowed, what is refused and why, and the proof of it.
 
-    For example: valetkey demo --json
+    Alice's account is connected by a pasted token, or with --connect consent by agreeing at the practice GitHub, which
+    is then ended there too. For example: valetkey demo --connect consent
     """
     from valetkey.cli import demo as shown
 
-    return shown.demo(json=json)
+    return shown.demo(connect=connect, json=json)
 
 
 def help_about(topic: str = "", /) -> int:

@@ -2,8 +2,9 @@
 
 Responsible for the parts of GitHub's REST API the demo walks through: who a token belongs to, repositories whose ids
 never change while names do, issues in pages whose `Link` addresses name the repository by id, pull requests, contents,
-GitHub's error bodies. Records every request as it came, for whoever wants to know what was really sent. Knows nothing
-of Valetkey and keeps nothing on disk. Facts follow GitHub's REST documentation, version 2022-11-28.
+GitHub's error bodies, and consent by OAuth (`practice_oauth`). Records every request as it came, for whoever wants to
+know what was really sent. Knows nothing of Valetkey and keeps nothing on disk. Facts follow GitHub's REST
+documentation, version 2022-11-28.
 """
 
 import itertools
@@ -21,9 +22,9 @@ from valetkey.cli.practice_documents import (
     repository_document,
     user_document,
 )
+from valetkey.cli.practice_oauth import Answer, Content, PracticeConsent
 
 Message = MutableMapping[str, Any]
-Answer = tuple[int, list[tuple[str, str]], Any]
 
 _DOCUMENTATION: Final = "https://docs.github.com/rest"
 _BODY_LIMIT: Final = 1 << 20  # bytes
@@ -60,6 +61,8 @@ class PracticeGitHub:
     def __init__(self, *, base_url: str = "https://api.github.com") -> None:
         self.base_url = base_url  # what its own addresses begin with; set it once the port is known
         self.requests: list[Received] = []
+        self.consent = PracticeConsent()
+        self.at_the_browser = ""  # who its pages are shown to: the first person, until set otherwise
         self._logins: dict[str, str] = {}
         self._user_ids: dict[str, int] = {}
         self._repositories: dict[int, Repository] = {}
@@ -69,6 +72,7 @@ class PracticeGitHub:
     def add_user(self, login: str, *, token: str) -> None:
         """Let a person in by a bearer token."""
         self._logins[token] = login
+        self.at_the_browser = self.at_the_browser or login
         self._user_ids.setdefault(login, next(self._ids))
 
     def add_repository(
@@ -141,8 +145,12 @@ class PracticeGitHub:
             status, headers, document = self._answer(request, path, query)
         except Refused as refused:
             status, headers, document = refused.status, [], refused.body
-        content = json.dumps(document).encode()
-        headers += [("content-type", "application/json; charset=utf-8"), ("content-length", str(len(content)))]
+        kind, content = "application/json; charset=utf-8", b""
+        if isinstance(document, Content):
+            kind, content = document.type, document.text.encode()
+        else:
+            content = json.dumps(document).encode()
+        headers += ([("content-type", kind)] if kind else []) + [("content-length", str(len(content)))]
         headers += [("x-github-media-type", "github.v3; format=json"), ("x-github-request-id", f"{id(request):X}")]
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -150,12 +158,17 @@ class PracticeGitHub:
         return None
 
     def _answer(self, request: Received, path: str, query: str) -> Answer:
-        login = self._login(request)
         parts = [unquote(part) for part in path.strip("/").split("/")]
+        if (answer := self._about_consent(request, parts, query)) is not None:
+            return answer
+        login, scopes = self._bearer(request)
         read = request.method in ("GET", "HEAD")
         match parts:
             case ["user"] if read:
-                return 200, [("x-oauth-scopes", "repo")], user_document(self.base_url, login, self._user_ids[login])
+                shown = [("x-oauth-scopes", ", ".join(scopes))]
+                return 200, shown, user_document(self.base_url, login, self._user_ids[login])
+            case ["repos" | "repositories", *_] if "repo" not in scopes:
+                raise Refused(404, "Not Found")  # every repository here is private
             case ["users", name] if read and name in self._user_ids:
                 return 200, [], user_document(self.base_url, name, self._user_ids[name])
             case ["repositories", number, *rest] if number.isdecimal():
@@ -211,14 +224,30 @@ class PracticeGitHub:
                 return 201, [("location", issue["url"])], issue
         raise Refused(404, "Not Found")
 
-    def _login(self, request: Received) -> str:
+    def _about_consent(self, request: Received, parts: list[str], query: str) -> Answer | None:
+        authorization, accept = request.header("authorization") or "", request.header("accept") or ""
+        match request.method, parts:
+            case "GET", ["login", "oauth", "authorize"]:
+                return self.consent.page(query, self.at_the_browser)
+            case "POST", ["login", "oauth", "authorize"]:
+                return self.consent.decided(request.body)
+            case "POST", ["login", "oauth", "access_token"]:
+                return self.consent.redeemed(request.body, accept)
+            case "DELETE", ["applications", client_id, "token" | "grant" as what]:
+                return self.consent.ended(client_id, authorization, request.body, whole_grant=what == "grant")
+        return None
+
+    def _bearer(self, request: Received) -> tuple[str, tuple[str, ...]]:
+        """Who asks, and what for. A token made by hand here can do all."""
         scheme, _, given = (request.header("authorization") or "").partition(" ")
         if not given:
             raise Refused(401, "Requires authentication")
-        login = self._logins.get(given.strip()) if scheme.lower() in ("bearer", "token") else None
-        if login is None:
-            raise Refused(401, "Bad credentials")
-        return login
+        given = given.strip() if scheme.lower() in ("bearer", "token") else ""
+        if given in self._logins:
+            return self._logins[given], ("repo",)
+        if (by_consent := self.consent.tokens.get(given)) is not None:
+            return by_consent.login, by_consent.scopes
+        raise Refused(401, "Bad credentials")
 
     def _named(self, full_name: str) -> Repository | None:
         wanted = full_name.lower()  # GitHub ignores ASCII case in names

@@ -50,7 +50,9 @@ async def _serve(settings: "Settings", *, as_json: bool) -> bool:
     """Whether it stopped because it was sealed."""
     from valetkey.server import listen
     from valetkey.server.app import build
+    from valetkey.server.room import open_more_files
 
+    open_more_files()
     app = build(settings)
     await app.start()
     # What is there now stays for good; looking through it again and again would cost every call a tenth of its time.

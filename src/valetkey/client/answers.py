@@ -183,6 +183,8 @@ class Connection(TypedDict):
     owner: str | None
     shared: bool
     base_url: str
+    generation: int
+    last_used_at: int | None
     status: str
 
 

@@ -20,6 +20,7 @@ from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
+from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.connections.refreshing import store as refreshing
@@ -161,6 +162,9 @@ class App:
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
         assume = Assume(egress, clock, timeout=float(settings.upstream_timeout_seconds))
+        end_there = EndThere(
+            database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
+        )
         self.refresh = refresh = Refresh(
             database=database,
             journal=journal,
@@ -168,6 +172,7 @@ class App:
             ring=ring,
             clock=clock,
             catalogue=catalogue,
+            end_there=end_there,
             link=lambda connection: f"{settings.issuer}/connections?reconnect={connection}",
         )
         self.due = due = Due(database, refresh, clock)
@@ -219,9 +224,6 @@ class App:
             ring=ring,
             clock=clock,
         )
-        end_there = EndThere(
-            database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
-        )
         registered = Apps(
             database=database,
             journal=journal,
@@ -237,6 +239,15 @@ class App:
             egress=egress,
             registered=registered,
             keep=Keep(database=database, journal=journal, lookups=lookups, ring=ring, clock=clock, catalogue=catalogue),
+            discard=Discard(
+                database=database,
+                journal=journal,
+                lookups=lookups,
+                ring=ring,
+                clock=clock,
+                catalogue=catalogue,
+                end=end_there.stop,
+            ),
             mac=mac,
             ring=ring,
             clock=clock,

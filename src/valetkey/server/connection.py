@@ -16,12 +16,13 @@ from typing import Any, Final, cast
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.framing import refuse, refuse_target
 from valetkey.server.problems import DOCS
+from valetkey.server.room import Room
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -90,11 +91,13 @@ class StrictConnection(HttpToolsProtocol):
     def __init__(
         self,
         config: Config,
-        server_state: ServerState,
+        room: Room,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, room, app_state, _loop)
+        self._room = room
+        self._app = self.app
         # SECURITY: off whoever listens to that logger: it would repeat queries, into which people paste credentials.
         # Guarded by tests/attacks/test_leaks.py::test_lk_01_not_even_the_most_talkative_log_says_a_secret
         self.access_log = False
@@ -112,12 +115,15 @@ class StrictConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._gathered = _Gathered(transport, self.loop)
         self._await(HEAD_SECONDS, self._give_up)
+        if not self._room.entered(self):
+            self._give_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_over = True
         self._rest()
         if self._write_timer is not None:
             self._write_timer.cancel()
+        self._room.left(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -169,6 +175,8 @@ class StrictConnection(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._period_bytes = 0
         self._rest()
+        self._room.works(self)
+        self.app = service_unavailable if self._room.is_full else self._app
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -180,6 +188,17 @@ class StrictConnection(HttpToolsProtocol):
         self._phase = _Phase.IDLE
         self._rest()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not (self._is_over or self._is_answering()):
+            self._room.rests(self)
+
+    def make_room(self) -> None:
+        """End it, idle as it is: another one is waiting."""
+        self._is_over = True
+        self._rest()
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

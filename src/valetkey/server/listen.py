@@ -19,15 +19,16 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.lifespan.off import LifespanOff
 from uvicorn.lifespan.on import LifespanOn
-from uvicorn.server import ServerState
 
 from valetkey.server.connection import CutStream, StrictConnection
+from valetkey.server.room import Room
 
 __all__ = ["CutStream", "Listener", "serve"]
 
 GRACE_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 30
-MAX_CONNECTIONS: Final = 2000  # more are answered 503
+MAX_CALLS: Final = 2000  # under way; more are answered 503
+MAX_CONNECTIONS: Final = 12_000  # with one more, the one that has been idle for longest is closed
 BACKLOG: Final = 1024
 
 
@@ -35,7 +36,8 @@ class Listener:
     """One application behind one port, for the length of an `async with` block.
 
     `port=0` takes a free one; `port` and `url` tell which. `lifespan`: whether the application has start-up and
-    shut-down of its own to run; one that fails to start raises `RuntimeError` here.
+    shut-down of its own to run; one that fails to start raises `RuntimeError` here. Fewer connections than
+    `max_connections` are held where the process may not open so many files.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Listener:
         port: int = 0,
         grace_seconds: float = GRACE_SECONDS,
         lifespan: bool = False,
+        max_connections: int = MAX_CONNECTIONS,
+        max_calls: int = MAX_CALLS,
     ) -> None:
         self.host = host
         self.port = port
@@ -61,9 +65,8 @@ class Listener:
             access_log=False,
             log_config=None,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            limit_concurrency=MAX_CONNECTIONS,
         )
-        self._state = ServerState()
+        self._state = Room(max_connections=max_connections, max_calls=max_calls)
 
     @property
     def url(self) -> str:

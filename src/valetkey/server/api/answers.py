@@ -153,7 +153,10 @@ class Integration(TypedDict):
 
 
 class Connection(TypedDict):
-    """An account at an API. The credential behind it is never shown. `owner` is null where it is shared."""
+    """An account at an API. The credential behind it is never shown. `owner` is null where it is shared.
+
+    `generation` rises whenever the account is connected again, with whatever the API then gave.
+    """
 
     id: str
     integration: str
@@ -162,6 +165,8 @@ class Connection(TypedDict):
     owner: str | None
     shared: bool
     base_url: str
+    generation: int
+    last_used_at: int | None
     status: Literal["linked", "needs_reconnect", "revoked"]
 
 

@@ -47,7 +47,7 @@ class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
     grants: list[GrantText]
 
 
-def shown(facts: ConnectionFacts, *, status: Status) -> answers.Connection:
+def shown(facts: ConnectionFacts, *, status: Status, last_used_at: int | None = None) -> answers.Connection:
     """A connection, as the API shows one: the real account, never the credential."""
     return {
         "id": facts.id,
@@ -57,6 +57,8 @@ def shown(facts: ConnectionFacts, *, status: Status) -> answers.Connection:
         "owner": facts.owner,
         "shared": facts.owner is None,
         "base_url": facts.base_url,
+        "generation": facts.generation,
+        "last_used_at": last_used_at,
         "status": status,
     }
 
@@ -107,8 +109,9 @@ async def connections(
     async with services.database.read() as db:
         usable = await store.usable_by(db, org=caller.org, user=caller.principal.id, after=after, limit=page.limit + 1)
         status = await statuses(db, [c.facts.id for c in usable])
+        used = await store.last_used(db, [c.facts.id for c in usable])
     rows, cursor = CONNECTIONS.cut(services, caller, [c.facts for c in usable], page.limit)
-    return listed([shown(facts, status=status[facts.id]) for facts in rows], cursor)
+    return listed([shown(facts, status=status[facts.id], last_used_at=used.get(facts.id)) for facts in rows], cursor)
 
 
 async def entitle(services: Services, caller: Caller, request: Request, body: NewEntitlement) -> answers.Entitlement:

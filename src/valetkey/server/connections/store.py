@@ -1,9 +1,10 @@
 """The only SQL of connections, and the only place a connection's credential is opened."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -141,6 +142,20 @@ async def link_again(
         )
     )
     return done.rowcount == 1
+
+
+async def note_use(tx: AsyncConnection, used: Mapping[str, int]) -> None:
+    """When each of these connections was last used, in seconds; never earlier than what is known."""
+    for connection_id, at in used.items():
+        known = func.coalesce(connections.c.used_at, 0)
+        await tx.execute(update(connections).where(connections.c.id == connection_id, known < at).values(used_at=at))
+
+
+async def last_used(db: AsyncConnection, ids: Collection[str]) -> dict[str, int]:
+    """When connections were last used; those that never were are left out."""
+    c = connections.c
+    rows = await db.execute(select(c.id, c.used_at).where(c.id.in_(list(ids)), c.used_at.is_not(None)))
+    return {row.id: row.used_at for row in rows}
 
 
 def _kept(

@@ -307,7 +307,7 @@ class Issue:
             after=beside.entries,
         )
         must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
-        self._last_used.note(authority.delegation.id)
+        self._last_used.note(authority.delegation.id, {g.connection for g in narrowing.grants})
         return Issued(
             token=unsigned.signed(),
             jti=jti,

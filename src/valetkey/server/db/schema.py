@@ -216,7 +216,7 @@ connections = Table(
     "connections", metadata, _id(), _ref("org"), _ref("owner", optional=True), _text("integration"), _text("name"),
     _text("account"), _text("base_url"), _text("powers"), Column("generation", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False), _time("created_at"), UniqueConstraint("org", "owner", "name"),
-    Column("credential_generation", Integer, nullable=False, server_default="1"),
+    Column("credential_generation", Integer, nullable=False, server_default="1"), _time("used_at", optional=True),
 )  # fmt: skip
 apps = Table(
     "apps", metadata, _id(), _ref("org"), _text("integration"), _text("client_id"),

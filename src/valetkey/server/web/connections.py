@@ -21,7 +21,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, local_path, shown, view
 from valetkey.server.web.render import page
-from valetkey.server.web.wording import moment
+from valetkey.server.web.wording import ago, moment
 
 
 async def show(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -77,6 +77,7 @@ async def _page(
         found = await store.usable_by(db, org=user.org, user=user.id)
         status = await statuses(db, [c.facts.id for c in found])
         not_ended = await ending.not_ended(db, user.id)
+        used = await store.last_used(db, [c.facts.id for c in found])
         renewed = await refreshing.rows(db, [c.facts.id for c in found])
     apps = await services.apps.of(user.org)
     rows: list[dict[str, Any]] = [
@@ -91,6 +92,7 @@ async def _page(
             "needs_reconnect": status[c.facts.id] == "needs_reconnect",
             "can_reconnect": c.linked is not None and c.linked.app in {a.id for a in apps},
             "can_do": _can_do(services, c),
+            "last_used": ago(used[c.facts.id], visitor.now) if c.facts.id in used else "never",
             "health": _health(renewed.get(c.facts.id), visitor.now),
         }
         for c in found

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,19 +26,32 @@ class Ending:
     tries: int
 
 
-async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> list[Connection]:
-    """Connections that ended with one of these: themselves, their person, or their organization."""
+async def under(db: AsyncConnection, nodes: Collection[str], *, limit: int) -> list[tuple[Connection, bool]]:
+    """Connections that ended with one of these: themselves, their person, or their organization.
+
+    And whether it is over there; those that are still to be ended come first.
+    """
     wanted = list(nodes)
     c = connections.c
-    query = select(connections).where(or_(c.id.in_(wanted), c.owner.in_(wanted), c.org.in_(wanted)))
-    return [connections_store.of_row(row) for row in await db.execute(query.order_by(c.id).limit(limit))]
+    is_over = case((_u.state.in_(("ended", "unsupported", "given_up")), 1), else_=0)
+    query = (
+        select(connections, is_over.label("is_over"))
+        .outerjoin(upstream_revocations, _u.connection == c.id)
+        .where(or_(c.id.in_(wanted), c.owner.in_(wanted), c.org.in_(wanted)))
+        .order_by(is_over, c.id)
+        .limit(limit)
+    )
+    return [(connections_store.of_row(row), bool(row.is_over)) for row in await db.execute(query)]
 
 
-async def due(db: AsyncConnection, *, now: int, limit: int) -> list[str]:
-    """Connections to be ended at their API now: tried before, or revoked and never tried."""
+async def due(db: AsyncConnection, *, now: int, first_by: int, limit: int) -> list[str]:
+    """Connections to be ended at their API now: tried before, or revoked at `first_by` at the latest and never tried.
+
+    Who revokes tries first, and reports what the API said; a look at the same moment would take that answer away.
+    """
     c = connections.c
     tried = select(_u.connection).where(_u.state == "pending", _u.next_at <= now).limit(limit)
-    ended = exists(select(revoked.c.node).where(revoked.c.node.in_((c.id, c.owner, c.org))))
+    ended = exists(select(revoked.c.node).where(revoked.c.node.in_((c.id, c.owner, c.org)), revoked.c.at <= first_by))
     untried = select(c.id).where(ended, ~exists(select(_u.connection).where(_u.connection == c.id))).limit(limit)
     found = [*(await db.execute(tried)).scalars(), *(await db.execute(untried)).scalars()]
     return found[:limit]
@@ -95,12 +108,40 @@ async def take(tx: AsyncConnection, connection: Connection, *, now: int, next_at
     return None if tries is None else int(tries) - 1
 
 
+async def has_ended(db: AsyncConnection, connection: Connection) -> bool:
+    """Whether it, its person or its organization was revoked."""
+    facts = connection.facts
+    above = [node for node in (facts.id, facts.owner, facts.org) if node is not None]
+    return (await db.execute(select(revoked.c.node).where(revoked.c.node.in_(above)))).first() is not None
+
+
+async def begin_again(tx: AsyncConnection, connection: Connection, *, now: int) -> bool:
+    """If it has ended, the credential stored in this transaction is still to be ended there; whether that is so."""
+    if not await has_ended(tx, connection):
+        return False
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    due = {"state": "pending", "detail": "", "tries": 0, "next_at": now}
+    await tx.execute(
+        dialect.insert(upstream_revocations)
+        .values(connection=connection.facts.id, org=connection.facts.org, created_at=now, **due)
+        .on_conflict_do_update(index_elements=["connection"], set_=due)
+    )
+    return True
+
+
 async def put_off(tx: AsyncConnection, connection_id: str, *, next_at: int) -> None:
     await tx.execute(update(upstream_revocations).where(_u.connection == connection_id).values(next_at=next_at))
 
 
-async def settle(tx: AsyncConnection, connection_id: str, state: State, detail: str) -> None:
-    over = {} if state == "pending" else {"next_at": None}
-    await tx.execute(
-        update(upstream_revocations).where(_u.connection == connection_id).values(state=state, detail=detail, **over)
-    )
+async def settle(tx: AsyncConnection, connection_id: str, state: State, detail: str, *, told: int) -> None:
+    """Write what became of the credential of generation `told`, unless another one is there by now: that is still due.
+
+    The row is held before the generation is read, so that nobody stores another one in between.
+    """
+    mine = update(upstream_revocations).where(_u.connection == connection_id)
+    await tx.execute(mine.values(state=_u.state))
+    newest = select(connections.c.credential_generation).where(connections.c.id == connection_id)
+    if state == "pending":
+        await tx.execute(mine.values(detail=detail))
+    elif (await tx.execute(newest)).scalar() == told:
+        await tx.execute(mine.values(state=state, detail=detail, next_at=None))

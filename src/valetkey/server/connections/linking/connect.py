@@ -3,7 +3,8 @@
 1. `begin`: what is asked for is fixed, bound to the person and to this very browser, and she is sent to the API,
 2. `finish`: the answer is spent before anything else, whatever comes of it, 3. it has to be this person's, in this
 browser, for this app, from this issuer; only then 4. the code is redeemed, 5. whose account it is, is asked of the API,
-and 6. the credential is sealed, as a new connection or in the place of the same account's last one.
+and 6. the credential is sealed, as a new connection or in the place of the same account's last one. What is refused
+after 4. is ended at the API.
 """
 
 import base64
@@ -19,12 +20,20 @@ from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.model import App
 from valetkey.server.connections.apps.register import CALL_SECONDS, Apps
 from valetkey.server.connections.linking import store
+from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep, Kept
-from valetkey.server.connections.linking.model import LINKING_SECONDS, Answer, Linking, consent_address, wrong
+from valetkey.server.connections.linking.model import (
+    LINKING_SECONDS,
+    MOST_BEGUN,
+    Answer,
+    Linking,
+    consent_address,
+    wrong,
+)
 from valetkey.server.connections.token_calls import NoAnswer, ask, named
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Egress
-from valetkey.server.errors import Denied, InvalidRequest, NotFound, UpstreamFailed
+from valetkey.server.errors import Denied, InvalidRequest, NotFound, TooMany, UpstreamFailed, ValetkeyError
 from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.integrations.model import Integration
@@ -63,6 +72,7 @@ class Connect:
         egress: Egress,
         registered: Apps,
         keep: Keep,
+        discard: Discard,
         mac: Mac,
         ring: KeyRing,
         clock: Clock,
@@ -73,6 +83,7 @@ class Connect:
         self._egress = egress
         self._registered = registered
         self._keep = keep
+        self._discard = discard
         self._mac = mac
         self._ring = ring
         self._clock = clock
@@ -124,6 +135,13 @@ class Connect:
         if connection:
             await self._keep.check_again(linking, by)
         async with self._database.write() as tx:
+            begun, first_over = await store.begun_by(tx, by.id, now=now)
+            if begun >= MOST_BEGUN:
+                raise TooMany(
+                    f"You began to connect accounts {begun} times within ten minutes.",
+                    hint="Finish one of them in the browser you began it in, or wait and begin again.",
+                    retry_after=max(1, first_over - now),
+                )
             await store.add(tx, self._mac.mac("linking", "cs", state), linking)
         return consent_address(
             way,
@@ -158,7 +176,12 @@ class Connect:
             declined = f"You declined at {title}." if answer.error == "access_denied" else f"{title} gave no access."
             raise Denied(declined, hint="Nothing was connected.", reason="refused_there", detail=answer.error[:64])
         granted = await self._redeemed(app, way, answer)
-        kept = await self._keep(linking, app, way, granted, by=user)
+        try:
+            kept = await self._keep(linking, app, way, granted, by=user)
+        except ValetkeyError as refusal:
+            reason = str(refusal.members.get("reason", refusal.code))
+            await self._discard(linking, app, way, granted, reason=reason)
+            raise
         return Finished(kept=kept, back=linking.back)
 
     async def _spent(self, linking: Linking, problem: str, app: App | None, *, by: User | None) -> bool:

@@ -74,7 +74,7 @@ class Keep:
         """Seal what came. Raises `Denied` when it is not the account that was to be connected again."""
         integration = self._catalogue[app.integration]
         borrowed = injected(integration, integration.base_url, integration.hosts, granted.access)
-        account = await self._lookups.account(integration, borrowed) or _said(granted)
+        account = await self._lookups.account(integration, borrowed) or named_by(granted)
         # RFC 6749 section 5.1: no scope in the answer means what was asked for.
         scopes = granted.scopes if granted.scopes is not None else linking.asked
         linked = Linked(app=app.id, asked=linking.asked, granted=scopes)
@@ -216,7 +216,7 @@ async def _same(
     return None
 
 
-def _said(granted: Granted) -> Account | None:
+def named_by(granted: Granted) -> Account | None:
     """Whose account it is, where the token's answer says so and there is no other way to ask."""
     if not granted.account_id:
         return None

@@ -10,6 +10,8 @@ from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.secret import Secret
 
 LINKING_SECONDS: Final = 600
+MOST_BEGUN: Final = 30
+"""How many a person may begin within that time: more than anybody connects by hand, and no table is filled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,13 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from valetkey.server.connections import store as connections_store
 from valetkey.server.connections.linking.model import Linking
-from valetkey.server.db.schema import linkings
+from valetkey.server.connections.model import Connection
+from valetkey.server.db.schema import connections, linkings, revoked, users
 
 
 async def add(tx: AsyncConnection, mac: bytes, linking: Linking) -> None:
@@ -32,6 +34,27 @@ async def add(tx: AsyncConnection, mac: bytes, linking: Linking) -> None:
             expires_at=linking.expires_at,
         )
     )
+
+
+async def begun_by(tx: AsyncConnection, user: str, *, now: int) -> tuple[int, int]:
+    """How many this person began that are not over yet, spent or not, and when the first of them will be.
+
+    Where several nodes write at once, whoever counts for a person waits for whoever counted before.
+    """
+    await tx.execute(select(users.c.id).where(users.c.id == user).with_for_update())
+    c = linkings.c
+    query = select(func.count(), func.min(c.expires_at)).where(c.user == user, c.expires_at > now)
+    number, first = (await tx.execute(query)).one()
+    return int(number), int(first or 0)
+
+
+async def linked_by(db: AsyncConnection, app: str, *, org: str, integration: str) -> list[Connection]:
+    """What lives in an organization and was connected by this app."""
+    c = connections.c
+    is_over = exists(select(revoked.c.node).where(revoked.c.node.in_((c.id, c.owner, c.org))))
+    rows = await db.execute(select(connections).where(c.org == org, c.integration == integration, ~is_over))
+    found = [connections_store.of_row(row) for row in rows]
+    return [one for one in found if one.linked is not None and one.linked.app == app]
 
 
 async def by_mac(db: AsyncConnection, mac: bytes) -> Linking | None:

@@ -2,8 +2,9 @@
 
 1. look at the row  2. take the hold, by replacing exactly the row that was read: that is the intent, and it is durable
 3. ask the API, for less than a third of the time the hold lasts  4. keep the answer, once for each generation
-5. let everybody who waits look at the row again. Who finds it held looks again, a little later each time; on one node
-all of them share one such wait. Nobody waits for ever, and nobody is told anything but what the row says.
+5. if the connection ended meanwhile, end what came at the API  6. let everybody who waits look at the row again. Who
+finds it held looks again, a little later each time; on one node all of them share one such wait. Nobody waits for ever,
+and nobody is told anything but what the row says.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from valetkey.server.audit.model import Event, fingerprint
 from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps import store as apps
+from valetkey.server.connections.ending import store as ending
+from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.model import Connection
 from valetkey.server.connections.refreshing import store
 from valetkey.server.connections.refreshing.breaker import Breaker
@@ -33,6 +36,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.db.gathered import Gathered
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, Unavailable
+from valetkey.server.ids import new_id
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.token_endpoint import Granted, Refused
@@ -44,6 +48,8 @@ AT_ONCE: Final = 16
 _MOST_UNDER_WAY: Final = 4_096
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _KEEP_AGAIN_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+_TAKE_AGAIN_SECONDS: Final = (0.1, 0.5, 1.0)
+"""Few: the hold's time runs while it is not known whether it is written."""
 _SLOWER: Final = 1.5
 _LONG_PAUSE_SECONDS: Final = 0.25
 _SOON_SECONDS: Final = 2.0
@@ -76,6 +82,7 @@ class Refresh:
         ring: KeyRing,
         clock: Clock,
         catalogue: Mapping[str, Integration],
+        end_there: EndThere,
         link: Callable[[str], str],
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -85,6 +92,7 @@ class Refresh:
         self._ring = ring
         self._clock = clock
         self._catalogue = catalogue
+        self._end_there = end_there
         self._link = link
         self._chance = chance
         # SECURITY: the whole of what a wait is for is its key, as a tuple: joined texts could be alike (RT-11).
@@ -242,6 +250,25 @@ class Refresh:
         await self._kept(connection, held, answer, oauth)
 
     async def _took(self, connection: Connection, row: Refreshing, held: Refreshing) -> bool:
+        """Write the hold. A database that was too busy may have written it all the same, so it is asked."""
+        for pause in (*_TAKE_AGAIN_SECONDS, None):
+            was_busy = False
+            try:
+                if await self._written(connection, row, held):
+                    return True
+            except Unavailable:
+                if pause is None:
+                    raise
+                was_busy = True
+                await asyncio.sleep(pause)
+            now = (await self._looked(connection.facts.id))[1]
+            if now is not None and now.holder == held.holder:
+                return True
+            if now != row or not was_busy:
+                return False
+        return False
+
+    async def _written(self, connection: Connection, row: Refreshing, held: Refreshing) -> bool:
         if row.state != "held":
             # A row by itself, in no group: two nodes that want the same ones never wait for each other in a circle.
             async with self._database.write() as tx:
@@ -275,26 +302,33 @@ class Refresh:
                 await self._settled(connection, held, after)
 
     async def _surely_kept(self, connection: Connection, held: Refreshing, after: Refreshing, granted: Granted) -> None:
-        """Keep the answer, again and again while the database is too busy: there may never be another."""
-        effect = partial(_kept_effect, connection, held, after, granted, self._ring)
-        for pause in (*_KEEP_AGAIN_SECONDS, None):
-            try:
-                known = fingerprint(granted.access)
-                entry = _entry(Event.CONNECTION_REFRESHED, connection, after.generation, credential=known)
-                await self._done(entry, effect)
-                return
-            except Unavailable:
-                if pause is None:
-                    raise
-                log.warning("the answer for %s is not kept yet; it is tried again", connection.facts.id)
-                await asyncio.sleep(pause)
+        """Keep the answer: there may never be another."""
+        keeping = _Keeping(connection, held, after, granted, self._ring)
+        known = fingerprint(granted.access)
+        entry = _entry(Event.CONNECTION_REFRESHED, connection, after.generation, credential=known)
+        if not await self._surely_done(entry, keeping):
+            await self._end_there.unkept(connection, granted)
+        elif keeping.has_ended:
+            await self._end_there.again(connection)
 
     async def _settled(self, connection: Connection, before: Refreshing, after: Refreshing) -> None:
         """Write that it did not work, with its record, unless the row is another one by now."""
         ended = after.state == "needs_reconnect"
         event = Event.CONNECTION_NEEDS_RECONNECT if ended else Event.CONNECTION_REFRESH_FAILED
         entry = _entry(event, connection, after.generation, problem=after.problem or "")
-        await self._done(entry, partial(_swapped, before, after))
+        await self._surely_done(entry, partial(_swapped, before, after))
+
+    async def _surely_done(self, entry: Entry, effect: Effect) -> bool:
+        """The same as `_done`, again and again while the database is too busy; each try is a record of its own."""
+        for pause in (*_KEEP_AGAIN_SECONDS, None):
+            try:
+                return await self._done(replace(entry, id=new_id("aud")), effect)
+            except Unavailable:
+                if pause is None:
+                    raise
+                log.warning("what the API said of %s is not kept yet; tried again", entry.members["connection"])
+                await asyncio.sleep(pause)
+        return False
 
     async def _done(self, entry: Entry, effect: Effect) -> bool:
         """Write a change together with its record, in a commit shared with others; False when it was too late."""
@@ -324,10 +358,26 @@ async def _swapped(before: Refreshing, after: Refreshing, tx: AsyncConnection) -
     return None if await store.swap(tx, before, after) else _TooLate()
 
 
-async def _kept_effect(
-    connection: Connection, held: Refreshing, after: Refreshing, granted: Granted, ring: KeyRing, tx: AsyncConnection
-) -> Exception | None:
-    return None if await store.keep(tx, connection, held, after, granted, ring) else _TooLate()
+class _Keeping:
+    """Stores what the API gave. `has_ended`: for a connection that has ended, so it is to be ended at the API too."""
+
+    def __init__(
+        self, connection: Connection, held: Refreshing, after: Refreshing, granted: Granted, ring: KeyRing
+    ) -> None:
+        self._connection = connection
+        self._held = held
+        self._after = after
+        self._granted = granted
+        self._ring = ring
+        self.has_ended = False
+
+    async def __call__(self, tx: AsyncConnection) -> Exception | None:
+        if not await store.keep(tx, self._connection, self._held, self._after, self._granted, self._ring):
+            return _TooLate()
+        # SECURITY: in the commit that keeps it, under the fence: a revocation is seen here, or sees what is kept.
+        # Guarded by tests/flows/test_ending_there.py::test_what_a_renewal_brings_after_the_end_is_ended_there_too
+        self.has_ended = await ending.begin_again(tx, self._connection, now=self._after.refreshed_at)
+        return None
 
 
 def _entry(event: Event, connection: Connection, generation: int, **members: str) -> Entry:

@@ -24,7 +24,13 @@ from valetkey.server.vault.store import SealedColumn, renew_for, seal_now
 
 _PREFIX = "refreshing_"
 _BOTH = select(connections, *(c.label(_PREFIX + c.name) for c in refreshables.c))
-_IS_REVOKED = exists(select(revoked.c.node).where(revoked.c.node == refreshables.c.connection))
+_its = connections.alias()
+_IS_REVOKED = exists(
+    select(revoked.c.node)
+    .join(_its, revoked.c.node.in_((_its.c.id, _its.c.owner, _its.c.org)))
+    .where(_its.c.id == refreshables.c.connection)
+)
+"""It has ended, or whose it is, or their organization: the same as `ending` looks for."""
 
 
 async def add(
@@ -120,7 +126,7 @@ async def needing_reconnect(db: AsyncConnection, connection_ids: Collection[str]
 
 
 async def swap(tx: AsyncConnection, before: Refreshing, after: Refreshing) -> bool:
-    """Replace the row if it still is as it was read, and its connection is not revoked."""
+    """Replace the row if it still is as it was read, and its connection has not ended."""
     done = await tx.execute(
         update(refreshables)
         .where(

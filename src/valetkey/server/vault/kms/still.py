@@ -40,7 +40,9 @@ class StillUnlocked:
             return
         try:
             await self._ask()
-        except Exception as error:  # whatever it was, it was no yes
+        # SECURITY: whatever it was, it was no yes; a watch that fails instead is begun again and counts nothing.
+        # Guarded by tests/faults/test_key_services.py::test_kr_05_an_answer_nobody_foresaw_is_no_yes
+        except Exception as error:
             silent = self._clock.monotonic() - self._heard
             log.warning("the key service does not unlock the root key: %s, for %d s", type(error).__name__, silent)
             if silent >= SEALED_AFTER_SECONDS:
