@@ -20,10 +20,10 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.listen import Listener
 from valetkey.server.secret import Secret, SecretBytes
 from valetkey.server.settings import Settings, load_settings
+from valetkey.server.sigv4 import signed
 from valetkey.server.vault.errors import KeyServiceAway, RootKeyRefused, VaultError
 from valetkey.server.vault.kms.open_root import key_service, open_root, prove_root, root_path
 from valetkey.server.vault.kms.service import proves_unwrapping
-from valetkey.server.vault.kms.sigv4 import signed
 
 CLOCK = DrivenClock()
 SERVICES = {

@@ -114,7 +114,7 @@ def test_the_apis_people_asked_for_are_there() -> None:
 @every
 def test_every_scope_has_operations_and_can_be_had(integration: Integration) -> None:
     assert not [s.name for s in integration.scopes.values() if not s.operations]
-    if integration.key is not None or any(app.app_decides for app in apps(integration)):
+    if integration.key is not None or integration.role is not None or any(app.app_decides for app in apps(integration)):
         return
     had = frozenset().union(*(scope.covers for app in apps(integration) for scope in app.scopes.values()))
     assert set(integration.scopes) <= had
@@ -130,7 +130,7 @@ def test_an_app_that_asks_for_a_scope_of_ours_gets_what_serves_it(integration: I
 
 @every
 def test_there_is_a_way_to_connect_it(integration: Integration) -> None:
-    assert integration.oauth is not None or integration.key is not None
+    assert integration.oauth is not None or integration.key is not None or integration.role is not None
 
 
 @every
@@ -156,6 +156,8 @@ def test_every_resource_an_operation_names_can_be_looked_up(integration: Integra
     kinds = {o.resource_kind for o in integration.operations.values()} - {"account"}
     if integration.name == "github":  # an enterprise has no lookup there, so every call about one is denied
         kinds -= {"enterprise"}
+    if integration.role is not None:  # its names are looked up nowhere: they are the account's, or nothing
+        kinds -= {integration.role.resource_kind}
     answered = {question.answers for question in integration.questions.values()}
     assert kinds <= set(integration.lookups) | answered
 
@@ -499,3 +501,50 @@ def test_the_line_of_a_key_is_found_through_quotes_and_tables() -> None:
         0,
     ]
     assert line_of(text, 'oauth.scopes."x:y".tier') == 3
+
+
+# --- a role, and for each rule of it a file that breaks it
+ROLE: dict[str, Any] = {
+    "sts": "https://api.acme.example/",
+    "region": "us-east-1",
+    "resource_kind": "bucket",
+    "allowed": [
+        {"scope": scope, "actions": ["s3:GetObject"], "resource": "arn:aws:s3:::{name}/*"}
+        for scope in ("things:read", "things:write", "things:share")
+    ],
+}
+
+
+def allowed(**facts: object) -> list[dict[str, Any]]:
+    return [{**ROLE["allowed"][0], **facts}, *ROLE["allowed"][1:]]
+
+
+def test_a_file_with_a_role_is_taken() -> None:
+    role = parse_integration({**deepcopy(GOOD), "role": deepcopy(ROLE)}, table(*ROWS)).role
+    assert role is not None
+    assert role.actions_of({"things:read"}) == {"s3:GetObject"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "key"),
+    [
+        ({"sts": "https://sts.elsewhere.example/"}, "role.sts"),
+        ({"sts": "http://api.acme.example/"}, "role.sts"),
+        ({"region": "us-east-1/../x"}, "role.region"),
+        ({"resource_kind": "thing"}, "role.resource_kind"),
+        ({"colour": "red"}, "role.colour"),
+        ({"allowed": []}, "role.allowed"),
+        ({"allowed": ROLE["allowed"][1:]}, "role.allowed"),
+        ({"allowed": allowed(actions=[])}, "role.allowed.actions"),
+        ({"allowed": allowed(actions=["s3:*"])}, "role.allowed.actions"),
+        ({"allowed": allowed(actions=["*"])}, "role.allowed.actions"),
+        ({"allowed": allowed(resource="*")}, "role.allowed.resource"),
+        ({"allowed": allowed(resource="arn:aws:s3:::{name}*")}, "role.allowed.resource"),
+        ({"allowed": allowed(resource="arn:aws:s3:::acme/*")}, "role.allowed.resource"),
+        ({"allowed": allowed(scope="things:steal")}, "role.allowed.scope"),
+    ],
+)
+def test_a_role_that_would_say_more_is_refused(facts: dict[str, Any], key: str) -> None:
+    with pytest.raises(Misdescribed) as refused:
+        parse_integration({**deepcopy(GOOD), "role": {**deepcopy(ROLE), **facts}}, table(*ROWS))
+    assert refused.value.key == key

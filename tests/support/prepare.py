@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tests.support import (
+    aws_programs,
     caddy,
     chromium,
     gh,
@@ -31,6 +32,8 @@ def main() -> int:
         _say(_debian(name, install, is_there))
     _say(_node())
     _say(_mcp())
+    _say(_slack())
+    _say(_aws())
     return 0
 
 
@@ -84,6 +87,13 @@ def _slack() -> list[str]:
         return slack_clients.prepare()
     except (RuntimeError, OSError) as failed:
         return [f"Slack's SDK could not be prepared, its tests will be skipped: {failed}"]
+
+
+def _aws() -> list[str]:
+    try:
+        return aws_programs.prepare()
+    except (RuntimeError, OSError) as failed:
+        return [f"boto3 and moto could not be prepared, their tests will be skipped: {failed}"]
 
 
 if __name__ == "__main__":

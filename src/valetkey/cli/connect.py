@@ -30,19 +30,28 @@ def connect(
     shared: Annotated[bool, Parameter(help="The organization's account, not yours; for administrators.")] = False,
     app_id: Annotated[str | None, Parameter(help="Of an app that is installed there; for administrators.")] = None,
     installation_id: Annotated[str | None, Parameter(help="Which installation of the app.")] = None,
-    key_stdin: Annotated[bool, Parameter(help="Read the app's private key (PEM) from standard input.")] = False,
+    role_arn: Annotated[str | None, Parameter(help="A role at AWS to take on; for administrators.")] = None,
+    access_key_id: Annotated[str | None, Parameter(help="Of the access key that may take it on.")] = None,
+    key_stdin: Annotated[
+        bool, Parameter(help="Read the app's private key (PEM), or the access key's secret, from standard input.")
+    ] = False,
     json: Json = False,
 ) -> int:
-    """Connect an account: by consent at the API, by its own token, or an installed app by its key.
+    """Connect an account: by consent at the API, by its own token, or an installed app or a role by its key.
 
     For example: valetkey connect slack, or valetkey connect github --token-stdin < token.txt, or
-    valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem
+    valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem, or
+    valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --access-key-id AKIA… --key-stdin < secret.txt
     """
-    if not (token_stdin or app_id or installation_id):
+    if not (token_stdin or app_id or installation_id or role_arn or access_key_id):
         with signed_in() as client:
             if integration in {found["integration"] for found in client.apps.list()}:
                 return _by_consent(client, integration, as_json=json)
-    if app_id or installation_id:
+    if role_arn or access_key_id:
+        if not (role_arn and access_key_id and key_stdin):
+            raise Usage("A role needs --role-arn, --access-key-id and --key-stdin.")
+        token = sys.stdin.read(_LONGEST_KEY).strip()
+    elif app_id or installation_id:
         if not (app_id and installation_id and key_stdin):
             raise Usage("An app needs --app-id, --installation-id and --key-stdin.")
         token = sys.stdin.read(_LONGEST_KEY).strip() + "\n"
@@ -56,6 +65,8 @@ def connect(
             shared=shared,
             app_id=app_id,
             installation_id=installation_id,
+            role_arn=role_arn,
+            access_key_id=access_key_id,
         )
     columns = ("id", "integration", "name", "account", "shared", "status")
     return show(connection, as_json=json, text=facts({name: connection.get(name) for name in columns}))

@@ -192,10 +192,13 @@ class Connections(Group):
         shared: bool = False,
         app_id: str | None = None,
         installation_id: str | None = None,
+        role_arn: str | None = None,
+        access_key_id: str | None = None,
     ) -> answers.Connection:
-        """Connect an account by its own token, or an installed app by its key. It is sealed and never shown again."""
+        """Connect an account by its token, an app or a role by its key. It is sealed and never shown again."""
         body = {"integration": integration, "credential": credential, "name": name, "shared": shared}
         body |= {"app_id": app_id, "installation_id": installation_id}
+        body |= {"role_arn": role_arn, "access_key_id": access_key_id}
         connection: answers.Connection = self._call(post("/v1/connections", **body))
         return connection
 

@@ -14,6 +14,7 @@ from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.register import Apps
+from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
@@ -160,6 +161,7 @@ class App:
         await egress.open()
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
+        assume = Assume(egress, clock, timeout=float(settings.upstream_timeout_seconds))
         end_there = EndThere(
             database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
         )
@@ -322,12 +324,13 @@ class App:
                 lookups=lookups,
                 borrow=borrow,
                 installations=installations,
+                assume=assume,
                 take_back=take_back,
                 ring=ring,
                 clock=clock,
             ),
             lookups=lookups,
-            link=Link(journal, lookups, installations, ring, clock, catalogue),
+            link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             apps=registered,
             connect=connect,
             catalogue=catalogue,

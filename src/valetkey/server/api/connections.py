@@ -10,7 +10,7 @@ from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
-from valetkey.server.connections.model import AppInstallation
+from valetkey.server.connections.model import AppInstallation, RoleKey
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.residual import Permission, residual
 from valetkey.server.connections.status import Status, statuses
@@ -29,7 +29,8 @@ CONNECTIONS = Listing("connections")
 
 
 class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
-    """`credential` is the account's own; of an installed app, which is always shared, the app's private key."""
+    """`credential` is the account's own; of an installed app, which is always shared, the app's private key; of a role,
+    which is shared too, the secret of the access key."""
 
     integration: str
     credential: str
@@ -37,6 +38,8 @@ class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
     shared: bool = False
     app_id: str | None = None
     installation_id: str | None = None
+    role_arn: str | None = None
+    access_key_id: str | None = None
 
 
 class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,7 +92,12 @@ async def create(services: Services, caller: Caller, request: Request, body: New
     ):
         raise InvalidRequest("A connection's name has letters, digits and dashes.")
     credential = Secret(body.credential)
-    if body.app_id is not None or body.installation_id is not None:
+    if body.role_arn is not None or body.access_key_id is not None:
+        if body.app_id is not None or body.installation_id is not None:
+            raise InvalidRequest("An account is connected by an app or by a role, not by both.")
+        role = RoleKey(arn=body.role_arn or "", access_key=body.access_key_id or "")
+        facts = await services.link.take_on(body.integration, role, credential, name=body.name, by=caller.user())
+    elif body.app_id is not None or body.installation_id is not None:
         installed = AppInstallation(app=body.app_id or "", installation=body.installation_id or "")
         facts = await services.link.install(body.integration, installed, credential, name=body.name, by=caller.user())
     else:

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from valetkey.server.clock import Clock
 from valetkey.server.connections import store
 from valetkey.server.connections.installation import Installations
-from valetkey.server.connections.model import AppInstallation, Connection
+from valetkey.server.connections.model import AppInstallation, Connection, RoleKey
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.model import SPARE_SECONDS, Refreshing
 from valetkey.server.connections.refreshing.refresh import Refresh
@@ -77,6 +77,15 @@ class Opened:
     key: Secret
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRole:
+    """A role: where it is taken on, which, and the secret of the access key that may."""
+
+    base: Url
+    role: RoleKey
+    secret: Secret
+
+
 class Borrow:
     """One per process."""
 
@@ -104,6 +113,14 @@ class Borrow:
         if known is not None:
             return known
         found, row = await self._read(facts)
+        if found.role is not None:
+            # SECURITY: the secret of an access key is sent nowhere, not even to AWS.
+            # Guarded by tests/attacks/test_aws_leases.py::test_the_gateway_sends_no_call_to_aws
+            raise Denied(
+                "Calls to AWS are signed by whoever makes them; the gateway does not sign.",
+                hint="Take a lease: valetkey leases open --for aws",
+                reason="signed_calls",
+            )
         if found.installed is not None:
             async with self._turns.setdefault(facts.id, asyncio.Lock()):
                 return self._remembered(facts) or await self._of_installation(found)
@@ -123,7 +140,7 @@ class Borrow:
         Raises `ConnectionRequired` when a later one would fare no better, or only a person can bring one.
         """
         found, row = await self._read(facts)
-        if row is None or found.installed is not None:
+        if row is None or found.installed is not None or found.role is not None:
             raise refused(self._catalogue[facts.integration], facts)
         if row.generation <= tried.generation:
             if row.state == "needs_reconnect":
@@ -148,6 +165,18 @@ class Borrow:
         # The place is proven like that of any credential; the key itself never goes there.
         place = injected(integration, found.facts.base_url, found.hosts, _NOTHING)
         return Opened(base=place.at(b"/"), installed=found.installed, key=key)
+
+    async def role(self, connection_id: str) -> OpenedRole:
+        """A connected role with its key, for whoever makes a session of it. Raises `Denied` for other connections."""
+        async with self._database.read() as db:
+            found = await store.with_credential(db, connection_id, self._ring)
+        integration = None if found is None else self._catalogue.get(found.facts.integration)
+        if found is None or found.role is None or integration is None or integration.role is None:
+            raise Denied("This account is not connected by a role.", reason="use_gateway")
+        secret = store.open_credential(found, self._ring)
+        # The place is proven like that of any credential; the secret itself never goes there.
+        place = injected(integration, integration.role.sts, found.hosts, _NOTHING)
+        return OpenedRole(base=place.at(b"/"), role=found.role, secret=secret)
 
     async def _read(self, facts: ConnectionFacts) -> tuple[Connection, Refreshing | None]:
         async with self._database.read() as db:

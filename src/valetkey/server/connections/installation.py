@@ -36,10 +36,14 @@ _CREDENTIAL: Final = re.compile(r"[\x21-\x7e]{20,4096}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Minted:
-    """A credential of the installation, and when it ends by itself (seconds since the epoch)."""
+    """A credential that was made, and when it ends by itself (seconds since the epoch).
+
+    `kept` is what we keep of it: what ends it there, which is itself unless said.
+    """
 
     credential: Secret
     expires_at: int
+    kept: Secret | None = None
 
 
 class Installations:

@@ -1,4 +1,4 @@
-"""Linking an account by a pasted credential or an app's key: whose it is, is asked of the API, then it is sealed.
+"""Linking an account by a pasted credential, an app's key or a role's: the API is asked about it, then it is sealed.
 
 A personal connection belongs to whoever pasted it; only an administrator makes a shared one.
 """
@@ -10,13 +10,15 @@ from valetkey.server.audit.model import Event, fingerprint
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections import store
-from valetkey.server.connections.borrow import injected
+from valetkey.server.connections.assume import Assume, check_role
+from valetkey.server.connections.borrow import OpenedRole, injected
 from valetkey.server.connections.installation import Installations, private_key
 from valetkey.server.connections.lookup import Lookups
-from valetkey.server.connections.model import AppInstallation
+from valetkey.server.connections.model import AppInstallation, RoleKey
 from valetkey.server.errors import Denied, InvalidRequest, NotFound
 from valetkey.server.ids import new_id
 from valetkey.server.integrations.model import Integration
+from valetkey.server.integrations.role import TAGS
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.principals.model import User
 from valetkey.server.secret import Secret
@@ -37,6 +39,7 @@ class Link:
         ring: KeyRing,
         clock: Clock,
         catalogue: Mapping[str, Integration],
+        assume: Assume,
     ) -> None:
         self._journal = journal
         self._lookups = lookups
@@ -44,6 +47,7 @@ class Link:
         self._ring = ring
         self._clock = clock
         self._catalogue = catalogue
+        self._assume = assume
 
     async def paste(
         self, integration_name: str, credential: Secret, *, name: str | None, shared: bool, by: User
@@ -53,6 +57,11 @@ class Link:
         known = sorted(i.name for i in self._catalogue.values() if not i.is_registered)
         if integration is None or integration.is_registered:
             raise NotFound(f"No integration is called {integration_name}.", hint=f"Known: {', '.join(known)}.")
+        if integration.role is not None:
+            raise InvalidRequest(
+                f"{integration.title} is connected by a role.",
+                hint=f"valetkey connect {integration.name} --role-arn ARN --access-key-id ID --key-stdin",
+            )
         if shared and not by.is_administrator:
             raise Denied("Only an administrator shares a connection.", reason="not_administrator")
         if not 1 <= len(credential.reveal()) <= LONGEST_CREDENTIAL:
@@ -93,6 +102,22 @@ class Link:
             installed=installed,
         )
 
+    async def take_on(
+        self, integration_name: str, role: RoleKey, secret: Secret, *, name: str | None, by: User
+    ) -> ConnectionFacts:
+        """Seal the secret of an access key that may take on a role: a shared account. Only an administrator does."""
+        integration = self._catalogue.get(integration_name)
+        if integration is None or integration.role is None:
+            raise InvalidRequest(f"{integration_name} has no roles to take on.")
+        if not by.is_administrator:
+            raise Denied("Only an administrator shares a connection.", reason="not_administrator")
+        check_role(role, secret)
+        base = injected(integration, integration.role.sts, integration.hosts, Secret("-")).at(b"/")
+        tags = dict.fromkeys(TAGS, "trying")
+        opened = OpenedRole(base=base, role=role, secret=secret)
+        await self._assume.prove(integration.role, opened, tags=tags, name="valetkey-trying", source=by.id)
+        return await self._linked(integration, secret, account=role.arn, name=name, owner=None, by=by, role=role)
+
     async def _linked(
         self,
         integration: Integration,
@@ -104,6 +129,7 @@ class Link:
         by: User,
         account_id: str = "",
         installed: AppInstallation | None = None,
+        role: RoleKey | None = None,
     ) -> ConnectionFacts:
         connection_id = new_id("con")
         facts = ConnectionFacts(
@@ -127,6 +153,7 @@ class Link:
                 now=int(self._clock.now()),
                 installed=installed,
                 account_id=account_id,
+                role=role,
             )
             change.record(
                 Event.CONNECTION_CREATED,

@@ -19,6 +19,7 @@ from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.integrations.lookup import Account, FormLookup, Lookup, Question
 from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
+from valetkey.server.integrations.role import account_of
 from valetkey.server.policy.model import ConnectionFacts
 
 _REMEMBERED = 16_384
@@ -58,6 +59,8 @@ class Lookups:
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
         integration = self._catalogue[facts.integration]
+        if integration.role is not None:
+            return integration.role.facts(ref, account_of(facts.account))
         how = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
         asking: Callable[[Borrowed], Awaitable[ResourceFacts | None]]
         match how:
@@ -153,7 +156,8 @@ class Lookups:
         integration = self._catalogue[facts.integration]
         name = owner if rest == "*" else resource.name
         hows = {**integration.questions, **integration.lookups}
-        refs = [hows[kind].ref(name) for kind in _kinds(integration, rest)]
+        kinds = _kinds(integration, rest)
+        refs = [hows[kind].ref(name) if kind in hows else ResourceRef(kind, name=name) for kind in kinds]
         for ref in [ref for ref in refs if ref.id is not None] or refs:
             found = await self.resource(facts, ref, fresh=True)
             if found is None:
@@ -211,6 +215,8 @@ class Lookups:
 
 def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
+    if integration.role is not None:
+        return (integration.role.resource_kind,) if not rest else ()
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
     named = (kind for kind, how in integration.questions.items() if how.is_by_name)

@@ -14,6 +14,14 @@ class AppInstallation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoleKey:
+    """A role, and the id of the access key that may take it on. What is sealed is the key's secret."""
+
+    arn: str
+    access_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Linked:
     """By which app an account was connected, what was asked of the API and what it gave, in the API's own words."""
 
@@ -27,6 +35,7 @@ class Connection:
     """`sealed` is the credential as the vault keeps it; only `borrow` has it opened.
 
     Of an installed app it is the app's private key, which is never sent: it makes the credentials that are.
+    Of a role it is the secret of an access key: only signatures made with it are sent.
     `credential_generation` counts the credentials; the generation in `facts` counts the terms, which a renewed
     credential leaves as they are.
     """
@@ -39,3 +48,4 @@ class Connection:
     installed: AppInstallation | None = None
     account_id: str = ""  # the API's own and immutable; empty where it was not asked
     linked: Linked | None = None
+    role: RoleKey | None = None

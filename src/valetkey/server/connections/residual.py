@@ -51,6 +51,15 @@ def residual(connection: Connection, row: Refreshing | None, integration: Integr
             held_back_by="api",
             why="Leases are narrowed by the API itself to single resources and permissions; calls pass the gateway.",
         )
+    if connection.role is not None:
+        return Residual(
+            asked=asked,
+            granted=granted,
+            could_do=f"The access key makes sessions of the role {connection.role.arn}: everything the role may do.",
+            for_how_long="Until the key is removed in AWS; a session already made, for an hour at most.",
+            held_back_by="api",
+            why="AWS holds every session to the policy put on it. The role should do no more than will be delegated.",
+        )
     if granted:
         can = "; ".join(p.sentence or p.name for p in granted)
         could = f"With {account}: {can}. On everything the account reaches, not only on what was delegated."

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.connections.model import AppInstallation, Connection, Linked
+from valetkey.server.connections.model import AppInstallation, Connection, Linked, RoleKey
 from valetkey.server.db.schema import connections
 from valetkey.server.errors import Conflict
 from valetkey.server.policy.model import ConnectionFacts
@@ -30,6 +30,7 @@ async def add(
     installed: AppInstallation | None = None,
     account_id: str = "",
     linked: Linked | None = None,
+    role: RoleKey | None = None,
 ) -> None:
     """Seal the credential into a new row. Raises `Conflict` when the owner has another of that name.
 
@@ -42,7 +43,7 @@ async def add(
         )
         if (await tx.execute(same)).first() is not None:
             raise taken
-    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed, linked, generation=1))
+    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed, linked, role, generation=1))
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -54,7 +55,7 @@ async def add(
                     name=facts.name,
                     account=facts.account,
                     base_url=facts.base_url,
-                    powers=_kept(facts, hosts, installed, account_id, linked),
+                    powers=_kept(facts, hosts, installed, account_id, linked, role),
                     generation=facts.generation,
                     credential_generation=1,
                     sealed=sealed,
@@ -124,7 +125,7 @@ async def link_again(
 ) -> bool:
     """Put what was consented to anew in the place of what there was, unless that changed meanwhile."""
     facts, generation = again.facts, again.credential_generation
-    place = _place(ring, facts, again.hosts, again.installed, again.linked, generation=generation)
+    place = _place(ring, facts, again.hosts, again.installed, again.linked, again.role, generation=generation)
     done = await tx.execute(
         update(connections)
         .where(
@@ -134,7 +135,7 @@ async def link_again(
         )
         .values(
             account=facts.account,
-            powers=_kept(facts, again.hosts, again.installed, again.account_id, again.linked),
+            powers=_kept(facts, again.hosts, again.installed, again.account_id, again.linked, again.role),
             generation=facts.generation,
             sealed=await seal_now(tx, ring, credential, place),
             credential_generation=generation,
@@ -163,6 +164,7 @@ def _kept(
     installed: AppInstallation | None,
     account_id: str,
     linked: Linked | None,
+    role: RoleKey | None,
 ) -> str:
     kept = {
         "powers": sorted(facts.powers),
@@ -170,6 +172,7 @@ def _kept(
         "installed": installed,
         "account_id": account_id,
         "linked": linked,
+        "role": role,
     }
     return msgspec.json.encode(kept).decode()
 
@@ -197,6 +200,7 @@ def of_row(row: Any) -> Connection:
         installed=AppInstallation(**kept["installed"]) if kept.get("installed") else None,
         account_id=kept.get("account_id", ""),
         linked=msgspec.convert(kept["linked"], Linked) if kept.get("linked") else None,
+        role=RoleKey(**kept["role"]) if kept.get("role") else None,
     )
 
 
@@ -206,6 +210,7 @@ def _place(
     hosts: frozenset[str],
     installed: AppInstallation | None,
     linked: Linked | None,
+    role: RoleKey | None,
     *,
     generation: int,
 ) -> Place:
@@ -213,6 +218,9 @@ def _place(
     # Guarded by tests/attacks/test_leases.py::test_a_key_moved_to_another_installation_does_not_open
     of_app = "" if installed is None else f" app {installed.app} installation {installed.installation}"
     of_app += "" if linked is None else f" by {linked.app}"
+    # SECURITY: so is which role: the key may be good for several.
+    # Guarded by tests/attacks/test_aws_leases.py::test_a_key_moved_to_another_role_does_not_open
+    of_app += "" if role is None else f" role {role.arn} key {role.access_key}"
     return Place(
         deployment=ring.deployment,
         organization=facts.org,
@@ -227,7 +235,7 @@ def _place(
 
 
 def _place_of_found(ring: KeyRing, found: Connection, generation: int) -> Place:
-    return _place(ring, found.facts, found.hosts, found.installed, found.linked, generation=generation)
+    return _place(ring, found.facts, found.hosts, found.installed, found.linked, found.role, generation=generation)
 
 
 def _place_of(ring: KeyRing, row: Any) -> Place:

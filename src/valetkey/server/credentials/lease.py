@@ -10,10 +10,15 @@ from enum import StrEnum
 
 from valetkey.server.delegations.model import Grant
 from valetkey.server.errors import Denied
+from valetkey.server.integrations.authorization import Installation
 from valetkey.server.integrations.model import Integration
+from valetkey.server.integrations.role import PolicyTooLong, Role
 from valetkey.server.policy.model import Authority
 
 MOST_RESOURCES = 100
+NO_OTHER_WAY = (
+    "Ask for named resources, the same scopes on each, and nothing that is counted: calls to AWS pass no gateway."
+)
 USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
 
 
@@ -53,10 +58,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Narrowing:
-    """What the API is asked to make: permissions on resources by its own ids. Never empty: nothing would mean all."""
+    """What the API is asked to make: permissions on resources by its own ids. Never empty: nothing would mean all.
+
+    `scopes` are ours that are held: of a role, its session policy is written from them.
+    """
 
     permissions: frozenset[str]
     resource_ids: tuple[str, ...]
+    scopes: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.permissions or not self.resource_ids:
@@ -65,29 +74,56 @@ class Narrowing:
 
 def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integration) -> Narrowing:
     """How the API can narrow to exactly these lines. Raises `Denied` where it can not, with the way that can."""
-    installation = integration.installation
-    if installation is None:
-        raise _gateway(f"{integration.title} gives out no credentials that are narrow enough to hand out.")
+    how = integration.installation or integration.role
+    if how is None:
+        raise _otherwise(
+            integration, f"{integration.title} gives out no credentials that are narrow enough to hand out."
+        )
     levels = (lines, authority.delegation.grants, authority.entitlements, *(t.grants for t in authority.tasks))
     if any(g.max_calls is not None for grants in levels for g in grants if g.integration == integration.name):
-        raise _gateway("Calls are counted here, and a credential that is out cannot be counted.")
+        raise _otherwise(integration, "Calls are counted here, and a credential that is out cannot be counted.")
     if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
-        raise _gateway("A credential has the same permissions on everything it reaches; these lines do not.")
+        raise _otherwise(
+            integration, "A credential has the same permissions on everything it reaches; these lines do not."
+        )
     scopes = lines[0].scopes
     resources = [resource for line in lines for resource in line.resources]
-    if any(r.kind != installation.resource_kind or not r.id for r in resources):
-        raise _gateway(f"A credential is for {installation.resource_kind} resources that are named one by one.")
+    if any(r.kind != how.resource_kind or not r.id for r in resources):
+        raise _otherwise(integration, f"A credential is for {how.resource_kind} resources that are named one by one.")
     ids = tuple(sorted({r.id for r in resources}))
     if len(ids) > MOST_RESOURCES:
-        raise _gateway(f"A credential reaches at most {MOST_RESOURCES} resources.")
-    held = {name for name in integration.scopes if any(integration.includes(scope, name) for scope in scopes)}
-    permissions = frozenset(p for p, needed in installation.permissions.items() if needed <= held)
-    served = {scope for p in permissions for scope in installation.permissions[p]}
+        raise _otherwise(integration, f"A credential reaches at most {MOST_RESOURCES} resources.")
+    held = frozenset(name for name in integration.scopes if any(integration.includes(s, name) for s in scopes))
+    permissions, served = _permissions(how, held)
     # SECURITY: what was asked for and no permission serves must not be left out in silence.
     if unserved := sorted(scope for scope in scopes if scope not in served):
-        raise _gateway(f"{integration.title} has no permission that says no more than {', '.join(unserved)}.")
-    return Narrowing(permissions=permissions, resource_ids=ids)
+        raise _otherwise(
+            integration, f"{integration.title} has no permission that says no more than {', '.join(unserved)}."
+        )
+    if integration.role is not None:
+        _check_length(integration.role, held, ids, integration)
+    return Narrowing(permissions=permissions, resource_ids=ids, scopes=held)
 
 
-def _gateway(words: str) -> Denied:
+def _permissions(how: Installation | Role, held: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The API's permissions that say no more than these scopes, and the scopes that they serve."""
+    if isinstance(how, Role):
+        return how.actions_of(held), frozenset(one.scope for one in how.allowed if one.scope in held)
+    permissions = frozenset(p for p, needed in how.permissions.items() if needed <= held)
+    return permissions, frozenset(scope for p in permissions for scope in how.permissions[p])
+
+
+def _check_length(role: Role, held: frozenset[str], ids: tuple[str, ...], integration: Integration) -> None:
+    """Before anything is recorded as lent: an account's number and a moment are always as long as these."""
+    try:
+        role.policy(held, ids, account="0" * 12, ends_at=0)
+    except PolicyTooLong as error:
+        raise _otherwise(
+            integration, f"{len(ids)} {role.resource_kind} resources do not fit into one session policy; ask for fewer."
+        ) from error
+
+
+def _otherwise(integration: Integration, words: str) -> Denied:
+    if integration.role is not None:
+        return Denied(words, hint=NO_OTHER_WAY, reason="not_leasable")
     return Denied(words, hint=USE_THE_GATEWAY, reason="use_gateway")

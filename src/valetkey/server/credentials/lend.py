@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from valetkey.server.audit.model import Event, fingerprint
 from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
+from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.installation import Installations, Minted
 from valetkey.server.connections.lookup import Lookups
@@ -30,6 +31,7 @@ from valetkey.server.delegations.model import Fit, Grant
 from valetkey.server.errors import Conflict, Denied, Revoked, TooMany, Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.ids import new_id
 from valetkey.server.integrations.model import Integration, ResourceRef
+from valetkey.server.integrations.role import TAGS, Role, account_of
 from valetkey.server.policy.decide import live
 from valetkey.server.policy.model import Authority, Reason
 from valetkey.server.principals.model import Agent
@@ -62,6 +64,7 @@ class Lend:
         lookups: Lookups,
         borrow: Borrow,
         installations: Installations,
+        assume: Assume,
         take_back: TakeBack,
         ring: KeyRing,
         clock: Clock,
@@ -72,6 +75,7 @@ class Lend:
         self._lookups = lookups
         self._borrow = borrow
         self._installations = installations
+        self._assume = assume
         self._take_back = take_back
         self._ring = ring
         self._clock = clock
@@ -98,7 +102,10 @@ class Lend:
             lines = self._issue.lines(authority.task.grants, ask, integration.name)
             self._issue.judge(authority, lines)
             narrow = narrowing(lines, authority, integration)
-            await self._borrow.opened(lines[0].connection)
+            if integration.role is not None:
+                await self._borrow.role(lines[0].connection)
+            else:
+                await self._borrow.opened(lines[0].connection)
             await self._check_resources(authority, lines)
         except ValetkeyError as error:
             raise await self._refused(authority, seq, ask, error) from error
@@ -149,9 +156,11 @@ class Lend:
 
     async def _made(self, lease: Lease, narrow: Narrowing, integration: Integration) -> Minted:
         """The credential, or a closed lease: refused for certain, or perhaps made and never seen."""
-        how = integration.installation
-        assert how is not None
         try:
+            if integration.role is not None:
+                return await self._session(lease, narrow, integration.role)
+            how = integration.installation
+            assert how is not None
             opened = await self._borrow.opened(lease.connection)
             return await self._installations.narrow(
                 how,
@@ -168,6 +177,22 @@ class Lend:
                 if await store.close(change.tx, lease.id, state, problem=error.code):
                     change.record(event, lease.org, lease=lease.id, why=error.code)
             raise
+
+    async def _session(self, lease: Lease, narrow: Narrowing, role: Role) -> Minted:
+        """A session whose policy is what was decided, under names that lead from AWS's own trail to ours."""
+        opened = await self._borrow.role(lease.connection)
+        policy = role.policy(
+            narrow.scopes, narrow.resource_ids, account=account_of(opened.role.arn), ends_at=lease.ends_at
+        )
+        return await self._assume.assume(
+            role,
+            opened,
+            policy=policy,
+            name=lease.id,
+            tags=dict(zip(TAGS, (lease.user, lease.agent, lease.task), strict=True)),
+            source=lease.user,
+            ends_at=lease.ends_at,
+        )
 
     async def _kept(self, lease: Lease, minted: Minted) -> None:
         """Keep what ends it, unless it has ended already: then it is ended there and nobody gets it."""
@@ -240,7 +265,7 @@ class _Keeping:
         kept = await store.hold(
             tx,
             self._lease,
-            self._minted.credential,
+            self._minted.kept or self._minted.credential,
             fingerprint=fingerprint(self._minted.credential),
             upstream_ends_at=self._minted.expires_at,
             ring=self._ring,

@@ -81,9 +81,10 @@ async def close(tx: AsyncConnection, lease_id: str, state: State, *, problem: st
     return done.rowcount == 1
 
 
-async def note(tx: AsyncConnection, lease_id: str, problem: str) -> None:
-    """Why it could not be ended yet, for people to see."""
-    await tx.execute(update(leases).where(leases.c.id == lease_id).values(problem=problem))
+async def note(tx: AsyncConnection, lease_id: str, problem: str, *, next_at: int | None = None) -> None:
+    """Why it could not be ended yet, for people to see, and when to look again where that is known."""
+    when = {} if next_at is None else {"next_at": next_at}
+    await tx.execute(update(leases).where(leases.c.id == lease_id).values(problem=problem, **when))
 
 
 async def lease(connection: AsyncConnection, lease_id: str) -> Lease | None:

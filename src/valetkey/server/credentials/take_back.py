@@ -22,6 +22,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
 from valetkey.server.errors import Denied, NotFound, ValetkeyError
 from valetkey.server.integrations.live import LiveCatalogue
+from valetkey.server.integrations.role import moment
 from valetkey.server.policy.decide import live
 from valetkey.server.revocation import store as revocation
 from valetkey.server.revocation.hops import HopReport, Outcome
@@ -33,6 +34,8 @@ LOST_AFTER_SECONDS: Final = 120
 LONGEST_PAUSE_SECONDS: Final = 300
 _MOST_LOOKED_AT: Final = 4_000
 _AT_ONCE: Final = 200
+RUNS_OUT: Final = "unsupported"
+"""The problem of a lease that cannot be ended there: it runs out, and not before."""
 
 log = logging.getLogger("valetkey")
 
@@ -78,10 +81,16 @@ class TakeBack:
             found = store.under(await store.not_over(db, limit=_MOST_LOOKED_AT), nodes)
         if not found:
             return HopReport(hop="leased credentials", outcome=Outcome.DONE, detail="None was out.")
-        done = sum([await self._ended(lease, why="revoked") for lease in found[:_AT_ONCE]])
-        left = len(found) - done
-        detail = f"{done} ended at the API." + (f" {left} still to be ended; it is tried again." if left else "")
-        return HopReport(hop="leased credentials", outcome=Outcome.PENDING if left else Outcome.DONE, detail=detail)
+        became = [await self._ended(lease, why="revoked") for lease in found[:_AT_ONCE]]
+        done, running = became.count(Outcome.DONE), became.count(Outcome.UNSUPPORTED)
+        left = len(found) - done - running
+        words = [f"{done} ended at the API."] if done or not running else []
+        if running:
+            last = max(lease.ends_at for lease in found if self._runs_out(lease))
+            words.append(f"{running} cannot be ended there: by its own policy each stops working by {moment(last)}.")
+        words += [f"{left} still to be ended; it is tried again."] if left else []
+        outcome = Outcome.PENDING if left else Outcome.UNSUPPORTED if running else Outcome.DONE
+        return HopReport(hop="leased credentials", outcome=outcome, detail=" ".join(words))
 
     async def watch(self) -> None:
         """Sweep for as long as the server runs."""
@@ -95,7 +104,7 @@ class TakeBack:
         async with self._database.read() as db:
             found = await store.not_over(db, due_by=now, limit=_MOST_LOOKED_AT)
         over = [lease for lease in found if not await self._stands(lease, now)]
-        return sum([await self._ended(lease, why="swept") for lease in over[:_AT_ONCE]])
+        return [await self._ended(lease, why="swept") for lease in over[:_AT_ONCE]].count(Outcome.DONE)
 
     async def _stands(self, lease: Lease, now: int) -> bool:
         """Whether it could be opened now as it was: whatever was narrowed, suspended or ended since ends it."""
@@ -116,15 +125,18 @@ class TakeBack:
             return False
         return True
 
-    async def _ended(self, lease: Lease, *, why: str) -> bool:
-        """Whether it is over at the API now. What fails is tried again, later and later, and never given up."""
+    async def _ended(self, lease: Lease, *, why: str) -> Outcome:
+        """Whether it is over at the API now. What fails is tried again, later and later, and never given up.
+
+        What cannot be ended there is looked at again when it has run out; until then it is said to be out.
+        """
         now = int(self._clock.now())
         if lease.state is State.OPENING and now < lease.opened_at + LOST_AFTER_SECONDS:
-            return False  # whoever is making it finds that it has ended
+            return Outcome.PENDING  # whoever is making it finds that it has ended
         async with self._database.write() as tx:
             pause = min(2**lease.tries, LONGEST_PAUSE_SECONDS)
             if not await store.take(tx, lease, tries=lease.tries + 1, next_at=now + pause):
-                return False
+                return Outcome.PENDING
         state, problem = State.ENDED, ""
         async with self._database.read() as db:
             credential = await store.open_credential(db, lease, ring=self._ring)
@@ -133,17 +145,27 @@ class TakeBack:
         elif lease.upstream_ends_at is None or now < lease.upstream_ends_at:
             problem = await self._told(lease, credential)
         async with self._journal.change() as change:
+            if problem == RUNS_OUT:
+                await store.note(change.tx, lease.id, problem, next_at=lease.upstream_ends_at)
+                return Outcome.UNSUPPORTED
             if problem:
                 await store.note(change.tx, lease.id, problem)
-                return False
+                return Outcome.PENDING
             if await store.close(change.tx, lease.id, state):
                 event = Event.LEASE_ENDED if state is State.ENDED else Event.LEASE_LOST
                 change.record(event, lease.org, lease=lease.id, why=why)
-        return True
+        return Outcome.DONE
+
+    def _runs_out(self, lease: Lease) -> bool:
+        """Whether the API has no way to end one credential: then what was made with it ends it, and nothing sooner."""
+        how = self._catalogue.get(lease.integration)
+        return how is not None and how.role is not None
 
     async def _told(self, lease: Lease, credential: Secret) -> str:
         """Why it could not be ended at the API; empty when it was."""
         how = self._catalogue.get(lease.integration)
+        if self._runs_out(lease):
+            return RUNS_OUT
         if how is None or how.installation is None:
             return "no_integration"
         try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup, Question
     from valetkey.server.integrations.operations import Operations
     from valetkey.server.integrations.reading import Reader
+    from valetkey.server.integrations.role import Role
 
 Access = Literal["read", "write"]
 Tier = Literal["read", "write", "danger"]
@@ -204,6 +205,8 @@ class Integration:
     """How its keys are made, where they may be pasted."""
     installation: "Installation | None" = None
     """How an app installed there gets narrow credentials; None where there are none to be had."""
+    role: "Role | None" = None
+    """How a role is taken on there, by whoever signs its calls; None where there are none."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"
@@ -272,8 +275,11 @@ class Integration:
         base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
         hosts = frozenset({parts.netloc.lower()})
         oauth = self.oauth and self.oauth.at_origin(f"{parts.scheme}://{parts.netloc.lower()}")
+        role = self.role and self.role.at_origin(f"{parts.scheme}://{parts.netloc.lower()}")
         git = self.git and self.git.at_origin_of(base)
-        moved = replace(self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth, git=git)
+        moved = replace(
+            self, base_url=base, hosts=hosts, audience=audience or self.audience, oauth=oauth, role=role, git=git
+        )
         return replace(moved, usually_at=self.known_at)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from valetkey.server.integrations.authorization import Installation
 from valetkey.server.integrations.catalogue.credentials import read_key, read_oauth
+from valetkey.server.integrations.catalogue.roles import read_role
 from valetkey.server.integrations.catalogue.scopes import read_scopes
 from valetkey.server.integrations.catalogue.typed import (
     Misdescribed,
@@ -65,6 +66,7 @@ class _File:
     oauth: Mapping[str, Any] | None = None
     key: Mapping[str, Any] | None = None
     installation: Mapping[str, Any] | None = None
+    role: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ def parse_integration(
         oauth=None if file.oauth is None else read_oauth(file.oauth, scopes, file.hosts, loopback=loopback),
         key=None if file.key is None else read_key(file.key, file.hosts, loopback=loopback),
         installation=None if file.installation is None else _installation(file.installation, scopes.keys()),
+        role=None if file.role is None else read_role(file.role, scopes.keys(), file.hosts, loopback=loopback),
     )
 
 

@@ -15,10 +15,10 @@ from typing import Final
 from valetkey.server.egress import Egress
 from valetkey.server.egress.url import Url
 from valetkey.server.secret import Secret, SecretBytes
+from valetkey.server.sigv4 import signed
 from valetkey.server.vault.errors import RootKeyRefused
 from valetkey.server.vault.kms.ask import ask, octets_of, refuse
 from valetkey.server.vault.kms.service import Context
-from valetkey.server.vault.kms.sigv4 import signed
 
 _ARN: Final = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):([0-9]{12}):(?:key|alias)/[A-Za-z0-9/_-]+")
 _NOT_OURS: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})

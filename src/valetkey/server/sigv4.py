@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 of one small POST. Pure: time and secret come in, headers go out.
+"""AWS Signature Version 4 of one request whose body is at hand. Pure: time and secret come in, headers go out.
 
 Spec: AWS General Reference, "Create a signed AWS API request": canonical request, string to sign, signing key.
 """
@@ -16,22 +16,29 @@ _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 def signed(
     method: str, path: str, headers: Mapping[str, str], body: bytes, *, access_key: str, secret: Secret, region: str,
-    service: str, now: float,
+    service: str, now: float, query: str = "",
 ) -> dict[str, str]:  # fmt: skip
-    """Return `headers` with `x-amz-date` and `authorization`. `host` must be among them; the query is empty.
+    """Return `headers` with `x-amz-date` and `authorization`. `host` must be among them; names are lower-case.
 
-    `path` is as it goes on the wire; names are lower-case. Every header given is signed.
+    `path` and `query` are as they go on the wire, the query's pairs written `name=value`, percent-encoded; their order
+    is the signer's business. Every header given is signed, `x-amz-security-token` of a session too.
     """
     time = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     day, all_headers = time[:8], {**headers, "x-amz-date": time}
     names = ";".join(sorted(all_headers))
     lines = "".join(f"{name}:{' '.join(all_headers[name].split())}\n" for name in sorted(all_headers))
-    request = "\n".join((method, path, "", lines, names, hashlib.sha256(body).hexdigest()))
+    pairs = "&".join(f"{name}={value}" for name, value in sorted(_pairs(query)))
+    request = "\n".join((method, path, pairs, lines, names, hashlib.sha256(body).hexdigest()))
     scope = f"{day}/{region}/{service}/aws4_request"
     to_sign = "\n".join((_ALGORITHM, time, scope, hashlib.sha256(request.encode()).hexdigest()))
     signature = _hmac(_signing_key(secret, day, region, service), to_sign).hex()
     value = f"{_ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     return {**all_headers, "authorization": value}
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Names and values as written; sorted as pairs, for `=` sorts after some characters a name may hold."""
+    return [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&"))] if query else []
 
 
 def _signing_key(secret: Secret, *scope: str) -> bytes:

@@ -1,0 +1,88 @@
+"""boto3, and moto's server as an AWS nobody here wrote, in an environment of their own under build/aws.
+
+Their pins and ours need not agree; the lock beside the stories has their hashes. moto makes sessions and keeps objects;
+it neither proves signatures nor enforces session policies unless told, so it shows that stock programs can use what was
+leased, never that it is narrow.
+"""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support import node
+
+FOLDER: Final = Path(__file__).parents[2] / "build" / "aws"
+STORIES: Final = Path(__file__).parent / "aws"
+LOCK: Final = STORIES / "requirements.lock"
+PYTHON: Final = FOLDER / "venv" / "bin" / "python"
+_START_SECONDS: Final = 60
+
+
+def missing() -> str | None:
+    """Why its stories cannot run here, as a reason to skip, or None."""
+    mark = FOLDER / "installed.txt"
+    if not PYTHON.exists() or not mark.exists() or mark.read_text() != LOCK.read_text():
+        return "boto3 and moto are not prepared: python -m tests.support.prepare"
+    return None
+
+
+def prepare() -> list[str]:
+    """Install what is missing; return one line for what was done. Raises `RuntimeError` with pip's words."""
+    if missing() is None:
+        return []
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    node.run_or_say([sys.executable, "-m", "venv", str(FOLDER / "venv")])
+    quiet = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    node.run_or_say([*quiet, "--require-hashes", "-r", str(LOCK)])
+    (FOLDER / "installed.txt").write_text(LOCK.read_text())
+    return ["installed boto3 and moto into build/aws/venv"]
+
+
+def run(story: str, *, env: dict[str, str], given: Any = None) -> Any:
+    """Run one of the stories in tests/support/aws with this environment and nothing else; what it printed, as JSON.
+
+    Raises `RuntimeError` with its complaints when it fails.
+    """
+    done = subprocess.run(
+        [str(PYTHON), str(STORIES / story)],
+        input=json.dumps(given),
+        env={"HOME": str(FOLDER), **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def moto() -> Iterator[str]:
+    """moto's server on loopback; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = node.leashed([str(PYTHON), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
+    env = {"HOME": str(FOLDER), "PATH": "/usr/bin:/bin"}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            time.sleep(0.05)
+        else:
+            raise RuntimeError("moto did not start")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait(10)
