@@ -17,6 +17,7 @@ from tests.support.nodes import pause
 from tests.support.refreshable import Refreshable, describe, open_refreshable
 from tests.support.upstream import Upstream
 from valetkey.server.connections import store as connections
+from valetkey.server.connections.ending.end import FIRST_TRY_SECONDS
 from valetkey.server.connections.model import Linked
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.ids import new_id
@@ -39,6 +40,7 @@ async def test_more_accounts_than_are_ended_at_once_are_pending(story: Story, ac
     hop = await _revoked(story, bob.id)
     assert (hop["outcome"], "More are still to be ended." in hop["detail"]) == (outcome, outcome == "pending")
     assert len(story.github.tokens) == accounts - 50
+    story.house.clock.advance(FIRST_TRY_SECONDS)
     await _sweep(story.house)
     assert story.github.tokens == {}
     assert (await _revoked(story, bob.id))["outcome"] == "done"  # asked once more, it is over
@@ -65,6 +67,8 @@ async def test_an_organization_that_ended_is_swept_at_its_apis_after_a_crash(
             tmp_path / "data", database_url=database_url, upstream=up.url, sign_in=False, clock=house.clock
         ) as again:
             await pause(again.app)
+            assert await _sweep(again) == 0  # who revokes tries first
+            again.clock.advance(FIRST_TRY_SECONDS)
             assert await _sweep(again) == int(is_the_end)
             assert len(github.tokens) == int(not is_the_end)
             async with again.app.database.read() as db:
