@@ -57,7 +57,10 @@ async def story(tmp_path: Path, database_url: str | None) -> AsyncIterator[Story
 
 
 def is_denied(reply: Reply, reason: str = "not_delegated") -> bool:
-    return (reply.status, reply.code, reply.json().get("reason")) == (403, "denied", reason)
+    """As Slack says no: by 200, with the real status beside it."""
+    said = reply.json()
+    told = (said["ok"], said["error"], said["status"], said.get("reason"))
+    return (reply.status, told) == (200, (False, "denied", 403, reason))
 
 
 @pytest.mark.parametrize("grant", ["#engineering", "engineering", ENGINEERING])
@@ -131,7 +134,8 @@ async def test_what_has_two_readings_or_another_token_is_refused_unsent(
     token = await story.given("slack:chat:write@*")
     headers = [("content-type", content_type)]
     refused = await story.call(token, path, body=body, headers=headers)
-    assert (refused.status, refused.code) == (400, "invalid_request")
+    assert (refused.status, refused.json()["ok"], refused.json()["status"]) == (200, False, 400)
+    assert refused.code == "invalid_request"
     assert story.work.posted() == 0
     assert (await story.call(token, json={"channel": ENGINEERING})).status == 200
 
@@ -284,6 +288,17 @@ async def test_a_failure_that_is_called_200_is_recorded_as_a_failure(story: Stor
     await story.house.app.calls.settle()
     outcomes = await story.house.events("call.finished")
     assert [(o["status"], o["ended"]) for o in outcomes] == [(200, "failed"), (200, "complete"), (200, "failed")]
+
+
+async def test_who_asks_for_problem_details_or_proves_a_key_gets_the_real_status(story: Story) -> None:
+    token = await story.given("slack:chat:write@#engineering")
+    asking = [("accept", "application/problem+json")]
+    refused = await story.call(token, json={"channel": "#random"}, headers=asking)
+    assert (refused.status, refused.code, "ok" in refused.json()) == (403, "denied", False)
+    unproven = await story.house.call("POST", f"/p/slack{POST}", headers={"authorization": f"DPoP {token}"})
+    assert unproven.status == 401
+    nobody = await story.house.call("POST", f"/p/slack{POST}", headers={"authorization": "Bearer nobody"})
+    assert (nobody.status, nobody.json()["ok"], nobody.json()["status"]) == (200, False, 401)
 
 
 @pytest.mark.parametrize("ceiling", ["#engineering", "engineering"])

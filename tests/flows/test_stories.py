@@ -87,7 +87,9 @@ class Work:
         """What the agent does, with its credential for that API."""
         headers = {"authorization": f"Bearer {self.tokens[api]}"}
         answer = await self.house.call(method, f"/p/{api}{path}", headers=headers, json=body)
-        return answer.status, answer.json()
+        said = answer.json()
+        # Slack says 200 to its failures, and so do we there; the real status is beside it.
+        return (said["status"] if api == "slack" and not said["ok"] else answer.status), said
 
     def posted(self) -> dict[str, list[str]]:
         """What stands in each channel, as Slack has it."""

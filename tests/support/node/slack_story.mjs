@@ -4,7 +4,6 @@ import { LogLevel, WebClient } from "@slack/web-api";
 
 const client = new WebClient(process.env.SLACK_TOKEN, {
   slackApiUrl: process.env.SLACK_API_URL,
-  retryConfig: { retries: 0 },
   logLevel: LogLevel.ERROR,
 });
 

@@ -2,6 +2,8 @@
 
 GitHub's clients read `message` and `documentation_url`; they are added, the rest is the same problem as everywhere.
 Some of them show a body as raw text unless it is called `application/json`: who asks for JSON gets that name for it.
+Clients of an API that says 200 to its failures (Slack) take any other status for a fault of the network and ask again
+for half an hour; what asking again cannot change is told to them as that API tells it.
 """
 
 import re
@@ -15,6 +17,7 @@ from valetkey.server.tokens.proofs import is_under_dpop
 Headers = Sequence[tuple[bytes, bytes]]
 
 _JSON: Final = re.compile(rb"application/(?:json|vnd\.github(?:[.+][a-z0-9.+-]*)?)")
+_FINAL: Final = frozenset({400, 401, 403, 404, 409, 410, 422})
 _PLAIN_JSON: Final = (b"content-type", b"application/json; charset=utf-8")
 
 
@@ -37,6 +40,23 @@ def refusal(
     if "decision" in document:
         headers.append((b"x-decision-id", str(document["decision"]).encode()))
     return status_of(error), headers, document
+
+
+def as_the_api_says_it(
+    success: str, status: int, headers: Headers, document: dict[str, Any], *, asked: Headers
+) -> tuple[int, list[tuple[bytes, bytes]], dict[str, Any]]:
+    """The same refusal by 200 and the member `success`, where it is final; the real status is in the document.
+
+    Not for who asks for problem details, and not for who proves a key, whose answer is in the headers of a 401.
+    """
+    if status not in _FINAL or is_under_dpop(asked) or _asks_for(asked, b"application/problem+json"):
+        return status, list(headers), document
+    kept = [_PLAIN_JSON if name == b"content-type" else (name, value) for name, value in headers]
+    return 200, kept, {success: False, "error": document["code"], **document}
+
+
+def _asks_for(asked: Headers, kind: bytes) -> bool:
+    return any(kind in value.lower() for name, value in asked if name.lower() == b"accept")
 
 
 def _wants_json(asked: Headers) -> bool:

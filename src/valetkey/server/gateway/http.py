@@ -11,7 +11,7 @@ from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
 from valetkey.server.gateway.admit import Attempt, Headers
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.challenge import challenge
-from valetkey.server.gateway.errors import refusal
+from valetkey.server.gateway.errors import as_the_api_says_it, refusal
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.ids import new_id
@@ -159,6 +159,8 @@ async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared
         log_bug(error, request_id)
     elif isinstance(error, Unavailable):
         log.warning("unavailable %s: %s", request_id, type(error.__cause__ or error).__name__)
+    if asked is not None and (success := asked[0].integration.success):
+        status, headers, document = as_the_api_says_it(success, status, headers, document, asked=scope["headers"])
     body = msgspec.json.encode(document)
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
