@@ -179,6 +179,9 @@ BROADCAST = "chat/broadcast"
         {"text": "@channel", "link_names": True},
         {"text": "@Here", "link_names": "1"},
         {"text": "@everyone", "parse": "full"},
+        {"text": "@oncall-team wake up", "link_names": True},
+        {"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "@here look"}}]},
+        {"attachments": [{"blocks": '[{"type":"rich_text","elements":[{"type":"broadcast"}]}]'}]},
         {"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "<!here>"}}]},
         {"blocks": json.dumps([{"type": "section", "text": {"type": "mrkdwn", "text": "<!here>"}}])},
         {"blocks": '[{"type":"section","text":{"type":"mrkdwn","text":"\\u003c\\u0021here\\u003e"}}]'},
@@ -200,12 +203,58 @@ def test_a_message_that_calls_everybody_is_something_besides(message: dict[str, 
         {"text": "<!date^1392734382^{date}|today>"},
         {"text": "&lt;!channel&gt;"},
         {"text": "write to @channel"},
+        {"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "@here", "verbatim": True}}]},
+        {"blocks": [{"type": "section", "text": {"type": "plain_text", "text": "@here"}}]},
+        {"blocks": [{"type": ["broadcast"]}]},
         {"text": "write to @channel", "link_names": False, "parse": "none"},
         {"blocks": '[{"type":"section","text":{"type":"mrkdwn","text":"hello"}}]'},
     ],
 )
 def test_a_message_that_calls_nobody_is_one_thing(message: dict[str, object]) -> None:
     assert done("chat.postMessage", channel="C1A", **message) == [(POST, channel("C1A"))]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"text": "<https://acme.slack.com/files/U1/F0SECRET/s.pdf| >"},
+        {"text": "https://ACME.slack.com/archives/C0OTHER/p1700000000000100", "unfurl_links": True},
+        {"text": "https://files.slack.com/files-pri/T1-F0SECRET/s.pdf"},
+        {"blocks": [{"type": "image", "slack_file": {"id": "F0SECRET"}, "alt_text": "x"}]},
+        {"blocks": '[{"type":"file","external_id":"x","source":"remote"}]'},
+        {"attachments": [{"fallback": "x", "text": "https://slack-files.com/T1-F0SECRET-1"}]},
+    ],
+)
+def test_what_shows_another_thing_asks_for_the_account(message: dict[str, object]) -> None:
+    assert done("chat.postMessage", channel="C1A", **message) == [(POST, channel("C1A")), (POST, EVERYTHING)]
+    link = {"title": "t", "type": "link"}
+    assert done("bookmarks.add", channel_id="C1A", **link, link="https://acme.slack.com/files/U1/F1/s.pdf")[1:] == [
+        ("bookmarks/add", EVERYTHING)
+    ]
+    for text in ("https://slack.com/help", "https://acme.example/files/1", "slack the files"):
+        assert done("chat.postMessage", channel="C1A", text=text) == [(POST, channel("C1A"))]
+
+
+def test_what_is_asked_by_json_is_sent_as_a_form() -> None:
+    found = reading("files.list", channel="C1A", count=5, show_files_hidden_by_limit=True)
+    assert found is not None
+    assert (found.content_type, found.body, found.query) == (
+        "application/x-www-form-urlencoded",
+        b"channel=C1A&count=5&show_files_hidden_by_limit=true",
+        (),
+    )
+    with pytest.raises(InvalidRequest, match="no text, number or list"):
+        reading("files.list", channel="C1A", types={"a": 1})
+    said = reading("chat.postMessage", channel="C1A", text="hello")
+    assert said is not None
+    assert said.content_type.startswith("application/json")
+
+
+def test_what_stands_beside_json_is_sent_in_it() -> None:
+    found = reading("canvases.create", (("channel_id", "C1A"),), document_content={"type": "markdown", "markdown": "x"})
+    assert found is not None
+    assert found.query == ()
+    assert json.loads(found.body)["channel_id"] == "C1A"
 
 
 def test_a_mention_in_two_pieces_is_found_in_the_first() -> None:

@@ -24,6 +24,7 @@ _ORIGIN_CLAIMS: Final = (
 )
 _ORIGIN_CLAIM_STARTS: Final = "cf-access- proxy- sec- x-envoy- x-forwarded- x-original- x-proxy- x-remote- x-valetkey-"
 _OURS_TO_SET: Final = "accept-encoding early-data expect host max-forwards user-agent"
+_LINKS_THAT_LAST: Final = "public-file-urls-expire-in"  # Linear puts addresses into its answer that need no credential
 _METHOD_OVERRIDES: Final = "x-http-method x-http-method-override x-method x-method-override"
 
 _ACTS_ON_ORIGIN: Final = (
@@ -42,7 +43,7 @@ def _names(*lists: str) -> frozenset[bytes]:
     return frozenset(name.encode("ascii") for names in lists for name in names.split())
 
 
-_CALL_NAMES: Final = _names(_ONE_HOP, _CREDENTIALS, _ORIGIN_CLAIMS, _OURS_TO_SET)
+_CALL_NAMES: Final = _names(_ONE_HOP, _CREDENTIALS, _ORIGIN_CLAIMS, _OURS_TO_SET, _LINKS_THAT_LAST)
 _CALL_STARTS: Final = tuple(_names(_ORIGIN_CLAIM_STARTS))
 _CALL_ENDINGS: Final = tuple(_names(_CREDENTIAL_ENDINGS))
 _OVERRIDE_NAMES: Final = _names(_METHOD_OVERRIDES)
@@ -57,7 +58,7 @@ def overrides_the_method(name: bytes) -> bool:
 
 @lru_cache(maxsize=512)
 def is_dropped_from_calls(name: bytes) -> bool:
-    """Whether a client's header of this name stays here: one hop's, a credential, a claim of origin, or ours to set."""
+    """Whether a client's header of this name stays here: of one hop, a credential, a claim of origin, ours to set."""
     return name in _CALL_NAMES or name.startswith(_CALL_STARTS) or name.endswith(_CALL_ENDINGS)
 
 

@@ -59,6 +59,18 @@ class Arguments:
             body=tuple((name, values.get(name, value)) for name, value in self.body),
         )
 
+    def in_body(self) -> "Arguments":
+        """The same with all of it in the body, where there is one: Slack need not read a query beside JSON."""
+        if self.shape is Shape.NONE or not self.query:
+            return self
+        return replace(self, query=(), body=(*self.query, *self.body))
+
+    def as_form(self) -> "Arguments":
+        """The same as a form. Raises `InvalidRequest` for what a form cannot say."""
+        if self.shape is not Shape.JSON:
+            return self
+        return replace(self, shape=Shape.FORM, body=tuple((name, _plain(name, value)) for name, value in self.body))
+
     def written(self) -> tuple[str, bytes]:
         """Content type and bytes of the body."""
         texts = tuple((name, value) for name, value in self.body if isinstance(value, str))
@@ -91,6 +103,19 @@ def read_arguments(said: Said) -> Arguments:
             body = multipart.parts(said.body, boundary)
     _refuse_unclear([name for name, _ in said.query], [name for name, _ in body])
     return Arguments(query=said.query, body=body, shape=shape)
+
+
+def _plain(name: str, value: object) -> str:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case list() if all(isinstance(item, str) and "," not in item for item in value):
+            return ",".join(value)
+    raise InvalidRequest(f"`{name}` is no text, number or list of texts.", hint="Send the call as a form.")
 
 
 def _refuse_unclear(in_query: list[str], in_body: list[str]) -> None:

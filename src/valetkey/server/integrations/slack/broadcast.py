@@ -1,11 +1,11 @@
-"""Whether a message calls everybody: `<!channel>`, `<!here>`, `<!everyone>` or a user group, however it says so.
+"""Whether a message calls everybody (`<!channel>`, `<!here>`, `<!everyone>`, a user group), or shows another thing.
 
 Finds rather too much than too little: what is found needs a scope of its own. Refuses to know what is allowed.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.verify.json import MalformedJson, parse_object
@@ -15,7 +15,11 @@ _MENTION: Final = re.compile(r"(?:<|\\u003[cC])\s*(?:!|\\u0021)(?!date\^)")
 # SECURITY: what is said in pieces may become a mention where two of them meet, so no piece may leave one open.
 # Guarded by tests/rules/test_slack_reader.py::test_a_mention_in_two_pieces_is_found_in_the_first
 _OPEN: Final = re.compile(r"<[^<>]*\Z")
-_BARE_MENTION: Final = re.compile(r"@(?:channel|here|everyone|group)", re.IGNORECASE)
+_BARE_MENTION: Final = re.compile(r"@[^\s@]")  # with `link_names`, of a user group too
+_BARE_EVERYBODY: Final = re.compile(r"@(?:channel|here|everyone|group)", re.IGNORECASE)
+_PLACE: Final = re.compile(
+    r"slack(?:-gov|-files|-edge)?\.com\S*?/(?:files|archives|docs|canvas|lists)|slack-files\.com", re.IGNORECASE
+)
 _ELEMENTS: Final = frozenset({"broadcast", "usergroup"})
 _NESTED: Final = frozenset({"blocks", "attachments", "chunks", "unfurls", "user_auth_blocks"})
 """Arguments that are JSON, inside a text where the body is a form."""
@@ -31,10 +35,31 @@ def calls_everybody(arguments: Mapping[str, object], *, in_pieces: bool = False)
         wanted.append(_BARE_MENTION)
     if in_pieces:
         wanted.append(_OPEN)
-    return any(
-        _found(_unpacked(name, value) if name in _NESTED and isinstance(value, str) else value, wanted)
-        for name, value in arguments.items()
-    )
+    for value in _parts(arguments):
+        match value:
+            case str() as text if any(pattern.search(text) for pattern in wanted):
+                return True
+            case {"type": str(kind)} if kind in _ELEMENTS:
+                return True
+            # Slack finds mentions in such a text by itself, unless it is told to leave it as it is.
+            case {"type": "mrkdwn", "text": str(text)} if value.get("verbatim") is not True:
+                if _BARE_EVERYBODY.search(text):
+                    return True
+    return False
+
+
+def shows_another_thing(arguments: Mapping[str, object]) -> bool:
+    """Whether it shows a file, a message or a document of Slack's that it does not itself bring: by id or by address.
+
+    Raises `InvalidRequest` like `calls_everybody`.
+    """
+    for value in _parts(arguments):
+        match value:
+            case str() as text if _PLACE.search(text):
+                return True
+            case {"slack_file": _} | {"type": "file"}:
+                return True
+    return False
 
 
 _LINKING: Final = ("link_names", "parse")  # with either, a bare `@channel` becomes a mention
@@ -52,17 +77,18 @@ def _unpacked(name: str, text: str) -> object:
     return document["it"]
 
 
-def _found(value: object, wanted: Sequence[re.Pattern[str]]) -> bool:
-    waiting = [value]
+def _parts(arguments: Mapping[str, object]) -> Iterator[Any]:
+    """Everything that is said, at every depth: texts, objects, and what stands in a text that is JSON."""
+    waiting: list[tuple[str, object]] = list(arguments.items())
     while waiting:
-        match waiting.pop():
-            case str() as text:
-                if any(pattern.search(text) for pattern in wanted):
-                    return True
+        name, value = waiting.pop()
+        if name in _NESTED and isinstance(value, str):
+            value = _unpacked(name, value)
+            if isinstance(value, str) and value.strip():
+                raise InvalidRequest(f"`{name}` is JSON inside JSON.", hint="Write it once.")
+        yield value
+        match value:
             case dict() as members:
-                if members.get("type") in _ELEMENTS:
-                    return True
-                waiting += [*members.keys(), *members.values()]
+                waiting += [("", key) for key in members] + list(members.items())
             case list() as items:
-                waiting += items
-    return False
+                waiting += [("", item) for item in items]

@@ -14,7 +14,7 @@ from valetkey.server.integrations.model import Match, Operation
 from valetkey.server.integrations.operations import Operations
 from valetkey.server.integrations.reading import Reading, Reads, Said
 from valetkey.server.integrations.slack.arguments import Arguments, read_arguments
-from valetkey.server.integrations.slack.broadcast import calls_everybody
+from valetkey.server.integrations.slack.broadcast import calls_everybody, shows_another_thing
 
 MESSAGE_TAG: Final = "message"
 """Marks an operation that says something to people."""
@@ -83,10 +83,17 @@ class SlackReader:
         if found is None:
             return None
         operation = found.operation
-        arguments = read_arguments(said)
+        arguments = read_arguments(said).in_body()
+        if operation.access == "read":
+            # SECURITY: methods that only read may not look at JSON, and then answer as if no channel had been named.
+            # Guarded by tests/rules/test_slack_reader.py::test_what_is_asked_by_json_is_sent_as_a_form
+            arguments = arguments.as_form()
         named = _named(operation, arguments)
         matches = [thing.match(operation) for thing in named]
-        if not named or not arguments.all.keys() <= _ABOUT_THE_CHANNEL | set(operation.resource_fields):
+        is_about_it = arguments.all.keys() <= _ABOUT_THE_CHANNEL | set(operation.resource_fields)
+        # SECURITY: who posts a link to a file shares the file, from wherever it is (`files` alone takes fresh uploads).
+        # Guarded by tests/rules/test_slack_reader.py::test_what_shows_another_thing_asks_for_the_account
+        if not named or not is_about_it or (operation.access == "write" and shows_another_thing(arguments.all)):
             matches.append(Match(operation, {}))
         if MESSAGE_TAG in operation.tags and calls_everybody(arguments.all, in_pieces=PIECES_TAG in operation.tags):
             broadcast = self._operations[BROADCAST]
