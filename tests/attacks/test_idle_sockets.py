@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,3 +102,49 @@ async def test_only_so_many_calls_are_under_way() -> None:
         app.gate.set()
         assert {reply.status for reply in await asyncio.gather(*slow)} == {200}
         assert (await call(listener.url, "GET", "/")).status == 200
+
+
+class Long:
+    """Answers more than a socket's own buffers hold, in one piece, less than what pauses writing."""
+
+    def __init__(self, size: int) -> None:
+        self._body = b"x" * size
+
+    async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
+        body = self._body if scope["path"] == "/long" else b"ok"
+        head = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def test_who_reads_nothing_holds_no_socket() -> None:
+    """What is unsent to a peer that does not read is dropped with its connection, so that sockets stay bounded."""
+    async with Listener(Long(48 * 1024), grace_seconds=0, max_connections=MOST) as listener:
+        [listening] = listener._server.sockets
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the rest waits in the process, unpaused
+        peers: list[socket.socket] = []
+        try:
+            for _ in range(3):
+                peers += [unread(listener.port) for _ in range(MOST)]
+                for _ in range(5):  # meanwhile they are answered
+                    assert (await call(listener.url, "GET", "/")).status == 200
+            assert len(held_open(listener.port)) <= MOST + 1
+        finally:
+            for peer in peers:
+                peer.close()
+
+
+def unread(port: int) -> socket.socket:
+    """A peer with the smallest buffer there is, that asks and never reads."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    peer.connect(("127.0.0.1", port))
+    peer.sendall(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n")
+    return peer
+
+
+def held_open(port: int) -> list[str]:
+    """The server's side of connections to this port, as the kernel has them."""
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    mine = f"0100007F:{port:04X}"
+    return [row for row in rows if row.split()[1] == mine and row.split()[3] == "01"]

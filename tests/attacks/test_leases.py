@@ -45,10 +45,13 @@ async def test_an_api_that_gives_more_than_was_asked_gets_it_back(at: Installed)
     assert "ghs_" not in refused.body.decode()
 
 
-async def test_what_is_revoked_while_it_is_made_is_given_back(at: Installed) -> None:
+@pytest.mark.parametrize("what", ["delegation", "lease"])
+async def test_what_is_revoked_while_it_is_made_is_given_back(at: Installed, what: str) -> None:
     async def revoke() -> None:
         at.apps.on_mint = None
-        await at.house.alice.does("POST", "/v1/revocations", node=at.delegation["id"])
+        [opened] = await at.house.events("lease.opened")
+        node = at.delegation["id"] if what == "delegation" else opened["lease"]
+        await at.house.alice.does("POST", "/v1/revocations", node=node)
 
     at.apps.on_mint = revoke
     refused = await at.lease()

@@ -216,6 +216,43 @@ async def test_what_cannot_be_kept_after_the_end_is_ended_there_too(linked: Refr
     assert await _ended_there(linked) == (["ended", "ended"] if has_ended else [])
 
 
+async def test_what_could_not_be_recorded_is_not_forgotten(linked: Refreshable) -> None:
+    """The database takes nothing while it is ended there; it is asked for again, and recorded then."""
+    house, provider, let_go = linked.house, linked.provider, asyncio.Event()
+    provider.moods = ["no_refresh_token", "no_refresh_token"]
+    sleeper = await _renewing(linked, until=let_go)
+    house.clock.advance(30)
+    awake = asyncio.Event()
+    awake.set()
+    await (await _renewing(linked, until=awake))
+    await house.alice.sign_in()
+    await house.alice.does("POST", "/v1/revocations", node=linked.connection)
+    provider.ending = "failing"
+    let_go.set()
+    await sleeper
+    provider.ending = "good"
+    house.clock.advance(16)
+    async with _nothing_is_recorded(house):
+        await _sweep(house)
+    assert await _ended_there(linked) == ["ended"]
+    house.clock.advance(60)
+    await _sweep(house)
+    assert "acc-a-3" not in provider.live
+    assert await _ended_there(linked) == ["ended", "ended"]
+
+
+@contextlib.asynccontextmanager
+async def _nothing_is_recorded(house: House) -> AsyncIterator[None]:
+    """As when the disk is full: reading works, and no record can be written."""
+    async with house.app.database.write() as tx:
+        await tx.execute(text("ALTER TABLE audit_records RENAME TO audit_records_elsewhere"))
+    try:
+        yield
+    finally:
+        async with house.app.database.write() as tx:
+            await tx.execute(text("ALTER TABLE audit_records_elsewhere RENAME TO audit_records"))
+
+
 async def test_nothing_is_renewed_for_a_person_who_has_ended(linked: Refreshable) -> None:
     house = linked.house
     for name, calls in (("bob@acme.com", 0), ("", 1)):

@@ -80,7 +80,19 @@ async def test_nothing_else_at_the_git_host_is_an_operation(method: str, path: s
     assert not (await read(method, BACKEND + ".git" + path, query)).matches
 
 
-@pytest.mark.parametrize("name", [".git", "backend.git.git", "backend.GIT", "backend.Git.git", "back+end", "b" * 101])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backend.wiki",
+        "backend.WIKI.git",
+        ".git",
+        "backend.git.git",
+        "backend.GIT",
+        "backend.Git.git",
+        "back+end",
+        "b" * 101,
+    ],
+)
 async def test_a_name_is_one_name(name: str) -> None:
     assert not (await read("POST", f"/git/acme-corp/{name}/git-upload-pack")).matches
 

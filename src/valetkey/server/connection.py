@@ -76,6 +76,10 @@ class _Gathered:
     def close(self) -> None:
         self.flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            # SECURITY: closing waits for a peer that reads nothing, for ever, and its socket counts until then.
+            # Guarded by tests/attacks/test_idle_sockets.py::test_who_reads_nothing_holds_no_socket
+            self._loop.call_later(READER_SECONDS, self._transport.abort)
 
     def flush(self) -> None:
         if not self._pieces:
@@ -197,8 +201,18 @@ class StrictConnection(HttpToolsProtocol):
     def make_room(self) -> None:
         """End it, idle as it is: another one is waiting."""
         self._is_over = True
+        self._end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """Close; at once where the peer does not read what was sent, for closing would wait for it."""
         self._rest()
-        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._break_off()
+        else:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -28,7 +28,7 @@ from valetkey.server.credentials.take_back import TakeBack
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations.grants import grant_text
 from valetkey.server.delegations.model import Fit, Grant
-from valetkey.server.errors import Conflict, Denied, Revoked, TooMany, Unavailable, UpstreamFailed, ValetkeyError
+from valetkey.server.errors import Conflict, Denied, TooMany, Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.ids import new_id
 from valetkey.server.integrations.model import Integration, ResourceRef
 from valetkey.server.integrations.role import TAGS, Role, account_of
@@ -201,10 +201,7 @@ class Lend:
             for _ in range(_TRIES):
                 await self._authorities.refresh()
                 authority, seq = await self._authorities.of_task(lease.task)
-                if (ended := live(authority, self._clock.now())) is not None:
-                    raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
-                if lease.connection not in authority.connections:
-                    raise Revoked(reason=Reason.REVOKED.value)
+                await self._take_back.check(lease, authority)
                 keeping = _Keeping(lease, minted, self._ring)
                 entry = Entry(event=Event.LEASE_OBTAINED, org=lease.org, members=members, refers=lease.id, also=keeping)
                 try:

@@ -16,14 +16,15 @@ from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.installation import Installations
 from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
-from valetkey.server.credentials.issue import Issue
+from valetkey.server.credentials.issue import ENDED, Issue
 from valetkey.server.credentials.lease import Lease, State
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
-from valetkey.server.errors import Denied, NotFound, ValetkeyError
+from valetkey.server.errors import Denied, Revoked, Unavailable, ValetkeyError
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.role import moment
 from valetkey.server.policy.decide import live
+from valetkey.server.policy.model import Authority, Reason
 from valetkey.server.revocation import store as revocation
 from valetkey.server.revocation.hops import HopReport, Outcome
 from valetkey.server.secret import Secret
@@ -112,18 +113,28 @@ class TakeBack:
             return now < lease.opened_at + LOST_AFTER_SECONDS
         if lease.state is State.ENDING or now >= lease.ends_at:
             return False
+        if lease.upstream_ends_at is not None and now >= lease.upstream_ends_at:
+            return False  # it has run out at the API, so it is not out, whatever its task does
         try:
             authority, _ = await self._authorities.of_task(lease.task)
-            if live(authority, now) is not None:
-                return False
-            async with self._database.read() as db:
-                if await revocation.among(db, {lease.id}):
-                    return False
-            narrowed(authority.task.grants, lease.lines, self._catalogue)
-            self._issue.judge(authority, lease.lines)
-        except (Denied, NotFound):
+            await self.check(lease, authority)
+        except Unavailable:
+            raise
+        except ValetkeyError:
             return False
         return True
+
+    async def check(self, lease: Lease, authority: Authority) -> None:
+        """Raise the refusal unless it could be opened now as it was, under what its task is known to be."""
+        if (ended := live(authority, self._clock.now())) is not None:
+            raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
+        if lease.connection not in authority.connections:
+            raise Revoked(reason=Reason.REVOKED.value)
+        async with self._database.read() as db:
+            if await revocation.among(db, {lease.id}):
+                raise Revoked(reason=Reason.REVOKED.value)
+        narrowed(authority.task.grants, lease.lines, self._catalogue)
+        self._issue.judge(authority, lease.lines)
 
     async def _ended(self, lease: Lease, *, why: str) -> Outcome:
         """Whether it is over at the API now. What fails is tried again, later and later, and never given up.

@@ -48,7 +48,8 @@ class GitHost:
         name = repo.removesuffix(_SUFFIX)
         # SECURITY: the host drops the ending once, in the spelling it knows; a name it could drop it from again, or
         # spelled another way, might be two repositories. Guarded by tests/rules/test_git.py::test_a_name_is_one_name
-        if asked is None or name.lower().endswith(_SUFFIX) or {owner, name} & {".", ".."}:
+        # The host keeps a repository's wiki under a name of its own (`.wiki`), which no grant is about.
+        if asked is None or name.lower().endswith((_SUFFIX, ".wiki")) or {owner, name} & {".", ".."}:
             return None
         if not _NAME.fullmatch(owner) or not _NAME.fullmatch(name):
             return None

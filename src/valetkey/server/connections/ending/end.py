@@ -10,7 +10,7 @@ it cannot be kept it is in this process only (`unkept`): tried again like the ot
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from valetkey.server.audit.model import Event
@@ -131,20 +131,31 @@ class EndThere:
         due = [one for one in self._unkept if one.next_at <= now]
         self._unkept = [one for one in self._unkept if one.next_at > now]
         for one in due:
-            connection, granted = one.connection, one.granted
-            way, title = await self._way(connection)
-            if isinstance(way, str):
-                state: State = "unsupported"
-            else:
-                of_refresh = way.revocation.of == "refresh" and granted.refresh is not None
-                credential = granted.refresh if of_refresh and granted.refresh is not None else granted.access
-                state, _ = await self._asked(title, way, credential)
-            if state == "pending" and one.tries + 1 < MOST_TRIES:
-                pause = min(FIRST_PAUSE_SECONDS * 2**one.tries, LONGEST_PAUSE_SECONDS)
-                self._unkept.append(_Unkept(connection, granted, tries=one.tries + 1, next_at=now + pause))
-            else:
-                async with self._journal.change() as change:
-                    _recorded(change, connection, "given_up" if state == "pending" else state)
+            pause = min(FIRST_PAUSE_SECONDS * 2**one.tries, LONGEST_PAUSE_SECONDS)
+            try:
+                again = await self._end_one(one, pause)
+            except Exception:
+                # SECURITY: it is known here and nowhere else; what kept us from ending it must not make us forget it.
+                # Guarded by tests/flows/test_ending_there.py::test_what_could_not_be_recorded_is_not_forgotten
+                again = replace(one, next_at=now + pause)
+            if again is not None:
+                self._unkept.append(again)
+
+    async def _end_one(self, one: "_Unkept", pause: int) -> "_Unkept | None":
+        """End it there; how it is tried again, or None when it is over."""
+        connection, granted = one.connection, one.granted
+        way, title = await self._way(connection)
+        if isinstance(way, str):
+            state: State = "unsupported"
+        else:
+            of_refresh = way.revocation.of == "refresh" and granted.refresh is not None
+            credential = granted.refresh if of_refresh and granted.refresh is not None else granted.access
+            state, _ = await self._asked(title, way, credential)
+        if state == "pending" and one.tries + 1 < MOST_TRIES:
+            return replace(one, tries=one.tries + 1, next_at=int(self._clock.now()) + pause)
+        async with self._journal.change() as change:
+            _recorded(change, connection, "given_up" if state == "pending" else state)
+        return None
 
     async def _ended(self, connection: Connection) -> tuple[State, str] | None:
         """What became of it now; None when it is being tried elsewhere, or was over before."""
