@@ -167,7 +167,8 @@ def read_session(answer: str, *, role: str, name: str) -> Mapping[str, str]:
     said = {member: _one(member, shape, answer) for member, shape in _MEMBERS.items()}
     if not all(said.values()) or "<!" in answer:
         raise UpstreamFailed("AWS made no session that can be read.")
-    # SECURITY: STS says how much room the policy takes only where there is one: without it, the role is whole.
+    # SECURITY: STS says how much room policy and tags take together; none means that the policy was lost too.
+    # More than that an answer does not prove: that the session is narrow follows from what was asked, over TLS.
     # Guarded by tests/attacks/test_aws_leases.py::test_a_session_without_its_policy_is_handed_to_nobody
     account, of_role = role.split(":")[4], role.rpartition("/")[2]
     if said["Arn"] != f"arn:aws:sts::{account}:assumed-role/{of_role}/{name}" or said["PackedPolicySize"] == "0":
