@@ -108,7 +108,7 @@ async def test_oa_15_one_exact_audience(house: House) -> None:
                     reply = await at_api(house, token)
             assert (reply.status == 200) == (audience == right), (typ, audience)
     other_door = await house.call("GET", "/p/slack/users.list", headers={"authorization": f"Bearer {delegated}"})
-    assert (other_door.status, other_door.code) == (401, "not_authenticated")
+    assert (other_door.told, other_door.code) == (401, "not_authenticated")
     none = await house.call("GET", "/p/nowhere/x", headers={"authorization": f"Bearer {delegated}"})
     assert none.status == 404
 

@@ -117,7 +117,7 @@ async def used(house: House, grant: str, resource: str, allowed: tuple[str, str]
     token = await agent.token(task["task_token"], resource=resource)
     for (method, path), status in ((allowed, 200), (denied, 403)):
         reply = await house.call(method, path, headers=[("authorization", f"Bearer {token}")])
-        assert reply.status == status, reply.body
+        assert reply.told == status, reply.body
         if status == 200:
             assert b'"ok":false' not in reply.body.replace(b" ", b"")
             assert b"backend" in reply.body or b"general" in reply.body

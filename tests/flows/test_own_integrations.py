@@ -156,7 +156,7 @@ async def test_slack_posts_a_message_and_never_schedules_one_nobody_agreed_to(
         _, token = await begun(house, "slack", SLACK, "slack:chat:write@*", "https://slack.com/api")
         assert (await called(house, "slack", token, "POST", "/chat.postMessage")).status == 200
         refused = await called(house, "slack", token, "POST", "/chat.scheduleMessage")
-        assert (refused.status, refused.code) == (403, "denied")
+        assert (refused.told, refused.code) == (403, "denied")
         assert up.received("POST", "/chat.scheduleMessage") == 0
 
 

@@ -28,6 +28,12 @@ class Reply:
         return json_format.loads(self.body)
 
     @property
+    def told(self) -> int:
+        """The status that is meant: at an API that says 200 to its failures, ours stands in the body."""
+        said = self.json() if self.status == 200 and b'"ok":false' in self.body else None
+        return int(said["status"]) if isinstance(said, dict) and "code" in said else self.status
+
+    @property
     def code(self) -> str:
         """The problem's code."""
         return str(self.json()["code"])
