@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import scripts
 from tests.support.behind import ALLOWED, BOBS, Behind, open_behind
-from tests.support.http import Reply
+from tests.support.http import Reply, read_reply
 from tests.support.seen import Seen
 from tests.support.upstream import Wire, reply
 
@@ -54,6 +54,18 @@ async def test_a_place_is_free_again_however_its_call_ended(behind: Behind) -> N
     behind.up.answers("GET", ALLOWED, json=[])
     async with under_way(behind, behind.token, 1):
         assert (await behind.call(path="/repos/acme/pub")).status == 200
+
+
+async def test_a_body_is_read_only_by_who_has_a_place(behind: Behind) -> None:
+    """GraphQL's body is read whole before it is judged: not one more than there are places."""
+    head = behind.head("POST", "/graphql", "content-type: application/json", "content-length: 1000")
+    async with under_way(behind, behind.token, 2), behind.opened() as (reader, writer):
+        writer.write(head)  # and nothing of the body
+        refused = await read_reply(reader)
+        assert (refused.status, refused.code) == (429, "too_many")
+    async with behind.opened() as (reader, writer):
+        writer.write(head + b"x" * 1000)
+        assert (await read_reply(reader)).status == 400
 
 
 async def allowed(behind: Behind) -> int:

@@ -290,6 +290,17 @@ async def test_a_failure_that_is_called_200_is_recorded_as_a_failure(story: Stor
     assert [(o["status"], o["ended"]) for o in outcomes] == [(200, "failed"), (200, "complete"), (200, "failed")]
 
 
+async def test_a_budget_that_is_used_up_is_said_at_once_and_not_to_be_waited_for(story: Story) -> None:
+    agent = await story.house.agent("poster", ceiling=[f"slack:{SCOPES}@*"])
+    delegation = await story.house.delegate(agent, "slack:chat:write@#engineering", max_calls=1)
+    task = await story.house.task(delegation)
+    token = await agent.token(task["task_token"], resource=SLACK)
+    assert (await story.says(token, "#engineering")).json()["ok"] is True
+    refused = await story.says(token, "#engineering")
+    assert (refused.status, refused.json()["error"], refused.told) == (200, "too_many", 429)
+    assert story.work.posted() == 1
+
+
 async def test_who_asks_for_problem_details_or_proves_a_key_gets_the_real_status(story: Story) -> None:
     token = await story.given("slack:chat:write@#engineering")
     asking = [("accept", "application/problem+json")]

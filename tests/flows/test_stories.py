@@ -18,13 +18,12 @@ from tests.support import node
 from tests.support.emulate import ALICE_TOKEN, Emulate, emulate, serving
 from tests.support.house import GITHUB, House, free_port, open_house
 from tests.support.linear import LINEAR
+from tests.support.linear_seed import SEED, TOKEN
 
 pytestmark = pytest.mark.skipif(node.missing() is not None, reason=node.missing() or "")
 
 SLACK = "https://slack.com/api"
-CANARY = "lin_oauth_canaryStandIn0000000000000"
-AT_SLACK, AT_LINEAR = "xoxp-alice-practice-0123456789", "lin_oauth_aliceStandIn00000000000000"
-_STATES = [{"name": name, "type": kind} for name, kind in (("Todo", "unstarted"), ("In Review", "started"))]
+AT_SLACK = "xoxp-alice-practice-0123456789"
 _SLACK: dict[str, Any] = {
     "slack": {
         "team": {"name": "Acme", "domain": "acme"},
@@ -42,31 +41,6 @@ _SLACK: dict[str, Any] = {
                 "scopes": ["chat:write", "channels:read", "groups:read", "channels:history", "users:read"],
             },
         ],
-    }
-}
-_LINEAR: dict[str, Any] = {
-    "linear": {
-        "organization": {"name": "Acme", "url_key": "acme"},
-        "users": [
-            {"name": "Nobody At All", "email": "canary@acme.com", "admin": False},
-            {"name": "Alice", "email": "alice@acme.com", "admin": True},
-        ],
-        "teams": [
-            {"key": "LIN", "name": "Line", "states": _STATES},
-            {"key": "OPS", "name": "Operations", "states": _STATES},
-        ],
-        "issues": [{"team": "LIN", "title": f"Ticket {n}", "state": "Todo"} for n in range(1, 124)]
-        + [{"team": "OPS", "title": "Salaries", "state": "Todo"}],
-        "tokens": [
-            {
-                "token": "lin_oauth_canaryStandIn0000000000000",
-                "type": "personal",
-                "user": "canary@acme.com",
-                "scopes": [],
-            },
-            {"token": AT_LINEAR, "type": "oauth_access", "user": "alice@acme.com", "scopes": ["read", "write"]},
-        ],
-        "strict_scopes": True,
     }
 }
 _MOVE = "mutation($id: String!, $to: String!) { issueUpdate(id: $id, input: {stateId: $to}) { success } }"
@@ -103,7 +77,7 @@ class Work:
 
     def at_linear(self, query: str) -> Any:
         """What Linear has."""
-        return _asked(self.linear, "/graphql", AT_LINEAR, {"query": query})["data"]
+        return _asked(self.linear, "/graphql", TOKEN, {"query": query})["data"]
 
 
 @pytest.fixture
@@ -112,13 +86,13 @@ async def accounts(tmp_path: Path) -> AsyncIterator[tuple[House, Emulate, str, s
     async with contextlib.AsyncExitStack() as stack:
         github = await asyncio.to_thread(stack.enter_context, emulate())
         slack = await asyncio.to_thread(stack.enter_context, serving("slack", _SLACK, free_port()))
-        linear = await asyncio.to_thread(stack.enter_context, serving("linear", _LINEAR, free_port()))
+        linear = await asyncio.to_thread(stack.enter_context, serving("linear", SEED, free_port()))
         places = {"github": github.url, "slack": f"{slack}/api", "linear": linear}
         local = tuple(url.removeprefix("http://") for url in (github.url, slack, linear))
         house = await stack.enter_async_context(
             open_house(tmp_path / "data", upstream=github.url, upstreams=places, local=local)
         )
-        for api, credential in (("github", ALICE_TOKEN), ("slack", AT_SLACK), ("linear", AT_LINEAR)):
+        for api, credential in (("github", ALICE_TOKEN), ("slack", AT_SLACK), ("linear", TOKEN)):
             await house.alice.does("POST", "/v1/connections", integration=api, credential=credential)
         yield house, github, slack, linear
 

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from tests.support.engine_process import listening
+from tests.support.house import free_port
 
 INSTALL: Final = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "caddy")
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "Caddyfile"
@@ -30,9 +30,7 @@ def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
     """Run it with the configuration we ship, its places filled in; yields its address."""
     found = program()
     assert found is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = CONFIGURATION.read_text()
     places = {
         "http://127.0.0.1:8080": f"http://127.0.0.1:{port}",
@@ -46,25 +44,7 @@ def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="valetkey-caddy-") as name:
         folder = Path(name)
         (folder / "Caddyfile").write_text(text)
-        log = folder / "log"
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": name, "XDG_DATA_HOME": name, "XDG_CONFIG_HOME": name}
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [found, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"],
-                stdout=out, stderr=out, env=env,
-            )  # fmt: skip
-        try:
-            _wait(port, process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"Caddy did not start: {log.read_text()}")
+        command = [found, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+        with listening(command, port, folder / "log", env=env) as address:
+            yield address

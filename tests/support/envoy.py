@@ -2,15 +2,15 @@
 
 import contextlib
 import importlib.util
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from tests.support.engine_process import listening
+from tests.support.house import free_port
 
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "envoy.yaml"
 
@@ -32,28 +32,17 @@ def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
     """Run it with the configuration we ship, its places filled in; yields its address."""
     found = program()
     assert found is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = CONFIGURATION.read_text()
     assert text.count("ENGINE_SECRET") == 1
     shipped = yaml.safe_load(text.replace("ENGINE_SECRET", secret))
     with tempfile.TemporaryDirectory(prefix="valetkey-envoy-") as name:
         folder = Path(name)
         (folder / "envoy.yaml").write_text(yaml.safe_dump(_placed(shipped, port, decisions, upstream)))
-        log = folder / "log"
-        with log.open("wb") as out:
-            found.chmod(0o755)
-            process = subprocess.Popen(
-                [found, "-c", folder / "envoy.yaml", "--use-dynamic-base-id", "--concurrency", "1", "-l", "warn"],
-                stdout=out, stderr=out,
-            )  # fmt: skip
-        try:
-            _wait(port, process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(10)
+        found.chmod(0o755)
+        command = [found, "-c", folder / "envoy.yaml", "--use-dynamic-base-id", "--concurrency", "1", "-l", "warn"]
+        with listening(command, port, folder / "log") as address:
+            yield address
 
 
 def _placed(shipped: Any, port: int, decisions: str, upstream: str) -> Any:
@@ -68,12 +57,3 @@ def _placed(shipped: Any, port: int, decisions: str, upstream: str) -> Any:
     api["type"] = "STATIC"
     del api["transport_socket"]
     return shipped
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"Envoy did not start: {log.read_text(errors='replace')[-4000:]}")

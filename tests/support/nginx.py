@@ -3,13 +3,13 @@
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from tests.support.engine_process import listening
+from tests.support.house import free_port
 
 INSTALL: Final = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "nginx-light")
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "nginx.conf"
@@ -30,9 +30,7 @@ def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
     """Run it with the configuration we ship, its places filled in; yields its address."""
     found = program()
     assert found is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="valetkey-nginx-") as name:
         folder = Path(name)
         places = {
@@ -46,16 +44,9 @@ def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
             assert place in text
             text = text.replace(place, value)
         (folder / "nginx.conf").write_text(_alone(text, folder))
-        process = subprocess.Popen(
-            [found, "-p", name, "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            _wait(port, process, folder)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(10)
+        log = folder / "error.log"
+        with listening([found, "-p", name, "-e", log, "-c", folder / "nginx.conf"], port, log) as address:
+            yield address
 
 
 def _alone(text: str, folder: Path) -> str:
@@ -68,13 +59,3 @@ def _alone(text: str, folder: Path) -> str:
         f"{root}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log {folder}/error.log info;\n"
         f"events {{ worker_connections 256; }}\nhttp {{\n  access_log off;\n{temp}\n{text}\n}}\n"
     )
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    log = folder / "error.log"
-    raise RuntimeError(f"nginx did not start: {log.read_text() if log.exists() else 'it said nothing'}")

@@ -3,6 +3,7 @@
 Each prints without what it holds. `from_text` reads what VALETKEY_TOKEN may hold.
 """
 
+from abc import ABC, abstractmethod
 from typing import Final
 
 from valetkey.client import protocol
@@ -12,7 +13,7 @@ from valetkey.client.protocol import Request
 _USER: Final = "vkcl_"
 
 
-class Proof:
+class Proof(ABC):
     """Something that can ask for an API token. Prints as its kind."""
 
     __slots__ = ("_value", "client_id")
@@ -24,9 +25,9 @@ class Proof:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.client_id or '…'})"
 
+    @abstractmethod
     def api_token(self) -> Request | str:
         """The request that gets an API token, or the token itself. Raises `NotAuthenticated` when there is none."""
-        raise NotImplementedError
 
 
 class UserCredential(Proof):

@@ -144,6 +144,10 @@ class Admit:
         came = attempt.raw_path + (b"?" + attempt.query if attempt.query else b"")
         if as_it_is and target.target_bytes != came:
             raise InvalidRequest("The address is not written in its one canonical form.", hint="See docs/engines.md.")
+        # SECURITY: a place comes before a body that is read whole, or many of them would fill the memory of all.
+        # Guarded by tests/flows/test_gateway_crowd.py::test_a_body_is_read_only_by_who_has_a_place
+        authority, _ = await self._authority(token)
+        self._streams.belongs(stream, api=door.integration.name, person=authority.user.id)
         asked = await recognised(door.integration, target, attempt.headers, attempt.body, as_it_is=as_it_is)
         decision, authority, calls = await self._decided(token, asked, door, stream, proof, again)
         connection = calls[0].connection
@@ -165,15 +169,9 @@ class Admit:
         # Guarded by tests/attacks/test_dpop.py::test_dp_5_a_proof_counts_once_over_all_nodes
         spending = self._proofs.spending(proof) if proof is not None else None
         for _ in range(_TRIES):
-            try:
-                authority, seq = await self._authorities.of_task(token.task)
-            except NotFound as error:
-                raise NotAuthenticated(detail=error.detail) from error
-            if authority.agent.id != token.agent or authority.user.org != token.org:
-                raise NotAuthenticated(detail="the token does not belong to its task")
+            authority, seq = await self._authority(token)
             if again is not None:
                 await again()
-            self._streams.belongs(stream, api=door.integration.name, person=authority.user.id)
             stream.nodes, stream.known_under = authority.nodes | {token.jti}, seq
             stream.ends_at = authority.expires_at
             failed: ValetkeyError | None = None
@@ -199,6 +197,16 @@ class Admit:
                 failed.members.setdefault("decision", denied.members["decision"])
                 raise failed from None
         raise Unavailable(detail="revocations outran the decision")
+
+    async def _authority(self, token: Delegated) -> tuple[Authority, int]:
+        """What bounds the task of this token, and the change number it is known under."""
+        try:
+            authority, seq = await self._authorities.of_task(token.task)
+        except NotFound as error:
+            raise NotAuthenticated(detail=error.detail) from error
+        if authority.agent.id != token.agent or authority.user.org != token.org:
+            raise NotAuthenticated(detail="the token does not belong to its task")
+        return authority, seq
 
     async def _judged(
         self, token: Delegated, asked: Recognised, door: Prepared, authority: Authority

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from valetkey.server.errors import UpstreamFailed
+from valetkey.server.policy.model import Reason
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.tokens.proofs import is_under_dpop
 
@@ -49,7 +50,8 @@ def as_the_api_says_it(
 
     Not for who asks for problem details, and not for who proves a key, whose answer is in the headers of a 401.
     """
-    if status not in _FINAL or is_under_dpop(asked) or _asks_for(asked, b"application/problem+json"):
+    is_final = status in _FINAL or document.get("reason") == Reason.OUT_OF_CALLS.value  # which no waiting mends
+    if not is_final or is_under_dpop(asked) or _asks_for(asked, b"application/problem+json"):
         return status, list(headers), document
     kept = [_PLAIN_JSON if name == b"content-type" else (name, value) for name, value in headers]
     return 200, kept, {success: False, "error": document["code"], **document}

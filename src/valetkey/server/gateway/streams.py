@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from valetkey.server.clock import Clock
 from valetkey.server.gateway.crowd import Crowd, Place
@@ -28,7 +29,6 @@ class Stream:
     outrun_by: int = -1  # a newer change that came while it was being decided
     ends_at: float = float("inf")  # seconds since the epoch
     was_cut: bool = False
-    cut_under: int = -1  # the number of the change that outran it
     was_left: bool = False  # by its client
     place: Place | None = None  # in the crowd
 
@@ -47,6 +47,14 @@ class Stream:
             raise asyncio.CancelledError
 
 
+class _Outrun(NamedTuple):
+    """A call that was cut by what was learned, before a hop asked."""
+
+    nodes: frozenset[str]
+    known_under: int
+    cut_under: int
+
+
 class Streams:
     """One per process."""
 
@@ -54,7 +62,7 @@ class Streams:
         self._clock = clock
         self._crowd = crowd
         self._open: set[Stream] = set()
-        self._outrun: deque[Stream] = deque(maxlen=MOST_REMEMBERED)  # cut by what was learned, before a hop asked
+        self._outrun: deque[_Outrun] = deque(maxlen=MOST_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -88,8 +96,7 @@ class Streams:
     def outrun(self, nodes: frozenset[str], seq: int) -> None:
         """Cut every call decided on older knowledge of these nodes; one that is being decided is told by the fence."""
         for stream in self._cut(lambda s: s.is_decided and s.known_under < seq and bool(s.nodes & nodes)):
-            stream.cut_under = seq
-            self._outrun.append(stream)
+            self._outrun.append(_Outrun(stream.nodes, stream.known_under, seq))
         for stream in self._open:
             if not stream.is_decided and stream.nodes & nodes:
                 stream.outrun_by = seq
