@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +23,7 @@ from valetkey.server.db.effects import Effect
 from valetkey.server.db.group import Stale
 from valetkey.server.delegations import store as delegations
 from valetkey.server.errors import (
+    ApprovalRequired,
     ConnectionRequired,
     Denied,
     InvalidRequest,
@@ -42,7 +43,7 @@ from valetkey.server.gateway.recognise import Recognised, Rewritten, recognised
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
 from valetkey.server.policy.decide import decide, live, reaching, usable
-from valetkey.server.policy.model import Allow, Authority, Call, Decision, Deny, Reason, Spend
+from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Spend
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
@@ -52,6 +53,10 @@ Headers = Sequence[tuple[bytes, bytes]]
 Again = Callable[[], Awaitable[None]]
 
 _TRIES = 20
+_KINDS: Final[Mapping[Reason, type[ValetkeyError]]] = {
+    Reason.OUT_OF_CALLS: TooMany,
+    Reason.ASKS: ApprovalRequired,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +223,7 @@ class Admit:
         spends: list[Spend] = []
         for match in asked.matches:
             call, decision = await self._judged_one(token, match, door, authority)
-            if isinstance(decision, Deny):
+            if not isinstance(decision, Allow):
                 return (call,), decision
             # SECURITY: one call leaves with one credential; each part was judged for the account it named.
             if calls and call.connection != calls[0].connection:
@@ -315,11 +320,13 @@ class Admit:
                 return must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
             except TooMany:
                 decision, spending = Deny(reason=Reason.OUT_OF_CALLS), None  # the proof is spent, the call is not
+        if isinstance(decision, Ask):
+            decision = Deny(reason=Reason.ASKS, detail=decision.words)
         members["reason"] = decision.reason.value
         recorded = await self._journal.record(
             Entry(event=Event.CALL_DENIED, org=org, members=members, also=spending), decided_under=seq
         )
-        kind = TooMany if decision.reason is Reason.OUT_OF_CALLS else ENDED.get(decision.reason, Denied)
+        kind = _KINDS.get(decision.reason) or ENDED.get(decision.reason, Denied)
         raise kind(decision.words, detail=decision.reason.value, reason=decision.reason.value, decision=recorded)
 
 

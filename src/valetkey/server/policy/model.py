@@ -30,6 +30,7 @@ class Reason(StrEnum):
     AMBIGUOUS_CONNECTION = "ambiguous_connection"
     RESOURCE_CHANGED = "resource_changed"
     OUT_OF_CALLS = "out_of_calls"
+    ASKS = "approval_required"
     PROOF_USED = "proof_used"
     LIFETIME = "lifetime"
 
@@ -53,6 +54,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.AMBIGUOUS_CONNECTION: "Several connections could serve this call; the credential must name one.",
     Reason.RESOURCE_CHANGED: "Another resource now stands behind this name, or it has a new owner.",
     Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
+    Reason.ASKS: "A person has to agree to this call first.",
     Reason.PROOF_USED: "The proof of the key was used before.",
     Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
 }
@@ -161,5 +163,23 @@ class Deny:
         return WORDS[self.reason] + (f" {self.detail}" if self.detail else "")
 
 
-Decision = Allow | Deny
-"""`Ask` joins with approvals; until then a decision is one of two."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answerers:
+    """Who may answer, and how many different persons of them must agree."""
+
+    people: frozenset[str] | None  # ids of users; None: the user the agent acts for, and nobody else
+    enough: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A person has to answer this exact call first."""
+
+    asked_by: tuple[str, ...]  # ids of the rules that ask; the id of the delegation where its own line asks
+    words: str  # why, as a sentence for the person who answers
+    answerers: tuple[Answerers, ...]  # every one of them must have agreed
+    danger: bool  # demands a fresh proof of the person, and is never answered for more than this one call
+    spends: tuple[Spend, ...] = ()  # what an agreed call is counted on
+
+
+Decision = Allow | Ask | Deny
