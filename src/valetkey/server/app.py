@@ -16,6 +16,7 @@ from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
@@ -58,6 +59,7 @@ from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount, Shut
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
+from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.principals.authenticate import Authenticate
@@ -253,6 +255,16 @@ class App:
             clock=clock,
             catalogue=catalogue,
         )
+        connect_codes = ConnectCodes(
+            database=database,
+            journal=journal,
+            connect=connect,
+            tries=Patience(journal, database, mac, clock),
+            mac=mac,
+            clock=clock,
+            catalogue=catalogue,
+            base=settings.issuer,
+        )
         hops = (streams.stop, take_back.stop, end_there.stop)
         admit = Admit(
             journal=journal,
@@ -263,6 +275,7 @@ class App:
             streams=streams,
             clock=clock,
             catalogue=catalogue,
+            ask_person=connect_codes.for_agent,
         )
         self.calls = Calls(
             admit=admit,
@@ -333,6 +346,7 @@ class App:
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             apps=registered,
             connect=connect,
+            connect_codes=connect_codes,
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,

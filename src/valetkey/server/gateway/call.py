@@ -106,6 +106,7 @@ class Calls:
             finished(status=status, size=0, ended=why)
             if sending is not None:
                 await sending.close()
+            await self._admit.asks_person(error, authority, connection_id)
             raise
 
     def _sending(
