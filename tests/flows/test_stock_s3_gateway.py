@@ -45,9 +45,7 @@ async def used(folder: Path, grant: str) -> AsyncIterator[Used]:
         url = await asyncio.to_thread(stack.enter_context, aws_programs.moto())
         account = await asyncio.to_thread(aws_programs.run, "account.py", env={"AWS_URL": url})
         place = url.removeprefix("http://")
-        house = await stack.enter_async_context(
-            open_house(folder, clock=clock, upstreams={"aws": url}, local=(place,))
-        )
+        house = await stack.enter_async_context(open_house(folder, clock=clock, upstreams={"aws": url}, local=(place,)))
         connection = await house.alice.does(
             "POST",
             "/v1/connections",
@@ -57,7 +55,7 @@ async def used(folder: Path, grant: str) -> AsyncIterator[Used]:
             credential=account["secret"],
         )
         entitled = f"/v1/connections/{connection['id']}/entitlements"
-        await house.alice.does("POST", entitled, user="alice@acme.com", grants=["aws:s3:write@acme-reports"])
+        await house.alice.does("POST", entitled, user="alice@acme.com", grants=["aws:s3:write@*"])
         agent = await house.agent("report-writer")
         task = await house.task(await house.delegate(agent, grant))
         yield Used(house, agent, task, {"AWS_URL": url})

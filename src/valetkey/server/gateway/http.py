@@ -168,6 +168,11 @@ async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared
     body = msgspec.json.encode(document)
     if asked is not None and asked[0].integration.role is not None and not wants_problem_details(scope["headers"]):
         status, headers, body = in_xml(status, headers, document)
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        # SECURITY: who waited to be told to go on does not send its body, and what it sends next on this connection
+        # would be read as that body. RFC 9110 section 10.1.1.
+        # Guarded by tests/flows/test_s3_gateway.py::test_a_refusal_before_the_body_ends_the_connection
+        headers.append((b"connection", b"close"))
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
