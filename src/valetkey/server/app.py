@@ -27,6 +27,7 @@ from valetkey.server.connections.lookup import Lookups
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
 from valetkey.server.connections.refreshing.refresh import Refresh
+from valetkey.server.connections.role_sessions import RoleSessions
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
@@ -179,6 +180,7 @@ class App:
         )
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
+        sessions = RoleSessions(borrow, assume, clock)
         lookups = Lookups(
             egress,
             borrow,
@@ -196,7 +198,7 @@ class App:
         )
         self.authorities = authorities = Authorities(
             database,
-            also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
+            also_forget=(authenticate.forget, borrow.forget, sessions.forget, known.clients.forget, engines.forget),
             also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
         )
@@ -282,6 +284,8 @@ class App:
             journal=journal,
             proofs=proofs,
             borrow=borrow,
+            sessions=sessions,
+            clock=clock,
             egress=egress,
             timeout=float(settings.upstream_timeout_seconds),
         )
@@ -375,6 +379,7 @@ class App:
         def seal() -> None:
             ring.forget()
             borrow.forget_all()
+            sessions.forget_all()
             streams.cut_all()
 
         self.still = StillUnlocked(reopen if is_service else None, clock, seal)

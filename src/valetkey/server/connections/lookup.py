@@ -18,7 +18,7 @@ from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.integrations.lookup import Account, FormLookup, Lookup, Question
-from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
+from valetkey.server.integrations.model import FOLDER, Integration, ResourceFacts, ResourceRef
 from valetkey.server.integrations.role import account_of
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -216,7 +216,7 @@ class Lookups:
 def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
     if integration.role is not None:
-        return (integration.role.resource_kind,) if not rest else ()
+        return () if rest == "*" else (FOLDER,) if rest else (integration.role.resource_kind,)
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
     named = (kind for kind, how in integration.questions.items() if how.is_by_name)

@@ -10,7 +10,9 @@ from typing import Final
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
@@ -18,8 +20,10 @@ from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.signed import signed_call
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import GIT_PREFIX
+from valetkey.server.integrations.role import Role
 from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
 
@@ -36,6 +40,8 @@ class Calls:
         journal: Journal,
         proofs: Proofs,
         borrow: Borrow,
+        sessions: RoleSessions,
+        clock: Clock,
         egress: Egress,
         timeout: float,
     ) -> None:
@@ -43,6 +49,8 @@ class Calls:
         self._journal = journal
         self._proofs = proofs
         self._borrow = borrow
+        self._sessions = sessions
+        self._clock = clock
         self._egress = egress
         self._timeout = timeout
 
@@ -56,7 +64,6 @@ class Calls:
         try:
             stream.decided()
             facts = authority.connections[connection_id]
-            borrowed = await self._borrow.borrow(facts)
             kept = outgoing(
                 attempt.headers,
                 agent=authority.agent.name,
@@ -66,9 +73,17 @@ class Calls:
             body = attempt.body
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
-            sending = self._sending(door, target, borrowed, kept, body)
+            if door.integration.role is not None:
+                session = await self._sessions.of(facts, authority, door.integration)
+                borrowed = session.api
+                sending = await self._signing(door.integration.role, target, session, kept, body)
+            else:
+                borrowed = await self._borrow.borrow(facts)
+                sending = self._sending(door, target, borrowed, kept, body)
             response = await sending.open()
             status = response.status
+            if status == 403 and door.integration.role is not None:
+                self._sessions.refused(session)
             if status == 401:
                 borrowed = await self._borrow.later(facts, borrowed)
                 # SECURITY: what may change something is never sent twice by us, whatever the API says it did not do.
@@ -122,6 +137,20 @@ class Calls:
             borrowed, sent = borrowed.there(), sent.removeprefix(f"/{GIT_PREFIX}".encode())
         headers = [*kept, (borrowed.header, borrowed.value.reveal().encode())]
         return self._egress.send(target.method, borrowed.at(sent), headers, body, timeout=self._timeout)
+
+    async def _signing(
+        self,
+        how: Role,
+        target: Target,
+        session: RoleSession,
+        kept: list[tuple[bytes, bytes]],
+        body: AsyncIterator[bytes] | None,
+    ) -> Sending:
+        """The call signed anew: nothing of the client's own signature is left in it."""
+        call = await signed_call(target, kept, body, session, region=how.region, now=self._clock.now())
+        return self._egress.send(
+            target.method, session.api.at(call.target), call.headers, call.body, timeout=self._timeout
+        )
 
     async def told(
         self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again
