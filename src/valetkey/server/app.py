@@ -45,6 +45,7 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.admit import Admit
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
+from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -364,7 +365,8 @@ class App:
 
         self.still = StillUnlocked(reopen if is_service else None, clock, seal)
         self.asgi = Shut(self.mount, self.still.sealed.is_set)
-        self.decisions = Shut(DecisionDoor(self.calls, streams, engines, doors), self.still.sealed.is_set)
+        self.deciding = deciding = Deciding(self.calls, streams, engines, doors)
+        self.decisions = Shut(DecisionDoor(deciding), self.still.sealed.is_set)
         self.health = Health(database, self.witness, self._numbers, self.still.sealed.is_set)
         watches = (
             journal.watch,
