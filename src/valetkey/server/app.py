@@ -23,6 +23,7 @@ from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
 from valetkey.server.connections.refreshing.refresh import Refresh
@@ -178,8 +179,10 @@ class App:
         )
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
+        reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         lookups = Lookups(
             egress,
+            reachable,
             borrow,
             catalogue,
             clock,
@@ -271,6 +274,7 @@ class App:
             proofs=proofs,
             borrow=borrow,
             egress=egress,
+            reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
         confirm = Confirm(journal, mac, clock, settings, catalogue)

@@ -11,8 +11,9 @@ from typing import Final
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.egress import Egress, Sending
-from valetkey.server.errors import Unavailable, ValetkeyError
+from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
@@ -37,6 +38,7 @@ class Calls:
         proofs: Proofs,
         borrow: Borrow,
         egress: Egress,
+        reachable: Reachable,
         timeout: float,
     ) -> None:
         self._admit = admit
@@ -44,6 +46,7 @@ class Calls:
         self._proofs = proofs
         self._borrow = borrow
         self._egress = egress
+        self._reachable = reachable
         self._timeout = timeout
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
@@ -67,7 +70,7 @@ class Calls:
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
             sending = self._sending(door, target, borrowed, kept, body)
-            response = await sending.open()
+            response = await self._reachable.open(sending)
             status = response.status
             if status == 401:
                 borrowed = await self._borrow.later(facts, borrowed)
@@ -81,7 +84,7 @@ class Calls:
                     )
                 await sending.close()
                 sending = self._sending(door, target, borrowed, kept, None)
-                response = await sending.open()
+                response = await self._reachable.open(sending)
                 status = response.status
             if status == 401:
                 raise refused(door.integration, facts)
@@ -101,7 +104,7 @@ class Calls:
         except BaseException as error:
             why = "interrupted"
             if isinstance(error, ValetkeyError):
-                why = error.code
+                why = "not_sent" if isinstance(error, UpstreamFailed) and not error.was_sent else error.code
                 error.members.setdefault("decision", decision_id)
             finished(status=status, size=0, ended=why)
             if sending is not None:
