@@ -24,6 +24,7 @@ from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
 from valetkey.server.connections.refreshing.refresh import Refresh
@@ -47,6 +48,7 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.admit import Admit
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
+from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -181,8 +183,10 @@ class App:
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
         sessions = RoleSessions(borrow, assume, clock)
+        reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         lookups = Lookups(
             egress,
+            reachable,
             borrow,
             catalogue,
             clock,
@@ -287,6 +291,7 @@ class App:
             sessions=sessions,
             clock=clock,
             egress=egress,
+            reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
         confirm = Confirm(journal, mac, clock, settings, catalogue)
@@ -384,7 +389,8 @@ class App:
 
         self.still = StillUnlocked(reopen if is_service else None, clock, seal)
         self.asgi = Shut(self.mount, self.still.sealed.is_set)
-        self.decisions = Shut(DecisionDoor(self.calls, streams, engines, doors), self.still.sealed.is_set)
+        self.deciding = deciding = Deciding(self.calls, streams, engines, doors)
+        self.decisions = Shut(DecisionDoor(deciding), self.still.sealed.is_set)
         self.health = Health(database, self.witness, self._numbers, self.still.sealed.is_set)
         watches = (
             journal.watch,

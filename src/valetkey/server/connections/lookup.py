@@ -14,6 +14,7 @@ import msgspec
 
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
@@ -33,6 +34,7 @@ class Lookups:
     def __init__(
         self,
         egress: Egress,
+        reachable: Reachable,
         borrow: Borrow,
         catalogue: Mapping[str, Integration],
         clock: Clock,
@@ -41,6 +43,7 @@ class Lookups:
         timeout: float,
     ) -> None:
         self._egress = egress
+        self._reachable = reachable
         self._borrow = borrow
         self._catalogue = catalogue
         self._clock = clock
@@ -188,16 +191,21 @@ class Lookups:
             kind = b"application/json" if form is None else b"application/x-www-form-urlencoded"
             headers += [(b"content-type", kind)] if body else []
             headers.append((b"content-length", str(len(body.encode())).encode()))
+        url = borrowed.below(*segments)
+        fetch = partial(
+            self._egress.fetch,
+            method,
+            url,
+            headers,
+            max_bytes=_MOST_BYTES,
+            timeout=self._timeout,
+            body=body.encode() if method == "POST" else None,
+        )
         try:
-            status, _, answer = await self._egress.fetch(
-                method,
-                borrowed.below(*segments),
-                headers,
-                max_bytes=_MOST_BYTES,
-                timeout=self._timeout,
-                body=body.encode() if method == "POST" else None,
-            )
+            status, _, answer = await self._reachable.ask(url.place, fetch)
         except UpstreamFailed as error:
+            if not error.was_sent:
+                raise
             raise _unanswered(error.detail) from error
         if status in _NOT_THERE or (status == 400 and body):  # how GraphQL APIs may say that nothing is there
             return None

@@ -12,9 +12,10 @@ from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
 from valetkey.server.egress import Egress, Sending
-from valetkey.server.errors import Unavailable, ValetkeyError
+from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
@@ -43,6 +44,7 @@ class Calls:
         sessions: RoleSessions,
         clock: Clock,
         egress: Egress,
+        reachable: Reachable,
         timeout: float,
     ) -> None:
         self._admit = admit
@@ -52,6 +54,7 @@ class Calls:
         self._sessions = sessions
         self._clock = clock
         self._egress = egress
+        self._reachable = reachable
         self._timeout = timeout
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
@@ -80,7 +83,7 @@ class Calls:
             else:
                 borrowed = await self._borrow.borrow(facts)
                 sending = self._sending(door, target, borrowed, kept, body)
-            response = await sending.open()
+            response = await self._reachable.open(sending)
             status = response.status
             if status == 403 and door.integration.role is not None:
                 self._sessions.refused(session)
@@ -96,7 +99,7 @@ class Calls:
                     )
                 await sending.close()
                 sending = self._sending(door, target, borrowed, kept, None)
-                response = await sending.open()
+                response = await self._reachable.open(sending)
                 status = response.status
             if status == 401:
                 raise refused(door.integration, facts)
@@ -116,7 +119,7 @@ class Calls:
         except BaseException as error:
             why = "interrupted"
             if isinstance(error, ValetkeyError):
-                why = error.code
+                why = "not_sent" if isinstance(error, UpstreamFailed) and not error.was_sent else error.code
                 error.members.setdefault("decision", decision_id)
             finished(status=status, size=0, ended=why)
             if sending is not None:
