@@ -55,6 +55,7 @@ from valetkey.server.integrations.catalogue.typed import Misdescribed
 from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
+from valetkey.server.memory.remember import Memories
 from valetkey.server.mount import Mount, Shut
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
@@ -254,7 +255,8 @@ class App:
             catalogue=catalogue,
         )
         hops = (streams.stop, take_back.stop, end_there.stop)
-        admit = Admit(
+        self.memories = memories = Memories(database, clock)
+        self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
@@ -263,6 +265,7 @@ class App:
             streams=streams,
             clock=clock,
             catalogue=catalogue,
+            memories=memories,
         )
         self.calls = Calls(
             admit=admit,
@@ -373,6 +376,7 @@ class App:
             streams.watch,
             self.feed.watch,
             self.last_used.watch,
+            memories.watch,
             take_back.watch,
             end_there.watch,
             self.still.watch,

@@ -11,11 +11,14 @@ from typing import Final
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
+from valetkey.server.gateway.allowance import Allowance
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
+from valetkey.server.gateway.charge import Charge, Settled, settle
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
@@ -51,7 +54,8 @@ class Calls:
         judged = await self._admit(attempt, door, stream, address=door.gateway)
         authority, target, proof = judged.authority, judged.target, judged.proof
         decision_id, connection_id = judged.decision, judged.connection
-        finished = partial(self._finished, decision_id, authority, stream)
+        finished = partial(self._finished, decision_id, authority, stream, judged.charge)
+        allowance = Allowance(judged.charge.allowance)
         status, sending = 0, None
         try:
             stream.decided()
@@ -66,6 +70,8 @@ class Calls:
             body = attempt.body
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
+            if body is not None:
+                body = allowance.counted(body)
             sending = self._sending(door, target, borrowed, kept, body)
             response = await sending.open()
             status = response.status
@@ -94,6 +100,7 @@ class Calls:
                 path=target.path_bytes.decode(),
                 decision_id=decision_id,
                 finished=finished,
+                allowance=allowance,
             )
             if proof is not None and (nonce := self._proofs.offer(proof)) is not None:
                 answered.headers.append((b"dpop-nonce", nonce.encode()))
@@ -103,7 +110,7 @@ class Calls:
             if isinstance(error, ValetkeyError):
                 why = error.code
                 error.members.setdefault("decision", decision_id)
-            finished(status=status, size=0, ended=why)
+            finished(status=status, size=0, sent=allowance.sent, ended=why)
             if sending is not None:
                 await sending.close()
             raise
@@ -132,7 +139,7 @@ class Calls:
         """
         judged = await self._admit(attempt, door, stream, address=address, org=org, again=again, as_it_is=True)
         authority = judged.authority
-        finished = partial(self._finished, judged.decision, authority, stream)
+        finished = partial(self._finished, judged.decision, authority, stream, judged.charge)
         ended = "interrupted"
         try:
             stream.decided()
@@ -150,19 +157,31 @@ class Calls:
                 (b"x-decision-id", judged.decision.encode()),
             ]
         finally:
-            finished(status=0, size=0, ended=ended)
+            finished(status=0, size=0, sent=0, ended=ended)
 
     async def settle(self) -> None:
         """Wait until every outcome is written; at shutdown."""
         await self._journal.settle()
 
     def _finished(
-        self, decision_id: str, authority: Authority, stream: Stream, *, status: int, size: int, ended: str
+        self,
+        decision_id: str,
+        authority: Authority,
+        stream: Stream,
+        charged: Charge,
+        *,
+        status: int,
+        size: int,
+        sent: int,
+        ended: str,
     ) -> None:
         """Record the outcome without holding up the answer."""
         if stream.was_cut and ended != "complete":
             ended = "cut"
         members = {"decision": decision_id, "status": status, "bytes": size, "ended": ended}
+        if sent:
+            members["sent"] = sent
+        also = Together(settle, Settled(charged, size + sent)) if size + sent or charged.held else None
         self._journal.note(
-            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id)
+            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id, also=also)
         )
