@@ -20,11 +20,13 @@ class Allowance:
     def __init__(self, most: int | None) -> None:
         self._most = most
         self.sent = 0
+        self.is_over = False
 
     async def counted(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The request's body as it leaves. Raises `OverBudget` before anything leaves that is too much."""
         async for chunk in body:
             if self._most is not None and self.sent + len(chunk) > self._most:
+                self.is_over = True
                 raise OverBudget
             self.sent += len(chunk)
             yield chunk

@@ -15,7 +15,7 @@ from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
-from valetkey.server.gateway.allowance import Allowance
+from valetkey.server.gateway.allowance import Allowance, OverBudget
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.charge import Charge, Settled, settle
@@ -105,7 +105,9 @@ class Calls:
             if proof is not None and (nonce := self._proofs.offer(proof)) is not None:
                 answered.headers.append((b"dpop-nonce", nonce.encode()))
             return answered
-        except BaseException as error:
+        except BaseException as failed:
+            # The sender tells of a body that broke off, not why it did.
+            error = OverBudget() if allowance.is_over and isinstance(failed, Exception) else failed
             why = "interrupted"
             if isinstance(error, ValetkeyError):
                 why = error.code
@@ -113,7 +115,7 @@ class Calls:
             finished(status=status, size=0, sent=allowance.sent, ended=why)
             if sending is not None:
                 await sending.close()
-            raise
+            raise error from failed.__cause__
 
     def _sending(
         self,
