@@ -36,7 +36,7 @@ from valetkey.server.errors import (
     ValetkeyError,
 )
 from valetkey.server.gateway.canonical import Target, canonical
-from valetkey.server.gateway.charge import Charge, Outdated, charge
+from valetkey.server.gateway.charge import Charge, Outdated, account
 from valetkey.server.gateway.headers import presented_token, refuse_navigation
 from valetkey.server.gateway.held import Holdings
 from valetkey.server.gateway.inject import Prepared
@@ -370,7 +370,7 @@ class Admit:
         org = authority.user.org
         if isinstance(decision, Allow):
             charged.members = members
-            counting = Together(charge, charged)
+            counting = Together(account, charged)
             also: Effect = counting if spending is None else partial(_both, spending, counting)
             entry = Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also)
             try:

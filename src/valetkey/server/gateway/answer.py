@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from valetkey.server.connections.borrow import Borrowed
 from valetkey.server.egress import Response, Sending
 from valetkey.server.errors import UpstreamFailed
-from valetkey.server.gateway.allowance import Allowance, OverBudget
+from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.headers import incoming, is_encoded
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.rewrite import Addresses
@@ -93,7 +93,7 @@ class Answer:
             clean, self._ready = clean[:left], clean[left:]
             if not clean:
                 self._ended = "over_budget"
-                raise OverBudget
+                raise over_budget()
         self._size += len(clean)
         return clean
 

@@ -15,10 +15,10 @@ from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
-from valetkey.server.gateway.allowance import Allowance, OverBudget
+from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
-from valetkey.server.gateway.charge import Charge, Settled, settle
+from valetkey.server.gateway.charge import Charge, Settled, account
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream
@@ -71,6 +71,7 @@ class Calls:
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
             if body is not None:
+                allowance.must_send(attempt.headers)
                 body = allowance.counted(body)
             sending = self._sending(door, target, borrowed, kept, body)
             response = await sending.open()
@@ -107,7 +108,7 @@ class Calls:
             return answered
         except BaseException as failed:
             # The sender tells of a body that broke off, not why it did.
-            error = OverBudget() if allowance.is_over and isinstance(failed, Exception) else failed
+            error = over_budget() if allowance.is_over and isinstance(failed, Exception) else failed
             why = "interrupted"
             if isinstance(error, ValetkeyError):
                 why = error.code
@@ -183,7 +184,7 @@ class Calls:
         members = {"decision": decision_id, "status": status, "bytes": size, "ended": ended}
         if sent:
             members["sent"] = sent
-        also = Together(settle, Settled(charged, size + sent)) if size + sent or charged.held else None
+        also = Together(account, Settled(charged, size + sent)) if size + sent or charged.held else None
         self._journal.note(
             Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id, also=also)
         )

@@ -57,39 +57,6 @@ class Charge:
         return min(self.held.values(), default=None)
 
 
-async def charge(tx: AsyncConnection, charges: Sequence[Charge]) -> list[Outcome]:
-    """Carry out all of a group; a refusal for each that is one too many, or decided on an older history."""
-    keys = {_key(spend) for one in charges for spend in one.spends}
-    spent = await budgets.lock(tx, keys)
-    before = dict(spent)
-    spans = {span for one in charges for span in one.spans.all}
-    if any(one.still is not None for one in charges):
-        await memory.lock(tx, spans)
-    wanted = {ALL, OTHERS, *(resource.key for one in charges for resource in one.resources)}
-    rows = await memory.read(tx, spans, wanted, now=min(one.now for one in charges))
-    added: dict[Key, Row] = {}
-    outcomes: list[Outcome] = []
-    for one in charges:
-        history = one.spans.history({key: row for key, row in rows.items() if key.until > one.now}, one.resources)
-        # SECURITY: judged again here, for what another call did meanwhile must not be missed.
-        # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if one.still is not None and not one.still(history):
-            outcomes.append(Outdated())
-            continue
-        refused = _spend(one, spent)
-        outcomes.append(refused)
-        if refused is not None:
-            continue
-        if said := recorded(history):
-            one.members["history"] = said
-        for key in one.spans.keys(one.slots, one.now):
-            added[key] = added.get(key, Row()).plus(one.done)
-            rows[key] = rows.get(key, Row()).plus(one.done)
-    await budgets.write(tx, {key: used for key, used in spent.items() if used != before[key]})
-    await memory.add(tx, added)
-    return outcomes
-
-
 class Settled(NamedTuple):
     """An outcome: what a call sent and was answered with."""
 
@@ -98,18 +65,64 @@ class Settled(NamedTuple):
     rows: int = 0
 
 
-async def settle(tx: AsyncConnection, ended: Sequence[Settled]) -> list[Outcome]:
-    """What calls sent and were answered with is remembered, and what they did not need is given back."""
-    spent = await budgets.lock(tx, {key for one in ended for key in one.charge.held})
+async def account(tx: AsyncConnection, items: Sequence[Charge | Settled]) -> list[Outcome]:
+    """Carry out all of a group, outcomes first: what they give back is there for who comes.
+
+    One function for both, so that rows are taken once and in one order, and two nodes never wait for each other.
+    A refusal for each call that is one too many, or decided on an older history.
+    """
+    charges = [one for one in items if isinstance(one, Charge)]
+    keys = {_key(spend) for one in charges for spend in one.spends}
+    keys |= {key for one in items if isinstance(one, Settled) for key in one.charge.held}
+    spent = await budgets.lock(tx, keys)
+    before = dict(spent)
     added: dict[Key, Row] = {}
-    for charged, size, rows in ended:
-        for key, held in charged.held.items():
-            spent[key] = Used(spent[key].spent - held + size, spent[key].held - held)
-        for row in charged.spans.keys(charged.slots, charged.now):
-            added[row] = added.get(row, Row()).plus(Row(bytes=size, rows=rows))
-    await budgets.write(tx, spent)
+    for one in items:
+        if isinstance(one, Settled):
+            _settle(one, spent, added)
+    refused = await _charged(tx, charges, spent, added)
+    await budgets.write(tx, {key: used for key, used in spent.items() if used != before[key]})
     await memory.add(tx, added)
-    return [None] * len(ended)
+    return [refused.get(id(one)) for one in items]
+
+
+async def _charged(
+    tx: AsyncConnection, charges: Sequence[Charge], spent: dict[budgets.Key, Used], added: dict[Key, Row]
+) -> dict[int, Exception]:
+    """The refusals, by who is refused."""
+    if not charges:
+        return {}
+    spans = {span for one in charges for span in one.spans.all}
+    if any(one.still is not None for one in charges):
+        await memory.lock(tx, spans)
+    wanted = {ALL, OTHERS, *(resource.key for one in charges for resource in one.resources)}
+    rows = await memory.read(tx, spans, wanted, now=min(one.now for one in charges))
+    refusals: dict[int, Exception] = {}
+    for one in charges:
+        history = one.spans.history({key: row for key, row in rows.items() if key.until > one.now}, one.resources)
+        # SECURITY: judged again here, for what another call did meanwhile must not be missed.
+        # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
+        if one.still is not None and not one.still(history):
+            refusals[id(one)] = Outdated()
+            continue
+        if (refused := _spend(one, spent)) is not None:
+            refusals[id(one)] = refused
+            continue
+        if said := recorded(history):
+            one.members["history"] = said
+        for key in one.spans.keys(one.slots, one.now):
+            added[key] = added.get(key, Row()).plus(one.done)
+            rows[key] = rows.get(key, Row()).plus(one.done)
+    return refusals
+
+
+def _settle(ended: Settled, spent: dict[budgets.Key, Used], added: dict[Key, Row]) -> None:
+    """What it sent and was answered with is remembered, and what it did not need is given back."""
+    charged, size, rows = ended
+    for key, held in charged.held.items():
+        spent[key] = Used(spent[key].spent - held + size, spent[key].held - held)
+    for row in charged.spans.keys(charged.slots, charged.now):
+        added[row] = added.get(row, Row()).plus(Row(bytes=size, rows=rows))
 
 
 def _spend(one: Charge, spent: dict[budgets.Key, Used]) -> TooMany | None:
