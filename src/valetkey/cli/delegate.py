@@ -28,6 +28,11 @@ def delegate(
         list[str] | None, Parameter(help="A sub-agent that may receive part of it; repeatable.")
     ] = None,
     max_calls: Annotated[int | None, Parameter(help="At most so many calls per grant.")] = None,
+    max_writes: Annotated[int | None, Parameter(help="At most so many writes per grant.")] = None,
+    max_bytes: Annotated[int | None, Parameter(help="At most so many bytes per grant, sent and answered.")] = None,
+    max_calls_per_resource: Annotated[int | None, Parameter(help="The same for each resource by itself.")] = None,
+    max_writes_per_resource: Annotated[int | None, Parameter(help="The same for each resource by itself.")] = None,
+    max_bytes_per_resource: Annotated[int | None, Parameter(help="The same for each resource by itself.")] = None,
     json: Json = False,
 ) -> int:
     """Record that an agent may act for you: read-only on one repository for ten minutes, say.
@@ -48,6 +53,11 @@ def delegate(
             tasks_per_day=tasks_per_day,
             share_with=share_with or (),
             max_calls=max_calls,
+            max_writes=max_writes,
+            max_bytes=max_bytes,
+            max_calls_per_resource=max_calls_per_resource,
+            max_writes_per_resource=max_writes_per_resource,
+            max_bytes_per_resource=max_bytes_per_resource,
         )
     return show(delegation, as_json=json, text=worded(delegation))
 

@@ -242,6 +242,11 @@ class Delegations(Group):
         tasks_per_day: int | None = None,
         share_with: Sequence[str] = (),
         max_calls: int | None = None,
+        max_writes: int | None = None,
+        max_bytes: int | None = None,
+        max_calls_per_resource: int | None = None,
+        max_writes_per_resource: int | None = None,
+        max_bytes_per_resource: int | None = None,
     ) -> answers.Delegation:
         """Record that the agent may act for the signed-in user (or, for administrators, for `user`)."""
         request = post(
@@ -255,6 +260,11 @@ class Delegations(Group):
             tasks_per_day=tasks_per_day,
             share_with=list(share_with) or None,
             max_calls=max_calls,
+            max_writes=max_writes,
+            max_bytes=max_bytes,
+            max_calls_per_resource=max_calls_per_resource,
+            max_writes_per_resource=max_writes_per_resource,
+            max_bytes_per_resource=max_bytes_per_resource,
         )
         delegation: answers.Delegation = self._call(request)
         return delegation

@@ -59,6 +59,7 @@ from valetkey.server.integrations.catalogue.typed import Misdescribed
 from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
+from valetkey.server.memory.remember import Memories
 from valetkey.server.mount import Mount, Shut
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
@@ -272,7 +273,8 @@ class App:
             base=settings.issuer,
         )
         hops = (streams.stop, take_back.stop, end_there.stop)
-        admit = Admit(
+        self.memories = memories = Memories(database, clock)
+        self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
@@ -282,6 +284,7 @@ class App:
             clock=clock,
             catalogue=catalogue,
             ask_person=connect_codes.for_agent,
+            memories=memories,
         )
         self.calls = Calls(
             admit=admit,
@@ -398,6 +401,7 @@ class App:
             streams.watch,
             self.feed.watch,
             self.last_used.watch,
+            memories.watch,
             take_back.watch,
             end_there.watch,
             self.still.watch,

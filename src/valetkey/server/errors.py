@@ -108,9 +108,12 @@ class TooMany(ValetkeyError):
     code = "too_many"
     hint = "Wait, then try again."
 
-    def __init__(self, public: str | None = None, *, retry_after: int = 1, detail: str = "", **members: Any) -> None:
-        super().__init__(public, detail=detail, retry_after=retry_after, **members)
-        self.retry_after = retry_after  # seconds
+    def __init__(
+        self, public: str | None = None, *, retry_after: int | None = 1, detail: str = "", **members: Any
+    ) -> None:
+        waits: dict[str, Any] = {} if retry_after is None else {"retry_after": retry_after}
+        super().__init__(public, detail=detail, **waits, **members)
+        self.retry_after = retry_after  # seconds; None where waiting does not help
 
 
 class UpstreamFailed(ValetkeyError):

@@ -15,6 +15,7 @@ from valetkey.server.api.paging import Listing, Page
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.delegable import delegable
 from valetkey.server.delegations import store
+from valetkey.server.delegations.budgets.model import NAMES
 from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_yours
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Delegation, Grant, Kept, Mode
@@ -55,6 +56,11 @@ class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     tasks_per_day: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
     share_with: list[str] = []
     max_calls: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_writes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)] | None = None
+    max_calls_per_resource: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_writes_per_resource: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_bytes_per_resource: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)] | None = None
     not_after: Annotated[int, msgspec.Meta(ge=1, le=LATEST, description="Seconds since 1970.")] | None = None
 
 
@@ -74,7 +80,7 @@ async def create(services: Services, caller: Caller, request: Request, body: New
     grants = []
     for grant in parse_grants(body.grants):
         bound = await held.bound(grant, services.lookups)
-        grants.append(replace(bound, max_calls=body.max_calls, not_after=body.not_after))
+        grants.append(replace(bound, **{name: getattr(body, name) for name in NAMES}, not_after=body.not_after))
     wish = Wish(
         user=user,
         agent=agent,

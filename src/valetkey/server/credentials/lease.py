@@ -80,7 +80,7 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
             integration, f"{integration.title} gives out no credentials that are narrow enough to hand out."
         )
     levels = (lines, authority.delegation.grants, authority.entitlements, *(t.grants for t in authority.tasks))
-    if any(g.max_calls is not None for grants in levels for g in grants if g.integration == integration.name):
+    if any(g.is_counted for grants in levels for g in grants if g.integration == integration.name):
         raise _otherwise(integration, "Calls are counted here, and a credential that is out cannot be counted.")
     if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
         raise _otherwise(

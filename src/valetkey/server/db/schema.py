@@ -206,9 +206,17 @@ dpop_proofs = Table(
     "dpop_proofs", metadata, Column("jkt", String(43), primary_key=True), Column("jti", String(43), primary_key=True),
     _time("expires_at"), Index(None, "expires_at"),
 )  # fmt: skip
-counters = Table(
-    "counters", metadata, _id("task"), Column("line", Integer, primary_key=True, autoincrement=False),
-    Column("spent", BigInteger, nullable=False), Column("cap", BigInteger, nullable=False),
+# What is spent of budgets, and what a task and the last hour of an agent remember
+budgets = Table(
+    "budgets", metadata, _id("task"), Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("measure", String(10), primary_key=True), Column("resource", String(200), primary_key=True),
+    Column("spent", BigInteger, nullable=False), Column("held", BigInteger, nullable=False),
+)  # fmt: skip
+memories = Table(
+    "memories", metadata, Column("span", String(100), primary_key=True),
+    Column("resource", String(200), primary_key=True),
+    Column("until", BigInteger, primary_key=True, autoincrement=False), Column("labels", Integer, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("calls", "writes", "rows", "bytes")), Index(None, "until"),
 )  # fmt: skip
 
 # Connections

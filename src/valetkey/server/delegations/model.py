@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
+from valetkey.server.delegations.budgets.model import Limits, strictest
 from valetkey.server.errors import Denied
 from valetkey.server.integrations.model import FOLDER, NESTING, Integration, ResourceFacts, same_name
 
@@ -102,14 +103,13 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Limits):
     """One line: scopes on resources through one connection, under conditions. Times are seconds since the epoch."""
 
     integration: str
     connection: str
     scopes: frozenset[str]
     resources: tuple[Resource, ...]
-    max_calls: int | None = None
     not_after: int | None = None
 
     @property
@@ -221,20 +221,18 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
             reason="ambiguous_connection",
         )
     resources: list[Resource] = []
-    caps = [asked.max_calls]
-    ends = [asked.not_after]
+    under = [asked]
     for resource in asked.resources:
         bound, needed = _covered(lines, asked.scopes, resource, integration)
         resources.append(bound)
-        caps += [line.max_calls for line in needed]
-        ends += [line.not_after for line in needed]
+        under += needed
     return Grant(
         integration=asked.integration,
         connection=connections.pop(),
         scopes=asked.scopes,
         resources=tuple(resources),
-        max_calls=min((c for c in caps if c is not None), default=None),
-        not_after=min((e for e in ends if e is not None), default=None),
+        **strictest(under),
+        not_after=min((g.not_after for g in under if g.not_after is not None), default=None),
     )
 
 

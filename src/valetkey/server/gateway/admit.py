@@ -19,9 +19,9 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED
-from valetkey.server.db.effects import Effect
+from valetkey.server.db.effects import Effect, Together
 from valetkey.server.db.group import Stale
-from valetkey.server.delegations import store as delegations
+from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.errors import (
     ApprovalRequired,
     ConnectionRequired,
@@ -36,13 +36,19 @@ from valetkey.server.errors import (
     ValetkeyError,
 )
 from valetkey.server.gateway.canonical import Target, canonical
+from valetkey.server.gateway.charge import Charge, Outdated, account
 from valetkey.server.gateway.headers import presented_token, refuse_navigation
 from valetkey.server.gateway.held import Holdings
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.recognise import Recognised, Rewritten, recognised
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
+from valetkey.server.memory.model import Row, Spans, bits
+from valetkey.server.memory.remember import Memories
+from valetkey.server.memory.slots import Slots
 from valetkey.server.policy.decide import decide, live, reaching, usable
+from valetkey.server.policy.history import History
+from valetkey.server.policy.labels import labels_of
 from valetkey.server.policy.model import Allow, Ask, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.tokens.model import Delegated
@@ -65,7 +71,6 @@ Again = Callable[[], Awaitable[None]]
 
 _TRIES = 20
 _KINDS: Final[Mapping[Reason, type[ValetkeyError]]] = {
-    Reason.OUT_OF_CALLS: TooMany,
     Reason.ASKS: ApprovalRequired,
 }
 
@@ -91,6 +96,7 @@ class Admitted:
     target: Target
     proof: Proof | None
     rewritten: Rewritten | None  # the body to send; None: the one that came, as it comes
+    charge: Charge  # what it was counted on, and how many bytes were set aside for it
 
 
 class _Unresolved(Exception):
@@ -117,6 +123,8 @@ class Admit:
         clock: Clock,
         catalogue: Mapping[str, Integration],
         ask_person: AskPerson,
+        memories: Memories,
+        reads_history: Callable[[Authority], bool] = lambda _: False,
     ) -> None:
         self._journal = journal
         self._authorities = authorities
@@ -128,6 +136,9 @@ class Admit:
         self._catalogue = catalogue
         self._holdings = Holdings(catalogue)
         self._ask_person = ask_person
+        self._slots = Slots()
+        self._memories = memories
+        self._reads_history = reads_history  # whether a rule that may apply looks at what is remembered
 
     async def __call__(
         self,
@@ -167,10 +178,12 @@ class Admit:
         authority, _ = await self._authority(token)
         self._streams.belongs(stream, api=door.integration.name, person=authority.user.id)
         asked = await recognised(door.integration, target, attempt.headers, attempt.body, as_it_is=as_it_is)
-        decision, authority, calls = await self._decided(token, asked, door, stream, proof, again)
+        decision, authority, calls, charged = await self._decided(
+            token, asked, door, stream, proof, again, sees_bytes=not as_it_is
+        )
         connection = calls[0].connection
         asked = asked.under(["" if call.actual is None else call.actual.id for call in calls])
-        return Admitted(decision, authority, connection, asked.target, proof, asked.rewritten)
+        return Admitted(decision, authority, connection, asked.target, proof, asked.rewritten, charged)
 
     async def _decided(
         self,
@@ -180,7 +193,9 @@ class Admit:
         stream: Stream,
         proof: Proof | None,
         again: Again | None,
-    ) -> tuple[str, Authority, Sequence[Call]]:
+        *,
+        sees_bytes: bool,
+    ) -> tuple[str, Authority, Sequence[Call], Charge]:
         """Decide and record, again whenever a revocation came in between. Raises the refusal, itself recorded."""
         # SECURITY: the proof is spent in the commit that records the decision, so that of two calls with one proof one
         # is refused whatever nodes they come to (DP-5).
@@ -196,17 +211,22 @@ class Admit:
             decision: Decision
             try:
                 calls, decision = await self._judged(token, asked, door, authority)
+                if not sees_bytes and isinstance(decision, Allow) and _counts_bytes(decision):
+                    decision = Deny(reason=Reason.UNSEEN_BYTES)
             except _Unresolved as unresolved:
                 calls, failed = (unresolved.call,), unresolved.cause
                 decision = Deny(reason=Reason.ERROR)
             try:
-                recorded = await self._recorded(token, asked.target, calls, decision, authority, seq, spending)
-                return recorded, authority, calls
+                charged = self._charge(token, calls, decision, authority, door.integration)
+                recorded = await self._recorded(token, asked.target, calls, decision, authority, seq, spending, charged)
+                return recorded, authority, calls, charged
             except ProofRefused:
                 with contextlib.suppress(Denied):
                     used = Deny(reason=Reason.PROOF_USED)
-                    await self._recorded(token, asked.target, calls, used, authority, seq, None)
+                    await self._recorded(token, asked.target, calls, used, authority, seq, None, charged)
                 raise
+            except Outdated:
+                spending = None  # it was spent by this very call
             except Stale:
                 await self._authorities.refresh()
             except Denied as denied:
@@ -290,6 +310,12 @@ class Admit:
                 raise _Unresolved(call.through(chosen), error) from None
         call = call.through(chosen, actual)
         now = self._clock.now()  # a look-up takes its time
+        # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
+        # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
+        if self._reads_history(authority):
+            resources = [] if actual is None else [actual]
+            history = await self._memories.history(Spans.of(authority), resources)
+            return call, decide(call, authority, held.grants, self._catalogue, now, history=history)
         known = held.allowed.get(call.judged_by) if now < held.good_until else None
         if known is not None:
             return call, known
@@ -297,6 +323,37 @@ class Admit:
         if isinstance(decision, Allow):
             held.allow(call.judged_by, decision)
         return call, decision
+
+    def _charge(
+        self,
+        token: Delegated,
+        calls: Sequence[Call],
+        decision: Decision,
+        authority: Authority,
+        integration: Integration,
+    ) -> Charge:
+        """What the call is counted on, and what it adds to what is remembered."""
+        spans = Spans.of(authority)
+        resources = [call.actual for call in calls if call.actual is not None]
+        labels = {label for call in calls for label in labels_of(call, integration)}
+        return Charge(
+            spends=decision.spends if isinstance(decision, Allow) else (),
+            spans=spans,
+            now=self._clock.now(),
+            done=Row(labels=bits(labels), calls=1, writes=int(any(call.operation.access == "write" for call in calls))),
+            resources=resources,
+            slots=self._slots.of(spans.all, [resource.key for resource in resources]),
+            members={},
+            still=partial(self._still, token, calls, authority) if self._reads_history(authority) else None,
+        )
+
+    def _still(self, token: Delegated, calls: Sequence[Call], authority: Authority, history: History) -> bool:
+        """Whether the whole call is allowed on that history too."""
+        now = self._clock.now()
+        grants = self._holdings.of(token, authority, now).grants
+        return all(
+            isinstance(decide(call, authority, grants, self._catalogue, now, history=history), Allow) for call in calls
+        )
 
     async def _recorded(
         self,
@@ -307,6 +364,7 @@ class Admit:
         authority: Authority,
         seq: int,
         spending: Effect | None,
+        charged: Charge,
     ) -> str:
         """Record the decision and return the record's id; a denial is raised.
 
@@ -331,15 +389,20 @@ class Admit:
             members["also"] = [_done(other) for other in calls[1:]]
         org = authority.user.org
         if isinstance(decision, Allow):
-            spends = [(s.task, s.line) for s in decision.spends]
-            also: Effect | None = partial(_spend, spends) if spends else None
-            if spending is not None:
-                also = spending if also is None else partial(_both, spending, also)
+            charged.members = members
+            counting = Together(account, charged)
+            also: Effect = counting if spending is None else partial(_both, spending, counting)
             entry = Entry(event=Event.CALL_ALLOWED, org=org, members=members, also=also)
             try:
                 return must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
-            except TooMany:
-                decision, spending = Deny(reason=Reason.OUT_OF_CALLS), None  # the proof is spent, the call is not
+            except TooMany as refused:
+                if "reason" not in refused.members:
+                    raise  # the server's own limit, which has recorded nothing
+                members.pop("history", None)
+                members["reason"] = refused.members["reason"]
+                denied = Entry(event=Event.CALL_DENIED, org=org, members=members)  # the proof is spent, the call is not
+                refused.members["decision"] = await self._journal.record(denied, decided_under=seq)
+                raise
         if isinstance(decision, Ask):
             decision = Deny(reason=Reason.ASKS, detail=decision.words)
         members["reason"] = decision.reason.value
@@ -355,8 +418,8 @@ async def _both(first: Effect, second: Effect, tx: AsyncConnection) -> Exception
     return await first(tx) or await second(tx)
 
 
-async def _spend(spends: list[tuple[str, int]], tx: AsyncConnection) -> Exception | None:
-    return await delegations.spend(tx, spends)
+def _counts_bytes(allow: Allow) -> bool:
+    return any(spend.measure is Measure.BYTES for spend in allow.spends)
 
 
 def _done(call: Call) -> dict[str, Any]:

@@ -14,11 +14,14 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
+from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
+from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
+from valetkey.server.gateway.charge import Charge, Settled, account
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.signed import signed_call
@@ -62,7 +65,8 @@ class Calls:
         judged = await self._admit(attempt, door, stream, address=door.gateway)
         authority, target, proof = judged.authority, judged.target, judged.proof
         decision_id, connection_id = judged.decision, judged.connection
-        finished = partial(self._finished, decision_id, authority, stream)
+        finished = partial(self._finished, decision_id, authority, stream, judged.charge)
+        allowance = Allowance(judged.charge.allowance)
         status, sending = 0, None
         try:
             stream.decided()
@@ -76,6 +80,9 @@ class Calls:
             body = attempt.body
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
+            if body is not None:
+                allowance.must_send(attempt.headers)
+                body = allowance.counted(body)
             if door.integration.role is not None:
                 session = await self._sessions.of(facts, authority, door.integration)
                 borrowed = session.api
@@ -112,20 +119,23 @@ class Calls:
                 path=target.path_bytes.decode(),
                 decision_id=decision_id,
                 finished=finished,
+                allowance=allowance,
             )
             if proof is not None and (nonce := self._proofs.offer(proof)) is not None:
                 answered.headers.append((b"dpop-nonce", nonce.encode()))
             return answered
-        except BaseException as error:
+        except BaseException as failed:
+            # The sender tells of a body that broke off, not why it did.
+            error = over_budget() if allowance.is_over and isinstance(failed, Exception) else failed
             why = "interrupted"
             if isinstance(error, ValetkeyError):
                 why = "not_sent" if isinstance(error, UpstreamFailed) and not error.was_sent else error.code
                 error.members.setdefault("decision", decision_id)
-            finished(status=status, size=0, ended=why)
+            finished(status=status, size=0, sent=allowance.sent, ended=why)
             if sending is not None:
                 await sending.close()
             await self._admit.asks_person(error, authority, connection_id)
-            raise
+            raise error from failed.__cause__
 
     def _sending(
         self,
@@ -165,7 +175,7 @@ class Calls:
         """
         judged = await self._admit(attempt, door, stream, address=address, org=org, again=again, as_it_is=True)
         authority = judged.authority
-        finished = partial(self._finished, judged.decision, authority, stream)
+        finished = partial(self._finished, judged.decision, authority, stream, judged.charge)
         ended = "interrupted"
         try:
             stream.decided()
@@ -183,19 +193,31 @@ class Calls:
                 (b"x-decision-id", judged.decision.encode()),
             ]
         finally:
-            finished(status=0, size=0, ended=ended)
+            finished(status=0, size=0, sent=0, ended=ended)
 
     async def settle(self) -> None:
         """Wait until every outcome is written; at shutdown."""
         await self._journal.settle()
 
     def _finished(
-        self, decision_id: str, authority: Authority, stream: Stream, *, status: int, size: int, ended: str
+        self,
+        decision_id: str,
+        authority: Authority,
+        stream: Stream,
+        charged: Charge,
+        *,
+        status: int,
+        size: int,
+        sent: int,
+        ended: str,
     ) -> None:
         """Record the outcome without holding up the answer."""
         if stream.was_cut and ended != "complete":
             ended = "cut"
         members = {"decision": decision_id, "status": status, "bytes": size, "ended": ended}
+        if sent:
+            members["sent"] = sent
+        also = Together(account, Settled(charged, size + sent)) if size + sent or charged.held else None
         self._journal.note(
-            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id)
+            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id, also=also)
         )

@@ -4,6 +4,7 @@ Responsible for saying which scope contains which operation, which scope is wide
 Refuses to know users, delegations, sockets, and where the data came from.
 """
 
+import hashlib
 import re
 import string
 from collections.abc import Mapping
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
 Access = Literal["read", "write"]
 Tier = Literal["read", "write", "danger"]
+Shows = Literal["outsiders", "members", "nothing"]
 Layout = Literal["agent", "rfc8693"]
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
+ACCOUNT: Final = "account"
+"""What a call is counted by that names no resource."""
 GIT_PREFIX: Final = "git"
 """The first segment of the git host's addresses at the gateway: `/p/github/git/acme-corp/backend.git`."""
 FOLDER: Final = "folder"
@@ -65,6 +69,14 @@ class ResourceFacts:
     owner_id: str = ""
     inside: tuple[str, ...] = ()
     """Names of the folders that hold all of what a call is about, where names of folders can be granted."""
+    public: bool | None = None
+    """Whether people can read it whom nobody let in by name; None: the API did not say."""
+
+    @property
+    def key(self) -> str:
+        """What it is counted by, whatever it is called: one thing, one key, at most 200 characters."""
+        key = f"{self.kind}/{self.id}"
+        return key if len(key) <= 150 else f"{self.kind[:20]}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,8 @@ class Scope:
     outlives: bool
     resource_kind: str
     operations: frozenset[str]
+    shows: Shows = "outsiders"
+    """Who may have written what its operations return, where the resource is public: anybody, or members only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,10 @@ allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation �
 
 from collections.abc import Sequence
 
+from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.model import Catalogue, Fit, Grant
-from valetkey.server.integrations.model import Integration
+from valetkey.server.integrations.model import ACCOUNT, Integration
+from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.model import Allow, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
 from valetkey.server.principals.model import Status
 
@@ -61,7 +63,13 @@ def next_end(authority: Authority, token_grants: Sequence[Grant], now: float) ->
 
 
 def decide(
-    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+    call: Call,
+    authority: Authority,
+    token_grants: Sequence[Grant],
+    catalogue: Catalogue,
+    now: float,
+    *,
+    history: History = NOTHING_YET,  # noqa: ARG001 - for rules that look at it
 ) -> Decision:
     """Judge one call. Every level of the chain must allow it by itself; nothing is inferred from another level."""
     try:
@@ -93,21 +101,30 @@ def _decide(
         return Deny(reason=Reason.NOT_ENTITLED)
     if _line(token_grants, call, integration, now) is None:
         return _refusal(token_grants, call, integration, now)
-    spends = []
+    spends: list[Spend] = []
     for task in authority.tasks:
         line = _line(task.grants, call, integration, now)
         if line is None:
             return _refusal(task.grants, call, integration, now)
-        if task.parent is not None and task.grants[line].max_calls is not None:
-            spends.append(Spend(task=task.id, line=line))
+        if task.parent is not None:
+            spends += _counted(task.id, line, task.grants[line], call)
     line = _line(authority.delegation.grants, call, integration, now)
     if line is None:
         return _refusal(authority.delegation.grants, call, integration, now)
     # SECURITY: the root counts by the delegation's lines, not its own: splitting a line must not multiply its calls.
     # Guarded by tests/flows/test_conditions.py::test_a_limited_line_split_in_two_is_still_one_limit
-    if authority.delegation.grants[line].max_calls is not None:
-        spends.append(Spend(task=authority.tasks[-1].id, line=line))
+    spends += _counted(authority.tasks[-1].id, line, authority.delegation.grants[line], call)
     return Allow(spends=tuple(spends))
+
+
+def _counted(task: str, line: int, grant: Grant, call: Call) -> list[Spend]:
+    """What the call is counted on by one line. What names no resource has the account's own share of `per resource`."""
+    thing = ACCOUNT if call.actual is None else call.actual.key
+    return [
+        Spend(task=task, line=line, cap=cap, measure=measure, resource=thing if each else "")
+        for measure, each, cap in grant.limits
+        if measure is not Measure.WRITES or call.operation.access == "write"
+    ]
 
 
 def _line(

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.model import Delegation, Grant, Task
 from valetkey.server.integrations.model import Operation, ResourceFacts
 from valetkey.server.principals.model import Agent, User
@@ -30,6 +31,9 @@ class Reason(StrEnum):
     AMBIGUOUS_CONNECTION = "ambiguous_connection"
     RESOURCE_CHANGED = "resource_changed"
     OUT_OF_CALLS = "out_of_calls"
+    OUT_OF_WRITES = "out_of_writes"
+    OUT_OF_BYTES = "out_of_bytes"
+    UNSEEN_BYTES = "unseen_bytes"
     ASKS = "approval_required"
     PROOF_USED = "proof_used"
     LIFETIME = "lifetime"
@@ -54,6 +58,9 @@ WORDS: Mapping[Reason, str] = {
     Reason.AMBIGUOUS_CONNECTION: "Several connections could serve this call; the credential must name one.",
     Reason.RESOURCE_CHANGED: "Another resource now stands behind this name, or it has a new owner.",
     Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
+    Reason.OUT_OF_WRITES: "The number of writes that was delegated is used up.",
+    Reason.OUT_OF_BYTES: "The number of bytes that was delegated is used up.",
+    Reason.UNSEEN_BYTES: "Bytes are counted for this, and an engine does not show them. Use the gateway.",
     Reason.ASKS: "A person has to agree to this call first.",
     Reason.PROOF_USED: "The proof of the key was used before.",
     Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
@@ -141,10 +148,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """One call to be counted: on a child's own line, or, on the root task, on the delegation's line."""
+    """What a call is counted on: a child's own line, or, on the root task, the delegation's line.
+
+    `resource` is empty for the sum over all. Of bytes as much is set aside as the call turns out to need.
+    """
 
     task: str
     line: int
+    cap: int
+    measure: Measure = Measure.CALLS
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

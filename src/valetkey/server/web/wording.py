@@ -26,7 +26,7 @@ class LineWords:
     shared: bool
     scopes: tuple[ScopeWords, ...]
     resources: tuple[str, ...]
-    max_calls: int | None
+    limits: tuple[str, ...]  # each in words
     not_after: int | None
 
 
@@ -59,7 +59,7 @@ def _words(number: int, grant: Grant, catalogue: Catalogue, connection: Connecti
             for name in sorted(grant.scopes)
         ),
         resources=tuple(r.name for r in grant.resources),
-        max_calls=grant.max_calls,
+        limits=tuple(grant.words),
         not_after=grant.not_after,
     )
 
