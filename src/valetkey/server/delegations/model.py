@@ -104,6 +104,8 @@ class Grant:
     resources: tuple[Resource, ...]
     max_calls: int | None = None
     not_after: int | None = None
+    ask: bool = False
+    """The person is asked before each of these calls."""
 
     @property
     def is_empty(self) -> bool:
@@ -121,7 +123,7 @@ class Grant:
 
     def by_name(self) -> "Grant":
         """The same line as a ceiling is written: over any connection, by names alone."""
-        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources))
+        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources), ask=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +218,13 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
     resources: list[Resource] = []
     caps = [asked.max_calls]
     ends = [asked.not_after]
+    asks = asked.ask
     for resource in asked.resources:
         bound, needed = _covered(lines, asked.scopes, resource, integration)
         resources.append(bound)
         caps += [line.max_calls for line in needed]
         ends += [line.not_after for line in needed]
+        asks = asks or any(line.ask for line in needed)
     return Grant(
         integration=asked.integration,
         connection=connections.pop(),
@@ -228,6 +232,7 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
         resources=tuple(resources),
         max_calls=min((c for c in caps if c is not None), default=None),
         not_after=min((e for e in ends if e is not None), default=None),
+        ask=asks,
     )
 
 

@@ -4,15 +4,19 @@
 5. decide, 6. record (durable before the effect, under the revocation fence).
 """
 
+import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.model import Kept
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
@@ -36,8 +40,9 @@ from valetkey.server.errors import (
     ValetkeyError,
 )
 from valetkey.server.gateway.canonical import Target, canonical
-from valetkey.server.gateway.headers import presented_token, refuse_navigation
+from valetkey.server.gateway.headers import outgoing, presented_token, refuse_navigation
 from valetkey.server.gateway.held import Holdings
+from valetkey.server.gateway.hold import Changed, Hold, Holding, body_to_keep, with_length
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.recognise import Recognised, Rewritten, recognised
 from valetkey.server.gateway.streams import Stream, Streams
@@ -56,7 +61,9 @@ _TRIES = 20
 _KINDS: Final[Mapping[Reason, type[ValetkeyError]]] = {
     Reason.OUT_OF_CALLS: TooMany,
     Reason.ASKS: ApprovalRequired,
+    Reason.TOO_MANY_ASKS: TooMany,
 }
+_WAIT: Final = re.compile(rb"(?:^|[,;\s])wait=([0-9]{1,3})(?:$|[,;\s])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,13 @@ class Attempt:
     query: bytes
     headers: Headers
     body: AsyncIterator[bytes] | None
+    left: Callable[[], Awaitable[None]] | None = None  # returns when its client has left
+
+    @property
+    def patience(self) -> int:
+        """How many seconds it would wait for an answer (RFC 7240 section 4.3)."""
+        found = [_WAIT.search(value) for name, value in self.headers if name.lower() == b"prefer"]
+        return next((int(one[1]) for one in found if one is not None), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,7 @@ class Admitted:
     target: Target
     proof: Proof | None
     rewritten: Rewritten | None  # the body to send; None: the one that came, as it comes
+    kept: Kept | None = None  # what a person approved: these bytes are sent, and nothing that came now
 
 
 class _Unresolved(Exception):
@@ -105,7 +120,11 @@ class Admit:
         streams: Streams,
         clock: Clock,
         catalogue: Mapping[str, Integration],
+        hold: Hold,
+        approvals: Approvals,
     ) -> None:
+        self._hold = hold
+        self._approvals = approvals
         self._journal = journal
         self._authorities = authorities
         self._verifying = verifying
@@ -154,26 +173,56 @@ class Admit:
         authority, _ = await self._authority(token)
         self._streams.belongs(stream, api=door.integration.name, person=authority.user.id)
         asked = await recognised(door.integration, target, attempt.headers, attempt.body, as_it_is=as_it_is)
-        decision, authority, calls = await self._decided(token, asked, door, stream, proof, again)
+        arrival = _Came(attempt, asked, as_it_is)
+        try:
+            decision, authority, calls, kept = await self._decided(token, arrival, door, stream, proof, again)
+        except ApprovalRequired as waits:
+            if "approval" not in waits.members or not attempt.patience:
+                raise
+            await self._waited(str(waits.members["approval"]), authority, attempt)
+            arrival.is_proven = True
+            decision, authority, calls, kept = await self._decided(token, arrival, door, stream, proof, again)
         connection = calls[0].connection
-        asked = asked.under(["" if call.actual is None else call.actual.id for call in calls])
-        return Admitted(decision, authority, connection, asked.target, proof, asked.rewritten)
+        asked = asked.under(_ids(calls))
+        target = asked.target
+        if kept is not None:
+            target = replace(target, method=kept.method, path_bytes=kept.path, query_bytes=kept.query)
+        return Admitted(decision, authority, connection, target, proof, asked.rewritten, kept)
+
+    async def _waited(self, approval: str, authority: Authority, attempt: Attempt) -> None:
+        """Until it is answered, or its client has left: then nothing may be sent for nobody."""
+        answered = asyncio.ensure_future(
+            self._approvals.wait(approval, authority.agent.id, authority.nodes, seconds=attempt.patience)
+        )
+        left = asyncio.ensure_future(attempt.left()) if attempt.left is not None else None
+        try:
+            await asyncio.wait({answered, left} - {None}, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+            if not answered.done():
+                raise ConnectionAbortedError("the client went away while it waited for an answer")
+            await answered
+        finally:
+            for one in (answered, left):
+                if one is not None:
+                    one.cancel()
+                    with contextlib.suppress(asyncio.CancelledError, Exception):
+                        await one
 
     async def _decided(
         self,
         token: Delegated,
-        asked: Recognised,
+        came: "_Came",
         door: Prepared,
         stream: Stream,
         proof: Proof | None,
         again: Again | None,
-    ) -> tuple[str, Authority, Sequence[Call]]:
+    ) -> tuple[str, Authority, Sequence[Call], Kept | None]:
         """Decide and record, again whenever a revocation came in between. Raises the refusal, itself recorded."""
         # SECURITY: the proof is spent in the commit that records the decision, so that of two calls with one proof one
         # is refused whatever nodes they come to (DP-5).
         # Guarded by tests/attacks/test_dpop.py::test_dp_5_a_proof_counts_once_over_all_nodes
-        spending = self._proofs.spending(proof) if proof is not None else None
+        asked = came.asked
         for _ in range(_TRIES):
+            spending = self._proofs.spending(proof) if proof is not None and not came.is_proven else None
             authority, seq = await self._authority(token)
             if again is not None:
                 await again()
@@ -187,8 +236,17 @@ class Admit:
                 calls, failed = (unresolved.call,), unresolved.cause
                 decision = Deny(reason=Reason.ERROR)
             try:
+                if isinstance(decision, Ask):
+                    settled = await self._settled(token, came, door, calls, decision, authority, seq, spending)
+                    if not isinstance(settled, Deny):
+                        return settled[0], authority, calls, settled[1]
+                    decision = settled
+                    if settled.reason in (Reason.TOO_MANY_ASKS, Reason.OUT_OF_CALLS):
+                        spending = None  # the proof is spent, the call is not
                 recorded = await self._recorded(token, asked.target, calls, decision, authority, seq, spending)
-                return recorded, authority, calls
+                return recorded, authority, calls, None
+            except Changed:
+                came.is_proven = True
             except ProofRefused:
                 with contextlib.suppress(Denied):
                     used = Deny(reason=Reason.PROOF_USED)
@@ -202,6 +260,28 @@ class Admit:
                 failed.members.setdefault("decision", denied.members["decision"])
                 raise failed from None
         raise Unavailable(detail="revocations outran the decision")
+
+    async def _settled(
+        self,
+        token: Delegated,
+        came: "_Came",
+        door: Prepared,
+        calls: Sequence[Call],
+        ask: Ask,
+        authority: Authority,
+        seq: int,
+        spending: Effect | None,
+    ) -> tuple[str, Kept] | Deny:
+        """What becomes of a call that a person must see first."""
+        # SECURITY: an engine sends what it has, whenever it likes: nothing can be kept for it, or approved.
+        # Guarded by tests/flows/test_approvals.py::test_an_engine_is_told_to_use_the_gateway
+        if came.as_it_is:
+            return Deny(reason=Reason.ASKS_ELSEWHERE)
+        kept = await came.kept(door, authority, calls)
+        if kept is None:
+            return Deny(reason=Reason.CANNOT_BE_HELD)
+        members = _members(token, came.asked.target, calls, authority, seq)
+        return await self._hold(Holding(members, tuple(calls), ask, authority, seq, kept, spending))
 
     async def _authority(self, token: Delegated) -> tuple[Authority, int]:
         """What bounds the task of this token, and the change number it is known under."""
@@ -221,15 +301,20 @@ class Admit:
             return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown)
         calls: list[Call] = []
         spends: list[Spend] = []
+        asks: list[Ask] = []
         for match in asked.matches:
             call, decision = await self._judged_one(token, match, door, authority)
-            if not isinstance(decision, Allow):
+            if isinstance(decision, Deny):
                 return (call,), decision
+            if isinstance(decision, Ask):
+                asks.append(decision)
             # SECURITY: one call leaves with one credential; each part was judged for the account it named.
             if calls and call.connection != calls[0].connection:
                 return (call,), Deny(reason=Reason.AMBIGUOUS_CONNECTION)
             calls.append(call)
             spends.extend(decision.spends)
+        if asks:
+            return calls, _asked_together(asks, tuple(spends))
         return calls, Allow(spends=tuple(spends))
 
     async def _judged_one(
@@ -292,23 +377,7 @@ class Admit:
 
         `spending` spends the proof of the caller's key, if it gave one, in the commit that records the decision.
         """
-        call = calls[0]
-        members: dict[str, Any] = {
-            "user": authority.user.id,
-            "agent": authority.agent.id,
-            "chain": [a.id for a in authority.agents],
-            "task": authority.task.id,
-            "delegation": authority.delegation.id,
-            "token": token.jti,
-            "integration": call.integration,
-            "method": target.method,
-            **_done(call),
-            "known_under": seq,
-        }
-        if call.connection:
-            members["connection"] = call.connection
-        if len(calls) > 1:
-            members["also"] = [_done(other) for other in calls[1:]]
+        members = _members(token, target, calls, authority, seq)
         org = authority.user.org
         if isinstance(decision, Allow):
             spends = [(s.task, s.line) for s in decision.spends]
@@ -320,7 +389,7 @@ class Admit:
                 return must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
             except TooMany:
                 decision, spending = Deny(reason=Reason.OUT_OF_CALLS), None  # the proof is spent, the call is not
-        if isinstance(decision, Ask):
+        if isinstance(decision, Ask):  # settled before; fail closed
             decision = Deny(reason=Reason.ASKS, detail=decision.words)
         members["reason"] = decision.reason.value
         recorded = await self._journal.record(
@@ -366,3 +435,83 @@ def _unknown(integration: str, target: Target) -> Call:
         actual=None,
         parameters={"path_sha256": digest},
     )
+
+
+class _Came:
+    """One call as it came and was understood; its body is read at most once."""
+
+    def __init__(self, attempt: Attempt, asked: Recognised, as_it_is: bool) -> None:
+        self.attempt = attempt
+        self.asked = asked
+        self.as_it_is = as_it_is
+        self.is_proven = False  # its proof was spent when it began to wait
+        self._body: bytes | None = None
+        self._is_read = False
+
+    async def kept(self, door: Prepared, authority: Authority, calls: Sequence[Call]) -> Kept | None:
+        """The exact bytes that will be sent; None when they are too many to be kept."""
+        asked = self.asked.under(_ids(calls))
+        headers = outgoing(
+            self.attempt.headers,
+            agent=authority.agent.name,
+            task=authority.task.id,
+            credential_headers=door.credential_headers,
+        )
+        headers = [(name, value) for name, value in headers if name != b"prefer"]
+        if asked.rewritten is not None:
+            return Kept(
+                method=asked.target.method,
+                path=asked.target.path_bytes,
+                query=asked.target.query_bytes,
+                headers=tuple(asked.rewritten.headers(headers)),
+                body=asked.rewritten.body,
+            )
+        if not self._is_read:
+            self._is_read = True
+            self._body = await body_to_keep(self.attempt.body)
+        if self._body is None:
+            return None
+        return Kept(
+            method=asked.target.method,
+            path=asked.target.path_bytes,
+            query=asked.target.query_bytes,
+            headers=with_length(headers, self._body, had_body=self.attempt.body is not None),
+            body=self._body,
+        )
+
+
+def _asked_together(asks: Sequence[Ask], spends: tuple[Spend, ...]) -> Ask:
+    """All the questions about one call as one: everybody who must agree to any part of it."""
+    return Ask(
+        asked_by=tuple(dict.fromkeys(by for ask in asks for by in ask.asked_by)),
+        words=" ".join(dict.fromkeys(ask.words for ask in asks)),
+        answerers=tuple(dict.fromkeys(group for ask in asks for group in ask.answerers)),
+        danger=any(ask.danger for ask in asks),
+        spends=spends,
+    )
+
+
+def _ids(calls: Sequence[Call]) -> list[str]:
+    return ["" if call.actual is None else call.actual.id for call in calls]
+
+
+def _members(token: Delegated, target: Target, calls: Sequence[Call], authority: Authority, seq: int) -> dict[str, Any]:
+    """The call as it is recorded, whatever is decided of it."""
+    call = calls[0]
+    members: dict[str, Any] = {
+        "user": authority.user.id,
+        "agent": authority.agent.id,
+        "chain": [a.id for a in authority.agents],
+        "task": authority.task.id,
+        "delegation": authority.delegation.id,
+        "token": token.jti,
+        "integration": call.integration,
+        "method": target.method,
+        **_done(call),
+        "known_under": seq,
+    }
+    if call.connection:
+        members["connection"] = call.connection
+    if len(calls) > 1:
+        members["also"] = [_done(other) for other in calls[1:]]
+    return members

@@ -1,4 +1,4 @@
-"""The decision core: pure, total, fail closed. Deny beats Allow; silence denies; an error in evaluation is Deny.
+"""The decision core: pure, total, fail closed. Deny beats Ask beats Allow; silence denies; an error is Deny.
 
 allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation ∩ what the user may delegate ∩ every task
           ∩ the token ∩ what the connection can do ∩ this call
@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 from valetkey.server.delegations.model import Catalogue, Fit, Grant
 from valetkey.server.integrations.model import Integration
-from valetkey.server.policy.model import Allow, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
+from valetkey.server.policy.model import (
+    Allow,
+    Answerers,
+    Ask,
+    Authority,
+    Call,
+    ConnectionFacts,
+    Decision,
+    Deny,
+    Reason,
+    Spend,
+)
 from valetkey.server.principals.model import Status
 
 
@@ -107,7 +118,31 @@ def _decide(
     # Guarded by tests/flows/test_conditions.py::test_a_limited_line_split_in_two_is_still_one_limit
     if authority.delegation.grants[line].max_calls is not None:
         spends.append(Spend(task=authority.tasks[-1].id, line=line))
+    # SECURITY: at every level, so that no narrowing loses what the delegation says.
+    # Guarded by tests/rules/test_asking.py::test_a_narrowing_never_drops_the_asking
+    levels = (token_grants, *(task.grants for task in authority.tasks), authority.delegation.grants)
+    if any(_asks(grants, call, integration, now) for grants in levels):
+        return Ask(
+            asked_by=(authority.delegation.id,),
+            words="You asked to be asked before each of these calls.",
+            answerers=(Answerers(people=None),),
+            danger=is_dangerous(call, integration),
+            spends=tuple(spends),
+        )
     return Allow(spends=tuple(spends))
+
+
+def is_dangerous(call: Call, integration: Integration) -> bool:
+    """Whether a scope that the call needs is of the danger tier. An unknown scope is."""
+    named = {call.operation.scope, *call.scopes_needed} - {""}
+    tiers = [integration.scopes[name].tier if name in integration.scopes else "danger" for name in named]
+    return not tiers or "danger" in tiers
+
+
+def _asks(grants: Sequence[Grant], call: Call, integration: Integration, now: float) -> bool:
+    """Whether every line of this level that allows the call asks first: she gave it without asking on none of them."""
+    allowing = [g for g in grants if _reaches(g, call, integration, now) and _fit(g, call) is Fit.YES]
+    return bool(allowing) and all(g.ask for g in allowing)
 
 
 def _line(

@@ -6,6 +6,7 @@ from valetkey.server.services import Services
 from valetkey.server.web import (
     account,
     agents,
+    approvals,
     apps,
     authorize,
     cli_login,
@@ -23,7 +24,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize,
-    consent, device, requests, apps,
+    consent, device, requests, approvals, apps,
 )  # fmt: skip
 
 

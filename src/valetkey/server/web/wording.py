@@ -28,6 +28,7 @@ class LineWords:
     resources: tuple[str, ...]
     max_calls: int | None
     not_after: int | None
+    ask: bool
 
 
 def words_of(
@@ -61,6 +62,7 @@ def _words(number: int, grant: Grant, catalogue: Catalogue, connection: Connecti
         resources=tuple(r.name for r in grant.resources),
         max_calls=grant.max_calls,
         not_after=grant.not_after,
+        ask=grant.ask,
     )
 
 
