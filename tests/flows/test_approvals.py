@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 from tests.support.house import House, Robot
+from tests.support.http import call
+from valetkey.server.listen import Listener
 
 PATH = "/repos/acme-corp/backend/issues"
 WRITE = "github:issues:write@acme-corp/backend"
@@ -269,3 +271,44 @@ async def test_a_no_on_the_page(house: House) -> None:
     form = {"answer": "deny", "message": "not now", "csrf": tab.csrf}
     assert (await tab.post(f"/approvals/{approval}", form)).status == 303
     assert (await post(house, token)).json()["message_from_person"] == "not now"
+
+
+async def test_an_engine_is_told_to_use_the_gateway(house: House) -> None:
+    agent = await house.agent("pr-reviewer-v2")
+    await house.connect()
+    task = await house.task(await house.delegate(agent, ask=[WRITE]))
+    token = await agent.token(task["task_token"])
+    engine = await house.alice.does(
+        "POST", "/v1/engines", name="edge", integration="github", address="https://github.acme.com"
+    )
+    headers = {"authorization": f"Bearer {token}", "x-valetkey-engine": engine["secret"]}
+    async with Listener(house.app.decisions, host="127.0.0.1", port=0) as door:
+        reply = await call(f"http://127.0.0.1:{door.port}", "POST", f"/ext-authz{PATH}", headers=headers)
+    assert reply.status == 403, (reply.status, reply.headers, reply.body)
+    assert reply.json()["reason"] == "approval_needs_the_gateway"
+    assert await house.events("approval.asked") == []
+
+
+async def test_a_dangerous_call_needs_a_fresh_proof(house: House) -> None:
+    agent = await house.agent("pr-reviewer-v2", ceiling=["github:repo:read,admin@*"])
+    await house.connect()
+    task = await house.task(await house.delegate(agent, ask=["github:admin@acme-corp/backend"], seconds=3600))
+    token = await agent.token(task["task_token"])
+    reply = await house.gateway(token, "DELETE", "/repos/acme-corp/backend")
+    assert reply.code == "approval_required", reply.body
+    approval = reply.json()["approval"]
+    for answer in ("approve", "approve-like-this"):
+        refused = await house.alice.call("POST", f"/v1/approvals/{approval}/answer", answer=answer)
+        assert refused.status == 403
+    tab = await house.signed_in()
+    house.clock.advance(121)
+    await tab.get(f"/approvals/{approval}")
+    assert "Approve once" not in tab.text
+    assert (await tab.post(f"/approvals/{approval}", {"answer": "approve", "csrf": tab.csrf})).status == 403
+    fresh = await house.signed_in()
+    await fresh.get(f"/approvals/{approval}")
+    assert "until the task ends" not in fresh.text
+    assert (await fresh.post(f"/approvals/{approval}", {"answer": "like-this", "csrf": fresh.csrf})).status == 403
+    assert (await fresh.post(f"/approvals/{approval}", {"answer": "approve", "csrf": fresh.csrf})).status == 303
+    [record] = await house.events("approval.answered")
+    assert "hwk" in str(record)

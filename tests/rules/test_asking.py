@@ -3,9 +3,13 @@
 from dataclasses import replace
 from itertools import product
 
+import pytest
+
 from tests.support import permission as p
 from valetkey.server.approvals.model import TABLE, Facts, Kept, State, Step, after, is_enough, key_of, may_answer
+from valetkey.server.credentials.lease import narrowing
 from valetkey.server.delegations.model import narrowed
+from valetkey.server.errors import Denied
 from valetkey.server.policy.decide import decide
 from valetkey.server.policy.model import Allow, Answerers, Ask, Deny
 
@@ -112,3 +116,11 @@ def test_ap_02_one_changed_fact_is_another_key() -> None:
     assert len({usual, *changed}) == len(changed) + 1
     trace = replace(KEPT, headers=(*KEPT.headers, (b"traceparent", b"00-1")))
     assert key_of(trace, FACTS, 1) == usual  # of one try, not of the call
+
+
+def test_what_asks_is_never_lent() -> None:
+    github = p.CATALOGUE["github"]
+    with pytest.raises(Denied) as refused:
+        narrowing((ASKS,), p.authority(ASKS), github)
+    assert refused.value.members["reason"] == "use_gateway"
+    assert "asks nobody" in refused.value.public

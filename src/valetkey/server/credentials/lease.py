@@ -83,7 +83,7 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
     if any(g.max_calls is not None for grants in levels for g in grants if g.integration == integration.name):
         raise _otherwise(integration, "Calls are counted here, and a credential that is out cannot be counted.")
     # SECURITY: a credential that is out asks nobody.
-    # Guarded by tests/flows/test_approvals.py::test_what_asks_is_never_lent
+    # Guarded by tests/rules/test_asking.py::test_what_asks_is_never_lent
     if any(g.ask for grants in levels for g in grants if g.integration == integration.name):
         raise _otherwise(
             integration, "You asked to be asked before these calls, and a credential that is out asks nobody."
