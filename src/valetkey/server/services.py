@@ -8,6 +8,7 @@ from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
+from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
@@ -19,6 +20,7 @@ from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
+from valetkey.server.oauth.arriving import Arriving
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
@@ -63,6 +65,7 @@ class Services:
     link: Link
     apps: Apps
     connect: Connect
+    connect_codes: ConnectCodes
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers
@@ -71,6 +74,7 @@ class Services:
     outside: Outside
     trusting: Trusting
     register: Register
+    arriving: Arriving
     authorize: Authorize
     answering: Answering
     egress: Egress

@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,13 +48,24 @@ from valetkey.server.gateway.recognise import Recognised, Rewritten, recognised
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
 from valetkey.server.policy.decide import decide, live, reaching, usable
-from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Spend
+from valetkey.server.policy.model import Allow, Ask, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
+from valetkey.server.principals.model import Agent, User
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
 from valetkey.verify.dpop import Proof
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class AskPerson(Protocol):
+    """Put into a refusal where the person of a task connects an account again."""
+
+    async def __call__(
+        self, error: ConnectionRequired, facts: ConnectionFacts, *, user: User, agent: Agent
+    ) -> None: ...
+
+
 Again = Callable[[], Awaitable[None]]
 
 _TRIES = 20
@@ -122,6 +133,7 @@ class Admit:
         catalogue: Mapping[str, Integration],
         hold: Hold,
         approvals: Approvals,
+        ask_person: AskPerson,
     ) -> None:
         self._hold = hold
         self._approvals = approvals
@@ -134,6 +146,7 @@ class Admit:
         self._clock = clock
         self._catalogue = catalogue
         self._holdings = Holdings(catalogue)
+        self._ask_person = ask_person
 
     async def __call__(
         self,
@@ -258,6 +271,7 @@ class Admit:
                 if failed is None:
                     raise
                 failed.members.setdefault("decision", denied.members["decision"])
+                await self.asks_person(failed, authority, calls[0].connection)
                 raise failed from None
         raise Unavailable(detail="revocations outran the decision")
 
@@ -282,6 +296,12 @@ class Admit:
             return Deny(reason=Reason.CANNOT_BE_HELD)
         members = _members(token, came.asked.target, calls, authority, seq)
         return await self._hold(Holding(members, tuple(calls), ask, authority, seq, kept, spending))
+
+    async def asks_person(self, error: BaseException, authority: Authority, connection: str) -> None:
+        """Where only the person can help, the refusal says where: an address that is hers alone."""
+        facts = authority.connections.get(connection)
+        if isinstance(error, ConnectionRequired) and facts is not None:
+            await self._ask_person(error, facts, user=authority.user, agent=authority.agent)
 
     async def _authority(self, token: Delegated) -> tuple[Authority, int]:
         """What bounds the task of this token, and the change number it is known under."""
