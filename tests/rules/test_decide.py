@@ -406,6 +406,14 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.OUT_OF_BYTES,  # the same
         Reason.UNSEEN_BYTES,  # the engine door's
         Reason.ASKS,  # the word for an Ask
+        Reason.ASKS_ELSEWHERE,  # of an Ask at an engine
+        Reason.CANNOT_BE_HELD,  # of an Ask about a body that is too large
+        Reason.TOO_MANY_ASKS,  # counted in the transaction that would ask
+        Reason.APPROVAL_DENIED,  # what became of an Ask, and the next four
+        Reason.APPROVAL_EXPIRED,
+        Reason.APPROVAL_UNREACHED,
+        Reason.APPROVAL_CANCELLED,
+        Reason.APPROVAL_USED,
         Reason.PROOF_USED,  # of the proofs that were spent, in the transaction
         Reason.LIFETIME,  # the issuer's
         Reason.AMBIGUOUS_CONNECTION,  # `reaching`

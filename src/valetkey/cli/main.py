@@ -94,6 +94,7 @@ def commands(*, all_imported: bool = False) -> "App":
 
 _COMMANDS = (
     ("agent:app", "agent"),
+    ("approvals:app", "approvals"),
     ("audit:app", "audit"),
     ("client_registration:app", "client-registration"),
     ("connect:connect", "connect"),

@@ -249,6 +249,7 @@ class Delegation(TypedDict):
     mode: str
     purpose: str
     grants: list[str]
+    ask: list[str]
     bound: list[dict[str, str]]
     expires_at: int
     sentence: str
@@ -318,3 +319,27 @@ class DataKeyResealed(TypedDict):
 class SigningKey(TypedDict):
     kid: str
     signs_from: NotRequired[int]
+
+
+class Approval(TypedDict):
+    id: str
+    status: str
+    task: str
+    link: str
+    message: str
+    created_at: int
+    expires_at: int
+    call: NotRequired[dict[str, Any]]
+    agent: NotRequired[str]
+    account: NotRequired[str]
+    resources: NotRequired[list[str]]
+    why: NotRequired[str]
+    claimed_purpose: NotRequired[str]
+    danger: NotRequired[bool]
+    needs_proof: NotRequired[bool]
+    may_be_for_the_task: NotRequired[bool]
+
+
+class Approvals(TypedDict):
+    data: list[Approval]
+    standing: list[dict[str, Any]]

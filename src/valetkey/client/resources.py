@@ -247,8 +247,12 @@ class Delegations(Group):
         max_calls_per_resource: int | None = None,
         max_writes_per_resource: int | None = None,
         max_bytes_per_resource: int | None = None,
+        ask: Sequence[str] = (),
     ) -> answers.Delegation:
-        """Record that the agent may act for the signed-in user (or, for administrators, for `user`)."""
+        """Record that the agent may act for the signed-in user (or, for administrators, for `user`).
+
+        `ask` are further lines, each of whose calls waits for her approval.
+        """
         request = post(
             "/v1/delegations",
             agent=agent,
@@ -265,6 +269,7 @@ class Delegations(Group):
             max_calls_per_resource=max_calls_per_resource,
             max_writes_per_resource=max_writes_per_resource,
             max_bytes_per_resource=max_bytes_per_resource,
+            ask=list(ask) or None,
         )
         delegation: answers.Delegation = self._call(request)
         return delegation
@@ -477,3 +482,32 @@ class InitialAccessTokens(Group):
         """A token for `/oauth/register`, shown this once."""
         made: answers.InitialAccessToken = self._call(post("/v1/initial-access-tokens", uses=uses, seconds=seconds))
         return made
+
+
+class Approvals(Group):
+    def list(self) -> answers.Approvals:
+        """What waits for you, and what you answered for whole tasks."""
+        found: answers.Approvals = self._call(get("/v1/approvals"))
+        return found
+
+    def get(self, approval: str) -> answers.Approval:
+        """One of them; as its agent, what became of it."""
+        found: answers.Approval = self._call(get(at("approvals", approval)))
+        return found
+
+    def answer(
+        self, approval: str, answer: "Literal['approve', 'approve-like-this', 'deny']", *, message: str = ""
+    ) -> answers.Approval:
+        """As a person: say yes once, yes until the task ends, or no with a message to the agent."""
+        body = {"answer": answer, **({"message": message} if message else {})}
+        answered: answers.Approval = self._call(post(at("approvals", approval, "answer"), **body))
+        return answered
+
+    def cancel(self, approval: str) -> answers.Approval:
+        cancelled: answers.Approval = self._call(post(at("approvals", approval, "cancel")))
+        return cancelled
+
+    def end_standing(self, answer: str) -> answers.Approvals:
+        """Take back an answer that holds until a task ends."""
+        left: answers.Approvals = self._call(post(at("standing-answers", answer, "end")))
+        return left

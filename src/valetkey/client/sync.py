@@ -50,6 +50,7 @@ class Client:
         self.engines = resources.Engines(self)
         self.apps = resources.Apps(self)
         self.leases = resources.Leases(self)
+        self.approvals = resources.Approvals(self)
         self.revocations = resources.Revocations(self)
         self.audit = resources.Audit(self)
         self.keys = resources.Keys(self)

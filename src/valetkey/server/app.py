@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from valetkey.server.api import routes as api
+from valetkey.server.approvals import store as approved
+from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -50,6 +52,7 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
+from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.streams import Streams
@@ -99,6 +102,7 @@ SEALED = (
     identity_providers.SEALED,
     refresh_tokens.SEALED,
     decoupled.SEALED,
+    approved.SEALED,
     signing_keys.SEALED,
 )
 """Every column whose records are sealed under a data key."""
@@ -201,9 +205,17 @@ class App:
         self.streams = streams = Streams(
             clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
         )
+        approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
         self.authorities = authorities = Authorities(
             database,
-            also_forget=(authenticate.forget, borrow.forget, sessions.forget, known.clients.forget, engines.forget),
+            also_forget=(
+                authenticate.forget,
+                borrow.forget,
+                sessions.forget,
+                known.clients.forget,
+                engines.forget,
+                approvals.wake,
+            ),
             also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
         )
@@ -283,6 +295,8 @@ class App:
             streams=streams,
             clock=clock,
             catalogue=catalogue,
+            hold=Hold(database, journal, ring, clock, approvals),
+            approvals=approvals,
             ask_person=connect_codes.for_agent,
             memories=memories,
         )
@@ -373,6 +387,7 @@ class App:
             hops=hops,
             checkpoints=checkpoints,
             data_keys=data_keys,
+            approvals=approvals,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(

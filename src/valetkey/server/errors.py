@@ -58,6 +58,7 @@ class ApprovalRequired(ValetkeyError):
 
     code = "approval_required"
     hint = "Wait for the approval, then repeat the same call."
+    retry_after: ClassVar[int] = 10  # seconds
 
 
 class ConnectionRequired(ValetkeyError):

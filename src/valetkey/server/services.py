@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
@@ -80,3 +81,4 @@ class Services:
     hops: tuple[Stop, ...]
     checkpoints: Path
     data_keys: DataKeys
+    approvals: Approvals

@@ -5,6 +5,7 @@ from starlette.routing import Route
 from valetkey.server.api import (
     agent_clients,
     agents,
+    approvals,
     apps,
     audit,
     connect_codes,
@@ -42,6 +43,7 @@ ROOMS = (
     tasks,
     tokens,
     leases,
+    approvals,
     revocations,
     audit,
     data_keys,

@@ -107,6 +107,13 @@ class Event(StrEnum):
     LEASE_LOST = "lease.lost"
     LEASE_ENDED = "lease.ended"
 
+    APPROVAL_ASKED = "approval.asked"
+    APPROVAL_AGREED = "approval.agreed"
+    APPROVAL_ANSWERED = "approval.answered"
+    APPROVAL_CANCELLED = "approval.cancelled"
+    STANDING_ANSWER_GIVEN = "standing-answer.given"
+    STANDING_ANSWER_ENDED = "standing-answer.ended"
+
     # One decision, one of these three; an allowed call is followed by how it ended, or by `call.unknown`.
     CALL_ALLOWED = "call.allowed"
     CALL_HELD = "call.held"

@@ -82,6 +82,12 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
     levels = (lines, authority.delegation.grants, authority.entitlements, *(t.grants for t in authority.tasks))
     if any(g.is_counted for grants in levels for g in grants if g.integration == integration.name):
         raise _otherwise(integration, "Calls are counted here, and a credential that is out cannot be counted.")
+    # SECURITY: a credential that is out asks nobody.
+    # Guarded by tests/rules/test_asking.py::test_what_asks_is_never_lent
+    if any(g.ask for grants in levels for g in grants if g.integration == integration.name):
+        raise _otherwise(
+            integration, "You asked to be asked before these calls, and a credential that is out asks nobody."
+        )
     if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
         raise _otherwise(
             integration, "A credential has the same permissions on everything it reaches; these lines do not."

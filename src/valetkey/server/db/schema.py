@@ -268,6 +268,22 @@ leases = Table(
     _text("problem"), Index(None, "org"), Index(None, "state", "ends_at"),
 )  # fmt: skip
 
+# Approvals
+approvals = Table(
+    "approvals", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _ref("task"), _text("key"),
+    Column("current", String(112), nullable=True, unique=True), _text("state"), _text("facts"),
+    Column("sealed", LargeBinary, nullable=False), _text("message"), _time("created_at"), _time("expires_at"),
+    _time("seen_at", optional=True), _time("answered_at", optional=True), _text("decision"),
+    Index(None, "org", "created_at"), Index(None, "user", "agent"),
+)  # fmt: skip
+approval_answers = Table(
+    "approval_answers", metadata, _id("approval"), _id("user"), _text("proof"), _time("created_at"),
+)  # fmt: skip
+standing_answers = Table(
+    "standing_answers", metadata, _id(), _ref("org"), _ref("user"), _ref("task"), _text("like"), _text("words"),
+    _time("created_at"), _time("ended_at", optional=True), Index(None, "task"), Index(None, "user"),
+)  # fmt: skip
+
 # Keys
 vault_keys = Table(
     "vault_keys", metadata, _id(), _text("state"), Column("generation", Integer, nullable=False, unique=True),

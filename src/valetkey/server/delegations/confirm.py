@@ -332,6 +332,11 @@ class Confirm:
                     f"Calls to {integration.title} do not pass here, so they cannot be counted.",
                     hint="Limit the time instead.",
                 )
+            if grant.ask and integration is not None and integration.is_registered:
+                raise InvalidRequest(
+                    f"Calls to {integration.title} do not pass here, so nobody can be asked before them.",
+                    hint="Delegate it without asking, or not at all.",
+                )
 
     def _check_standing(self, wish: Wish) -> None:
         if not 1 <= wish.tasks_per_day <= 1_000:

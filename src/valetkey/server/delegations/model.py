@@ -111,6 +111,8 @@ class Grant(Limits):
     scopes: frozenset[str]
     resources: tuple[Resource, ...]
     not_after: int | None = None
+    ask: bool = False
+    """The person is asked before each of these calls."""
 
     @property
     def is_empty(self) -> bool:
@@ -128,7 +130,7 @@ class Grant(Limits):
 
     def by_name(self) -> "Grant":
         """The same line as a ceiling is written: over any connection, by names alone."""
-        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources))
+        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources), ask=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,7 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
         resources=tuple(resources),
         **strictest(under),
         not_after=min((g.not_after for g in under if g.not_after is not None), default=None),
+        ask=any(g.ask for g in under),
     )
 
 

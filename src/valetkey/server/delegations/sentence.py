@@ -39,6 +39,8 @@ def _conditions(grant: Grant) -> str:
     limits = grant.words
     if grant.not_after is not None:
         limits.append(f"not after {datetime.fromtimestamp(grant.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    if grant.ask:
+        limits.append("asking before each call")
     return f" ({', '.join(limits)})" if limits else ""
 
 

@@ -78,7 +78,11 @@ class Calls:
                 credential_headers=door.credential_headers,
             )
             body = attempt.body
-            if judged.rewritten is not None:
+            if judged.kept is not None:
+                # SECURITY: what was approved is what is sent; nothing of what came now.
+                # Guarded by tests/flows/test_approvals.py::test_what_was_kept_is_sent_once_byte_for_byte
+                kept, body = list(judged.kept.headers), judged.kept.chunks() if judged.kept.body else None
+            elif judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
             if body is not None:
                 allowance.must_send(attempt.headers)

@@ -90,6 +90,7 @@ class GatewayDoor:
             query=scope["query_string"],
             headers=headers,
             body=incoming.body() if incoming.has_body else None,
+            left=incoming.left,
         )
 
 

@@ -1,4 +1,4 @@
-"""The decision core: pure, total, fail closed. Deny beats Allow; silence denies; an error in evaluation is Deny.
+"""The decision core: pure, total, fail closed. Deny beats Ask beats Allow; silence denies; an error is Deny.
 
 allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation ∩ what the user may delegate ∩ every task
           ∩ the token ∩ what the connection can do ∩ this call
@@ -12,7 +12,18 @@ from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.model import Catalogue, Fit, Grant
 from valetkey.server.integrations.model import ACCOUNT, Integration
 from valetkey.server.policy.history import NOTHING_YET, History
-from valetkey.server.policy.model import Allow, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
+from valetkey.server.policy.model import (
+    Allow,
+    Answerers,
+    Ask,
+    Authority,
+    Call,
+    ConnectionFacts,
+    Decision,
+    Deny,
+    Reason,
+    Spend,
+)
 from valetkey.server.principals.model import Status
 
 
@@ -114,6 +125,17 @@ def _decide(
     # SECURITY: the root counts by the delegation's lines, not its own: splitting a line must not multiply its calls.
     # Guarded by tests/flows/test_conditions.py::test_a_limited_line_split_in_two_is_still_one_limit
     spends += _counted(authority.tasks[-1].id, line, authority.delegation.grants[line], call)
+    # SECURITY: at every level, so that no narrowing loses what the delegation says.
+    # Guarded by tests/rules/test_asking.py::test_a_narrowing_never_drops_the_asking
+    levels = (token_grants, *(task.grants for task in authority.tasks), authority.delegation.grants)
+    if any(_asks(grants, call, integration, now) for grants in levels):
+        return Ask(
+            asked_by=(authority.delegation.id,),
+            words="You asked to be asked before each of these calls.",
+            answerers=(Answerers(people=None),),
+            danger=is_dangerous(call, integration),
+            spends=tuple(spends),
+        )
     return Allow(spends=tuple(spends))
 
 
@@ -125,6 +147,19 @@ def _counted(task: str, line: int, grant: Grant, call: Call) -> list[Spend]:
         for measure, each, cap in grant.limits
         if measure is not Measure.WRITES or call.operation.access == "write"
     ]
+
+
+def is_dangerous(call: Call, integration: Integration) -> bool:
+    """Whether a scope that the call needs is of the danger tier. An unknown scope is."""
+    named = {call.operation.scope, *call.scopes_needed} - {""}
+    tiers = [integration.scopes[name].tier if name in integration.scopes else "danger" for name in named]
+    return not tiers or "danger" in tiers
+
+
+def _asks(grants: Sequence[Grant], call: Call, integration: Integration, now: float) -> bool:
+    """Whether every line of this level that allows the call asks first: she gave it without asking on none of them."""
+    allowing = [g for g in grants if _reaches(g, call, integration, now) and _fit(g, call) is Fit.YES]
+    return bool(allowing) and all(g.ask for g in allowing)
 
 
 def _line(

@@ -35,6 +35,14 @@ class Reason(StrEnum):
     OUT_OF_BYTES = "out_of_bytes"
     UNSEEN_BYTES = "unseen_bytes"
     ASKS = "approval_required"
+    ASKS_ELSEWHERE = "approval_needs_the_gateway"
+    CANNOT_BE_HELD = "too_large_to_be_approved"
+    TOO_MANY_ASKS = "too_many_approvals"
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_UNREACHED = "approval_unreached"
+    APPROVAL_CANCELLED = "approval_cancelled"
+    APPROVAL_USED = "approval_used"
     PROOF_USED = "proof_used"
     LIFETIME = "lifetime"
 
@@ -62,6 +70,14 @@ WORDS: Mapping[Reason, str] = {
     Reason.OUT_OF_BYTES: "The number of bytes that was delegated is used up.",
     Reason.UNSEEN_BYTES: "Bytes are counted for this, and an engine does not show them. Use the gateway.",
     Reason.ASKS: "A person has to agree to this call first.",
+    Reason.ASKS_ELSEWHERE: "A person has to agree to this call first, and only the gateway can ask. Use the gateway.",
+    Reason.CANNOT_BE_HELD: "A person has to agree to this call first, and its body is too large to be kept until then.",
+    Reason.TOO_MANY_ASKS: "Too many calls of this agent wait for a person already.",
+    Reason.APPROVAL_DENIED: "The person who was asked said no to this call.",
+    Reason.APPROVAL_EXPIRED: "Nobody answered in time, or the answer was not used in time.",
+    Reason.APPROVAL_UNREACHED: "Nobody who could agree to this call could be reached in time.",
+    Reason.APPROVAL_CANCELLED: "The question about this call was taken back.",
+    Reason.APPROVAL_USED: "This call was approved and sent before. It is not sent twice.",
     Reason.PROOF_USED: "The proof of the key was used before.",
     Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
 }

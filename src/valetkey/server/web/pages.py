@@ -6,6 +6,7 @@ from valetkey.server.services import Services
 from valetkey.server.web import (
     account,
     agents,
+    approvals,
     apps,
     authorize,
     cli_login,
@@ -24,7 +25,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
-    authorize, consent, device, requests, apps,
+    authorize, consent, device, requests, approvals, apps,
 )  # fmt: skip
 
 

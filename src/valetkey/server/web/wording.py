@@ -28,6 +28,7 @@ class LineWords:
     resources: tuple[str, ...]
     limits: tuple[str, ...]  # each in words
     not_after: int | None
+    ask: bool
 
 
 def words_of(
@@ -61,6 +62,7 @@ def _words(number: int, grant: Grant, catalogue: Catalogue, connection: Connecti
         resources=tuple(r.name for r in grant.resources),
         limits=tuple(grant.words),
         not_after=grant.not_after,
+        ask=grant.ask,
     )
 
 
