@@ -108,7 +108,9 @@ async def test_no_session_says_that_it_acts_for_somebody_else(at: Store) -> None
                 await db.execute("RESET row_security")
     refused = {statement for statement, _ in said}
     allowed = [f.format(**names) for f in FORGERIES if f.format(**names) not in refused]
-    assert all(one.startswith(("SET ", "SELECT set_config('search", "SELECT set_config('valetkey")) for one in allowed), allowed
+    assert all(
+        one.startswith(("SET ", "SELECT set_config('search", "SELECT set_config('valetkey")) for one in allowed
+    ), allowed
     assert not [one for one in allowed if "ROLE" in one or "AUTHORIZATION" in one]
 
 
@@ -117,7 +119,8 @@ async def test_a_group_tells_no_more_and_gives_no_more_than_the_role_has(at: Sto
     lent = await at.lent()
     version = int(at.shop.as_superuser("SHOW server_version_num"))
     group = at.shop.as_superuser(
-        "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles r ON r.oid = m.member"
+        "SELECT g.rolname FROM pg_auth_members m"
+        " JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles r ON r.oid = m.member"
         f" WHERE r.rolname = '{lent['user']}'"
     )
     async with session(lent) as db:
@@ -141,9 +144,12 @@ async def test_a_group_tells_no_more_and_gives_no_more_than_the_role_has(at: Sto
             except asyncpg.PostgresError:
                 continue
             assert "PUBLIC" in more  # a warning says that nothing was granted
-    assert at.shop.as_superuser(
-        "SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a WHERE a.grantee = 0 AND c.relname = 'orders'"
-    ) == "0"
+    assert (
+        at.shop.as_superuser(
+            "SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a WHERE a.grantee = 0 AND c.relname = 'orders'"
+        )
+        == "0"
+    )
 
 
 async def test_a_lease_that_is_over_acts_for_nobody_even_where_its_role_is_still_there(at: Store) -> None:

@@ -61,7 +61,8 @@ class Shop:
     def roles(self, beginning: str = "vk_") -> list[str]:
         """Logins of leases that are there now, on the whole server, that this shop's login made."""
         return self.as_superuser(
-            f"SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, '{beginning}') ORDER BY 1"
+            f"SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, '{beginning}') ORDER BY 1",
+            database="postgres",
         ).split()
 
 

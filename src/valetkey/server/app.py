@@ -34,6 +34,7 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
+from valetkey.server.credentials.reconcile import Reconcile
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.credentials.sources.installation import InstallationSource
 from valetkey.server.credentials.sources.model import Sources
@@ -245,6 +246,14 @@ class App:
             ring=ring,
             clock=clock,
         )
+        self.reconcile = reconcile = Reconcile(
+            database=database,
+            journal=journal,
+            admins=admins,
+            source=databases,
+            take_back=take_back,
+            deployment=self.deployment,
+        )
         registered = Apps(
             database=database,
             journal=journal,
@@ -393,6 +402,7 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             take_back.watch,
+            reconcile.watch,
             end_there.watch,
             self.still.watch,
             due.watch,

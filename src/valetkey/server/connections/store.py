@@ -12,6 +12,7 @@ from valetkey.server.connections.databases.model import DatabaseKey
 from valetkey.server.connections.model import AppInstallation, Connection, Linked, RoleKey
 from valetkey.server.db.schema import connections
 from valetkey.server.errors import Conflict
+from valetkey.server.integrations.databases import DATABASES
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
@@ -98,6 +99,13 @@ async def usable_by(
 async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:
     """These connections."""
     return [of_row(row) for row in await db.execute(select(connections).where(connections.c.id.in_(ids)))]
+
+
+async def databases(db: AsyncConnection) -> list[Connection]:
+    """Every connected database there ever was, of every organization: what was lent from one is taken back all the
+    same when it is connected no more."""
+    query = select(connections).where(connections.c.integration.in_(list(DATABASES)))
+    return [of_row(row) for row in await db.execute(query)]
 
 
 async def with_credential(db: AsyncConnection, connection_id: str, ring: KeyRing) -> Connection | None:
