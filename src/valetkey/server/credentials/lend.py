@@ -8,7 +8,7 @@ fence again, before it is handed out: a revocation in between means it is given 
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -95,7 +95,8 @@ class Lend:
             ended = live(authority, self._clock.now())
             if ended is not None:
                 raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
-            lines = self._issue.lines(authority.task.grants, ask, integration.name)
+            asked = replace(ask, grants=tuple(_by_id(grant, authority) for grant in ask.grants))
+            lines = self._issue.lines(authority.task.grants, asked, integration.name)
             self._issue.judge(authority, lines)
             narrow = narrowing(lines, authority, integration)
             await self._sources.of(integration).ready(lines[0].connection)
@@ -247,6 +248,16 @@ class _Keeping:
             ring=self._ring,
         )
         return None if kept else Conflict("This lease has ended meanwhile.")
+
+
+def _by_id(grant: Grant, authority: Authority) -> Grant:
+    """The line over the connection that people call so, by its id; as it is where nobody calls exactly one so."""
+    found = [
+        facts.id
+        for facts in authority.connections.values()
+        if (facts.integration, facts.name) == (grant.integration, grant.connection)
+    ]
+    return replace(grant, connection=found[0]) if len(found) == 1 else grant
 
 
 def _who(authority: Authority) -> dict[str, Any]:

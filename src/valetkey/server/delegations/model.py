@@ -87,7 +87,8 @@ class Resource:
                 return None
             if self.owner and wider.owner and self.owner != wider.owner:
                 return None
-            return replace(self, owner=self.owner or wider.owner)
+            kind = self.kind or (wider.kind if self.is_whole else "")
+            return replace(self, owner=self.owner or wider.owner, kind=kind)
         exact = "table" if "table" in (self.kind, wider.kind) else "repository"
         if self.is_whole or not same_name(self.name, wider.name, kind=exact):
             return None
