@@ -175,3 +175,43 @@ async def _a_lease(at: Store) -> Any:
         await store.take(tx, known, tries=1, next_at=0)
     narrow = Narrowing(permissions=frozenset({"read"}), resource_ids=("1",), scopes=frozenset({"read"}))
     return lease, narrow, POSTGRES, Holder(user="alice@acme.com", agent="report-writer")
+
+
+async def test_cycles_leave_no_role_and_no_longer_access_lists(at: Store) -> None:
+    """SQ-03b, a bounded number of them: what grows with leases would have grown."""
+    lists = "SELECT sum(cardinality(relacl)) FROM pg_class WHERE relnamespace = 'sales'::regnamespace"
+    await at.revoke((await at.lent())["lease"])
+    before = at.shop.as_superuser(lists)
+    groups = at.shop.roles(prefix(at.house.app.deployment).replace("vk_", "vg_", 1))
+    assert len(groups) == 1
+    for _ in range(25):
+        lent = await at.lent()
+        assert at.shop.as_superuser(lists) == before
+        assert (await at.revoke(lent["lease"]))["outcome"] == "done"
+    assert made_here(at) == []
+    assert at.shop.as_superuser(lists) == before
+    assert at.shop.roles(prefix(at.house.app.deployment).replace("vk_", "vg_", 1)) == groups
+
+
+async def test_many_at_once_are_all_shut_before_the_first_is_dropped(at: Store) -> None:
+    """R10, a bounded number of them."""
+    lent = [await at.lent() for _ in range(30)]
+    opened = [await connected(one) for one in lent[:5]]
+    logins = "SELECT count(*) FROM pg_roles WHERE rolcanlogin AND rolname = ANY('{" + ",".join(
+        one["user"] for one in lent
+    )
+    seen: list[str] = []
+
+    async def told(step: str) -> None:
+        if step == "drop" and not seen:
+            seen.append(at.shop.as_superuser(logins + "}')"))
+
+    at.house.app.databases.step = told
+    hop = await at.revoke(at.delegation["id"])
+    assert seen == ["0"]
+    assert hop["outcome"] == "done"
+    assert "30 ended at the API." in hop["detail"]
+    assert "open sessions were ended" in hop["detail"]
+    assert made_here(at) == []
+    for db in opened:
+        db.terminate()

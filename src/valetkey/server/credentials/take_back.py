@@ -59,6 +59,8 @@ class TakeBack:
         self._sources = sources
         self._ring = ring
         self._clock = clock
+        self._running: dict[str, asyncio.Future[tuple[Outcome, int]]] = {}
+        self._turn = asyncio.Lock()
 
     async def unseen(self, lease: Lease, credential: Secret) -> None:
         """End a credential that nobody was given."""
@@ -103,6 +105,10 @@ class TakeBack:
 
     async def sweep(self) -> int:
         """End what has reached its end, lost what it stands on, or failed to end before; how many were ended."""
+        async with self._turn:
+            return await self._swept()
+
+    async def _swept(self) -> int:
         now = int(self._clock.now())
         async with self._database.read() as db:
             found = await store.not_over(db, due_by=now, limit=_MOST_LOOKED_AT)
@@ -158,6 +164,20 @@ class TakeBack:
         return outcome is Outcome.DONE
 
     async def _ended(self, lease: Lease, *, why: str) -> tuple[Outcome, int]:
+        """The same as `_end`, or what comes of it where this process is at that very lease already."""
+        running = self._running.get(lease.id)
+        if running is not None:
+            return await asyncio.shield(running)
+        result: tuple[Outcome, int] = (Outcome.PENDING, 0)
+        self._running[lease.id] = running = asyncio.get_running_loop().create_future()
+        try:
+            result = await self._end(lease, why=why)
+        finally:
+            del self._running[lease.id]
+            running.set_result(result)
+        return result
+
+    async def _end(self, lease: Lease, *, why: str) -> tuple[Outcome, int]:
         """Whether it is over at the API now, and how many sessions ended with it. What fails is tried again, later and
         later, and never given up.
 
@@ -169,7 +189,9 @@ class TakeBack:
         async with self._database.write() as tx:
             pause = min(2**lease.tries, LONGEST_PAUSE_SECONDS)
             if not await store.take(tx, lease, tries=lease.tries + 1, next_at=now + pause):
-                return Outcome.PENDING, 0
+                found = await store.lease(tx, lease.id)
+                is_over = found is not None and found.state in (State.ENDED, State.LOST)
+                return (Outcome.DONE if is_over else Outcome.PENDING), 0
         async with self._database.read() as db:
             credential = await store.open_credential(db, lease, ring=self._ring)
         source = self._source(lease)
