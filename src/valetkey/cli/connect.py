@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -36,6 +36,13 @@ def connect(
     installation_id: Annotated[str | None, Parameter(help="Which installation of the app.")] = None,
     role_arn: Annotated[str | None, Parameter(help="A role at AWS to take on; for administrators.")] = None,
     access_key_id: Annotated[str | None, Parameter(help="Of the access key that may take it on.")] = None,
+    url_stdin: Annotated[
+        bool, Parameter(help="Read a database's address from standard input, login and password included.")
+    ] = False,
+    everybody: Annotated[
+        Literal["refuse", "revoke", "keep"] | None,
+        Parameter(help="What becomes of rights everybody has in the database; refuse lists them and stops."),
+    ] = None,
     key_stdin: Annotated[
         bool, Parameter(help="Read the app's private key (PEM), or the access key's secret, from standard input.")
     ] = False,
@@ -46,14 +53,17 @@ def connect(
     For example: valetkey connect slack, or valetkey connect github --token-stdin < token.txt, or
     valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem, or
     valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --access-key-id AKIA… --key-stdin < secret.txt
+    or valetkey connect postgres --name analytics --url-stdin < url.txt
     """
-    if not (token_stdin or app_id or installation_id or role_arn or access_key_id):
+    if not (url_stdin or token_stdin or app_id or installation_id or role_arn or access_key_id):
         with signed_in() as client:
             if integration in {found["integration"] for found in client.apps.list()}:
                 return _by_consent(client, integration, scopes=scope, again=again, shared=shared, as_json=json)
     if scope or again:
         raise Usage("--scope and --again are for connecting by consent, and no app is registered there.")
-    if role_arn or access_key_id:
+    if url_stdin:
+        token = secret(f"Address of the {integration} database", from_stdin=True, flag="--url-stdin")
+    elif role_arn or access_key_id:
         if not (role_arn and access_key_id and key_stdin):
             raise Usage("A role needs --role-arn, --access-key-id and --key-stdin.")
         token = sys.stdin.read(_LONGEST_KEY).strip()
@@ -73,6 +83,7 @@ def connect(
             installation_id=installation_id,
             role_arn=role_arn,
             access_key_id=access_key_id,
+            everybody=everybody,
         )
     columns = ("id", "integration", "name", "account", "shared", "status")
     return show(connection, as_json=json, text=facts({name: connection.get(name) for name in columns}))
@@ -150,6 +161,17 @@ def why(connection: str, /, *, json: Json = False) -> int:
         "held back by": f"the {'API itself' if report['held_back_by'] == 'api' else 'gateway'}. {report['why']}",
     }
     return show(report, as_json=json, text=facts(lines))
+
+
+@app.command
+def rotate(connection: str, /, *, json: Json = False) -> int:
+    """Change the password of a database's connected login, which nobody then knows. For administrators.
+
+    For example: valetkey connections rotate con_…
+    """
+    with signed_in() as client:
+        changed = client.connections.rotate(connection)
+    return show(changed, as_json=json, text=f"{inert(changed['account'])} has another password.")
 
 
 @app.command

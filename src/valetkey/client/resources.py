@@ -194,11 +194,13 @@ class Connections(Group):
         installation_id: str | None = None,
         role_arn: str | None = None,
         access_key_id: str | None = None,
+        everybody: str | None = None,
     ) -> answers.Connection:
-        """Connect an account by its token, an app or a role by its key. It is sealed and never shown again."""
+        """Connect an account by its token, an app or a role by its key, a database by its address. It is sealed and
+        never shown again."""
         body = {"integration": integration, "credential": credential, "name": name, "shared": shared}
         body |= {"app_id": app_id, "installation_id": installation_id}
-        body |= {"role_arn": role_arn, "access_key_id": access_key_id}
+        body |= {"role_arn": role_arn, "access_key_id": access_key_id, "everybody": everybody}
         connection: answers.Connection = self._call(post("/v1/connections", **body))
         return connection
 
@@ -222,6 +224,11 @@ class Connections(Group):
         """What the stored credential could do if it leaked, and who stands in between."""
         report: answers.Residual = self._call(get(at("connections", connection, "why")))
         return report
+
+    def rotate(self, connection: str) -> answers.Connection:
+        """Change the password of a database's connected login."""
+        changed: answers.Connection = self._call(post(at("connections", connection, "rotate")))
+        return changed
 
     def entitle(self, connection: str, *, user: str, grants: Sequence[str]) -> answers.Entitlement:
         body = {"user": user, "grants": list(grants)}

@@ -19,6 +19,9 @@ from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.databases.admin import Admins
+from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.tables import Tables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
@@ -36,6 +39,11 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
+from valetkey.server.credentials.reconcile import Reconcile
+from valetkey.server.credentials.sources.database import DatabaseSource
+from valetkey.server.credentials.sources.installation import InstallationSource
+from valetkey.server.credentials.sources.model import Sources
+from valetkey.server.credentials.sources.role import RoleSource
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.credentials.take_back import TakeBack
 from valetkey.server.db import fence
@@ -59,6 +67,7 @@ from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
 from valetkey.server.integrations.catalogue.typed import Misdescribed
+from valetkey.server.integrations.databases import DATABASES
 from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
@@ -167,7 +176,10 @@ class App:
         await self.witness.start()
         journal.attest = self.witness.attest
 
-        self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
+        self.egress = egress = Egress(
+            allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams),
+            allow_private_hosts=frozenset(settings.private_databases),
+        )
         await egress.open()
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
@@ -187,6 +199,8 @@ class App:
         )
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
+        admins = Admins(database, ring, egress)
+        self._opened.push_async_callback(admins.close)
         sessions = RoleSessions(borrow, assume, clock)
         reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         lookups = Lookups(
@@ -197,6 +211,15 @@ class App:
             clock,
             seconds=settings.resource_cache_seconds,
             timeout=float(settings.upstream_timeout_seconds),
+            tables=Tables(admins),
+        )
+        self.databases = databases = DatabaseSource(admins, clock, self.deployment)
+        sources = Sources(
+            {
+                "installation": InstallationSource(borrow, installations),
+                "role": RoleSource(borrow, assume),
+                "database": databases,
+            }
         )
         self.data_keys = data_keys = DataKeys(journal, database, ring, root, clock, SEALED)
         authenticate = Authenticate(database, mac, clock, settings.issuer)
@@ -240,10 +263,17 @@ class App:
             authorities=authorities,
             issue=issue,
             catalogue=catalogue,
-            borrow=borrow,
-            installations=installations,
+            sources=sources,
             ring=ring,
             clock=clock,
+        )
+        self.reconcile = reconcile = Reconcile(
+            database=database,
+            journal=journal,
+            admins=admins,
+            source=databases,
+            take_back=take_back,
+            deployment=self.deployment,
         )
         registered = Apps(
             database=database,
@@ -361,15 +391,14 @@ class App:
                 authorities=authorities,
                 issue=issue,
                 lookups=lookups,
-                borrow=borrow,
-                installations=installations,
-                assume=assume,
+                sources=sources,
                 take_back=take_back,
                 ring=ring,
                 clock=clock,
             ),
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
+            databases=ConnectDatabase(journal, database, admins, ring, clock),
             apps=registered,
             connect=connect,
             connect_codes=connect_codes,
@@ -418,6 +447,7 @@ class App:
             self.last_used.watch,
             memories.watch,
             take_back.watch,
+            reconcile.watch,
             end_there.watch,
             self.still.watch,
             due.watch,
@@ -500,14 +530,15 @@ def _catalogue(settings: Settings) -> Mapping[str, Integration]:
 def _described(settings: Settings) -> Mapping[str, Integration]:
     """What comes with Valetkey, and the administrator's own files. One bad file stops the start."""
     folder = settings.integrations
+    known = {**load_catalogue(), **DATABASES}
     if folder is None:
-        return load_catalogue()
+        return known
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder.", hint="integrations names the folder your files are in.")
     try:
         return load_folder(
             folder,
-            load_catalogue(),
+            known,
             own=(settings.issuer, settings.gateway),
             loopback=bool(settings.unsafe_loopback_upstreams),
         )

@@ -9,6 +9,7 @@ from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
@@ -63,6 +64,7 @@ class Services:
     lend: Lend
     lookups: Lookups
     link: Link
+    databases: ConnectDatabase
     apps: Apps
     connect: Connect
     connect_codes: ConnectCodes

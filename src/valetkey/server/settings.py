@@ -107,6 +107,9 @@ class Settings:
     unsafe_loopback_upstreams: tuple[str, ...] = field(
         default=(), metadata={"doc": "host:port pairs inside this machine the gateway may call; never in production"}
     )
+    private_databases: tuple[str, ...] = field(
+        default=(), metadata={"doc": "host:port pairs of databases in your own network that may be connected"}
+    )
 
     client_documents: str = field(
         default="on",

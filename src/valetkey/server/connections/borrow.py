@@ -123,6 +123,12 @@ class Borrow:
                 hint="Send them to /p/ at the gateway itself.",
                 reason="signed_calls",
             )
+        if found.database is not None:
+            raise Denied(
+                "A database is not called through the gateway.",
+                hint="Take a lease: valetkey leases open --for postgres",
+                reason="no_gateway",
+            )
         if found.installed is not None:
             async with self._turns.setdefault(facts.id, asyncio.Lock()):
                 return self._remembered(facts) or await self._of_installation(found)

@@ -14,6 +14,7 @@ import msgspec
 
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed
+from valetkey.server.connections.databases.tables import Tables
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
@@ -41,7 +42,9 @@ class Lookups:
         *,
         seconds: int,
         timeout: float,
+        tables: Tables,
     ) -> None:
+        self._tables = tables
         self._egress = egress
         self._reachable = reachable
         self._borrow = borrow
@@ -62,6 +65,8 @@ class Lookups:
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
         integration = self._catalogue[facts.integration]
+        if integration.database is not None:
+            return await self._tables.resource(facts, ref)
         if integration.role is not None:
             return integration.role.facts(ref, account_of(facts.account))
         how = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
@@ -149,8 +154,15 @@ class Lookups:
 
     async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
         """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""
-        bound = [await self._bound(facts, resource) for resource in grant.resources]
+        if self._catalogue[facts.integration].database is not None:
+            bound = [r if r.name == "*" else await self._tables.bound(facts, r) for r in grant.resources]
+        else:
+            bound = [await self._bound(facts, resource) for resource in grant.resources]
         return replace(grant, connection=facts.id, resources=tuple(bound))
+
+    async def is_still(self, facts: ConnectionFacts, resource: Resource) -> bool:
+        """Whether a schema all of whose tables were delegated is still the one it was."""
+        return await self._tables.is_still(facts, resource)
 
     async def _bound(self, facts: ConnectionFacts, resource: Resource) -> Resource:
         if resource.name == "*":

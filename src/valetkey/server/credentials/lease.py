@@ -11,6 +11,7 @@ from enum import StrEnum
 from valetkey.server.delegations.model import Grant
 from valetkey.server.errors import Denied
 from valetkey.server.integrations.authorization import Installation
+from valetkey.server.integrations.databases import Database
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import PolicyTooLong, Role
 from valetkey.server.policy.model import Authority
@@ -19,6 +20,7 @@ MOST_RESOURCES = 100
 NO_OTHER_WAY = (
     "Ask for named buckets, the same scopes on each, and nothing that is counted; or call through the gateway."
 )
+NAME_TABLES = "Ask for named tables of one database, and nothing that is counted: statements pass no gateway."
 USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
 
 
@@ -75,7 +77,7 @@ class Narrowing:
 def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integration) -> Narrowing:
     """How the API can narrow to exactly these lines. Raises `Denied` where it can not, with the way that can."""
     how = integration.installation or integration.role
-    if how is None:
+    if how is None and integration.database is None:
         raise _otherwise(
             integration, f"{integration.title} gives out no credentials that are narrow enough to hand out."
         )
@@ -88,6 +90,9 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
         raise _otherwise(
             integration, "You asked to be asked before these calls, and a credential that is out asks nobody."
         )
+    if integration.database is not None:
+        return _of_database(lines, integration, integration.database)
+    assert how is not None
     if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
         raise _otherwise(
             integration, "A credential has the same permissions on everything it reaches; these lines do not."
@@ -111,6 +116,23 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
     return Narrowing(permissions=permissions, resource_ids=ids, scopes=held)
 
 
+def _of_database(lines: Sequence[Grant], integration: Integration, database: Database) -> Narrowing:
+    """Tables one by one, or all of a schema where that scope may be had so; each line has its own scopes."""
+    if len({line.connection for line in lines}) != 1:
+        raise _otherwise(integration, "A login is for one database; these lines are for several.")
+    resources = [(resource, line.scopes) for line in lines for resource in line.resources]
+    for resource, scopes in resources:
+        if resource.kind != "table" or not (resource.owner if resource.is_whole else resource.id):
+            raise _otherwise(integration, "A login is for tables that are named, or for all tables of a named schema.")
+        if resource.is_whole and not scopes <= database.on_a_whole_schema:
+            raise _otherwise(integration, f"{', '.join(sorted(scopes))} is for tables that are named one by one.")
+    if len(resources) > MOST_RESOURCES:
+        raise _otherwise(integration, f"A login reaches at most {MOST_RESOURCES} tables or schemas.")
+    scopes = frozenset(scope for line in lines for scope in line.scopes)
+    ids = sorted({resource.id or resource.owner for resource, _ in resources})
+    return Narrowing(permissions=scopes, resource_ids=tuple(ids), scopes=scopes)
+
+
 def _permissions(how: Installation | Role, held: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """The API's permissions that say no more than these scopes, and the scopes that they serve."""
     if isinstance(how, Role):
@@ -130,6 +152,8 @@ def _check_length(role: Role, held: frozenset[str], ids: tuple[str, ...], integr
 
 
 def _otherwise(integration: Integration, words: str) -> Denied:
+    if integration.database is not None:
+        return Denied(words, hint=NAME_TABLES, reason="not_leasable")
     if integration.role is not None:
         return Denied(words, hint=NO_OTHER_WAY, reason="not_leasable")
     return Denied(words, hint=USE_THE_GATEWAY, reason="use_gateway")

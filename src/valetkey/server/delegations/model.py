@@ -38,12 +38,17 @@ class Fit(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A resource as granted: `*`, `owner/*`, or one name; bound when it carries its kind and the upstream's ids."""
+    """A resource as granted: `*`, `owner/*`, `schema.*`, or one name; bound when it carries the upstream's ids."""
 
     name: str
     id: str = ""
     owner: str = ""
     kind: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is of one owner (`owner/*`) or of one schema (`schema.*`)."""
+        return self.name.endswith(("/*", ".*"))
 
     def fit(self, actual: ResourceFacts) -> Fit:
         """Whether `actual` is this resource. A name that now means another thing is `CHANGED`, never `YES`."""
@@ -54,8 +59,9 @@ class Resource:
             return Fit.YES if not self.owner or actual.owner_id == self.owner else Fit.CHANGED
         if self.kind and self.kind != actual.kind:
             return Fit.NO  # ids of different kinds may be equal: a repository's and an organization's
-        if self.name.endswith("/*"):
-            named = same_name(self.name[:-2], actual.name.partition("/")[0]) and "/" in actual.name
+        if self.is_whole:
+            mark = self.name[-2]
+            named = same_name(self.name[:-2], actual.name.partition(mark)[0], kind=_kind(mark)) and mark in actual.name
             if not self.owner:
                 return Fit.YES if named else Fit.NO
             if actual.owner_id == self.owner:
@@ -78,18 +84,21 @@ class Resource:
             return self
         if self.name == "*" or ((self.id or self.owner) and not (wider.id or wider.owner)):
             return None
-        if wider.name.endswith("/*"):
-            head = self.name.partition("/")[0]
-            if "/" not in self.name or not same_name(head, wider.name[:-2]):
+        if wider.is_whole:
+            mark = wider.name[-2]
+            head, marked, _ = self.name.partition(mark)
+            if not marked or not same_name(head, wider.name[:-2], kind=_kind(mark)):
                 return None
             if self.owner and wider.owner and self.owner != wider.owner:
                 return None
-            return replace(self, owner=self.owner or wider.owner)
+            kind = self.kind or (wider.kind if self.is_whole else "")
+            return replace(self, owner=self.owner or wider.owner, kind=kind)
         if wider.kind in NESTING and self.kind in ("", FOLDER) and self.name.startswith(wider.name + "/"):
-            if self.name.endswith("/*") or (self.owner and self.owner != wider.owner):
+            if self.is_whole or (self.owner and self.owner != wider.owner):
                 return None
             return replace(self, id=self.name, owner=wider.owner, kind=FOLDER)
-        if self.name.endswith("/*") or not same_name(self.name, wider.name):
+        exact = "table" if "table" in (self.kind, wider.kind) else "repository"
+        if self.is_whole or not same_name(self.name, wider.name, kind=exact):
             return None
         if (self.id and wider.id and self.id != wider.id) or (self.owner and wider.owner and self.owner != wider.owner):
             return None
@@ -130,7 +139,9 @@ class Grant(Limits):
 
     def by_name(self) -> "Grant":
         """The same line as a ceiling is written: over any connection, by names alone."""
-        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources), ask=False)
+        # The names of tables compare letter by letter, so the kind stays with them.
+        named = (Resource(name=r.name, kind=r.kind if r.kind == "table" else "") for r in self.resources)
+        return replace(self, connection="", resources=tuple(named), ask=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +291,11 @@ def _covering(
             if resource.within(wider) is not None and (not integration.is_registered or spelled(resource, wider)):
                 return line, wider
     return None, None
+
+
+def _kind(mark: str) -> str:
+    """Of names before a slash ASCII case says nothing; the names of schemas differ by it."""
+    return "repository" if mark == "/" else "schema"
 
 
 def spelled(resource: Resource, wider: Resource) -> bool:

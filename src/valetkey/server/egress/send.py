@@ -106,6 +106,18 @@ class Egress:
         self._refuse_plain(url)
         await self._proven(url)
 
+    async def addresses(self, url: Url) -> tuple[str, ...]:
+        """The addresses that may be dialled for this place now, by who speaks another protocol there."""
+        if not self._is_open:
+            raise UpstreamFailed(detail="egress is closed")
+        self._refuse_plain(url)
+        return await self._proven(url)
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The certificate authorities (PEM) that are trusted besides the system's."""
+        return self._roots
+
     async def answer(
         self, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
     ) -> tuple[Pool, StreamRequest, Answer]:

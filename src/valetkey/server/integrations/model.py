@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
+    from valetkey.server.integrations.databases import Database
     from valetkey.server.integrations.git import GitHost
     from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup, Question
     from valetkey.server.integrations.operations import Operations
@@ -227,6 +228,8 @@ class Integration:
     """How an app installed there gets narrow credentials; None where there are none to be had."""
     role: "Role | None" = None
     """How a role is taken on there, by whoever signs its calls; None where there are none."""
+    database: "Database | None" = None
+    """How a database is connected; None for an API. No call to one passes the gateway."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"
