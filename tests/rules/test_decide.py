@@ -400,6 +400,9 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.UNKNOWN_OPERATION,  # the matcher's
         Reason.IN_THE_BODY,  # the reader's
         Reason.OUT_OF_CALLS,  # the counter's, in the transaction
+        Reason.POLICY,  # of rules: test_policy
+        Reason.POLICY_SILENT,
+        Reason.OWN_RULE,
         Reason.ASKS,  # the word for an Ask
         Reason.PROOF_USED,  # of the proofs that were spent, in the transaction
         Reason.LIFETIME,  # the issuer's

@@ -1,7 +1,8 @@
-"""The decision core: pure, total, fail closed. Deny beats Allow; silence denies; an error in evaluation is Deny.
+"""The decision core: pure, total, fail closed. Deny beats Ask beats Allow; silence denies; an error
+in evaluation is Deny.
 
 allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation ∩ what the user may delegate ∩ every task
-          ∩ the token ∩ what the connection can do ∩ this call
+          ∩ the token ∩ what the connection can do ∩ this call ∩ the organization's policy ∩ the user's own rules
 
 `live` is asked when a credential is issued and again on every call, by the same function.
 """
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 
 from valetkey.server.delegations.model import Catalogue, Fit, Grant
 from valetkey.server.integrations.model import Integration
+from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.model import Allow, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
+from valetkey.server.policy.ruled import ruled
 from valetkey.server.principals.model import Status
 
 
@@ -61,18 +64,35 @@ def next_end(authority: Authority, token_grants: Sequence[Grant], now: float) ->
 
 
 def decide(
-    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+    call: Call,
+    authority: Authority,
+    token_grants: Sequence[Grant],
+    catalogue: Catalogue,
+    now: float,
+    *,
+    history: History = NOTHING_YET,
 ) -> Decision:
     """Judge one call. Every level of the chain must allow it by itself; nothing is inferred from another level."""
+    delegated = permitted(call, authority, token_grants, catalogue, now)
+    return ruled(delegated, call, authority, catalogue, now, history) if isinstance(delegated, Allow) else delegated
+
+
+def permitted(
+    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+) -> Allow | Deny:
+    """What everything but rules says of it: the part that a call's history and the hour of the day do not change.
+
+    It may be remembered for as long as this authority is current; what rules say of the call (`ruled`) may not.
+    """
     try:
-        return _decide(call, authority, token_grants, catalogue, now)
+        return _permitted(call, authority, token_grants, catalogue, now)
     except Exception as error:
         return Deny(reason=Reason.ERROR, detail=type(error).__name__)
 
 
-def _decide(
+def _permitted(
     call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
-) -> Decision:
+) -> Allow | Deny:
     ended = live(authority, now)
     if ended is not None:
         return ended
