@@ -20,7 +20,7 @@ RULE = '[[rule]]\nid = "r"\neffect = "deny"\n'
     ("text", "meant"),
     [
         (RULE + 'agent = ["x"]', "agents"),
-        (RULE + 'integration = "githab"', "github"),
+        (RULE + 'integration = "gitub"', "github"),
         (RULE + 'integration = "github"\nactions = ["repo:raed"]', "repo:read"),
         (RULE.replace("deny", "dney"), "deny"),
         (RULE + "when = { publik = true }", "public"),

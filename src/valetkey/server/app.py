@@ -60,6 +60,8 @@ from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
 from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
+from valetkey.server.policy.versions.apply import Policies
+from valetkey.server.policy.versions.store import Layers
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
@@ -194,6 +196,7 @@ class App:
         )
         self.authorities = authorities = Authorities(
             database,
+            Layers(catalogue),
             also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
             also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
@@ -317,6 +320,7 @@ class App:
             confirm=confirm,
             pass_on=pass_on,
             issue=issue,
+            policies=Policies(journal, clock, catalogue),
             lend=Lend(
                 journal=journal,
                 authorities=authorities,

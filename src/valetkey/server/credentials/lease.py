@@ -13,7 +13,9 @@ from valetkey.server.errors import Denied
 from valetkey.server.integrations.authorization import Installation
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import PolicyTooLong, Role
+from valetkey.server.policy.layer import SILENCE
 from valetkey.server.policy.model import Authority
+from valetkey.server.policy.ruled import judges_calls
 
 MOST_RESOURCES = 100
 NO_OTHER_WAY = (
@@ -82,6 +84,7 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
     levels = (lines, authority.delegation.grants, authority.entitlements, *(t.grants for t in authority.tasks))
     if any(g.max_calls is not None for grants in levels for g in grants if g.integration == integration.name):
         raise _otherwise(integration, "Calls are counted here, and a credential that is out cannot be counted.")
+    check_rules(lines, authority, integration)
     if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
         raise _otherwise(
             integration, "A credential has the same permissions on everything it reaches; these lines do not."
@@ -103,6 +106,14 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
     if integration.role is not None:
         _check_length(integration.role, held, ids, integration)
     return Narrowing(permissions=permissions, resource_ids=ids, scopes=held)
+
+
+def check_rules(lines: Sequence[Grant], authority: Authority, integration: Integration) -> None:
+    """Raise `Denied` where a rule has to see every call: a credential that is out passes nobody who looks."""
+    rule = judges_calls(authority, lines, integration)
+    if rule is not None:
+        what = "No rule of the policy allows all of it" if rule == SILENCE else f"Rule {rule} judges single calls"
+        raise _otherwise(integration, f"{what}, and calls with a credential that is out are not seen here.")
 
 
 def _permissions(how: Installation | Role, held: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -17,7 +17,7 @@ from valetkey.server.connections.installation import Installations
 from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED, Issue
-from valetkey.server.credentials.lease import Lease, State
+from valetkey.server.credentials.lease import Lease, State, check_rules
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
 from valetkey.server.errors import Denied, Revoked, Unavailable, ValetkeyError
@@ -135,6 +135,7 @@ class TakeBack:
                 raise Revoked(reason=Reason.REVOKED.value)
         narrowed(authority.task.grants, lease.lines, self._catalogue)
         self._issue.judge(authority, lease.lines)
+        check_rules(lease.lines, authority, self._catalogue[lease.integration])
 
     async def _ended(self, lease: Lease, *, why: str) -> Outcome:
         """Whether it is over at the API now. What fails is tried again, later and later, and never given up.

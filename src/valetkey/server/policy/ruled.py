@@ -3,11 +3,13 @@
 Each layer is asked for every agent of the chain: an agent that passes a task on does not shed the rules about it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from valetkey.server.delegations.model import Catalogue
+from valetkey.server.delegations.model import Catalogue, Grant
+from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.history import History
-from valetkey.server.policy.layer import Asked, Layer, Verdict
+from valetkey.server.policy.layer import SILENCE, Asked, Layer, Verdict, denies_all, needs_calls
 from valetkey.server.policy.model import UNRULED, Allow, Answerers, Ask, Authority, Call, Decision, Deny, Reason, Ruled
 from valetkey.server.policy.rules import Effect
 
@@ -95,3 +97,29 @@ def _both(one: Ask, other: Ask) -> Ask:
 def _words(verdict: Verdict, layer: Layer) -> str:
     clauses = [clause for rule in verdict.rules if (clause := layer.clause(rule)) is not None]
     return " ".join(f"Rule {c.id}: {c.why}" if c.why else f"Rule {c.id}." for c in clauses)
+
+
+def never_allowed(authority: Authority, grant: Grant, integration: Integration) -> Deny | None:
+    """Why nothing is issued for a line: rules would deny every call under it. None where some call might pass."""
+    for layer in (authority.policy, authority.own_rules):
+        for agent in authority.agents if layer is not None else ():
+            assert layer is not None
+            rule = denies_all(layer, agent.name, grant, integration)
+            if rule is None:
+                continue
+            by = Ruled(policies=(layer.id,), rules=() if rule == SILENCE else (rule,))
+            verdict = Verdict(effect=Effect.DENY, rules=by.rules)
+            return _denied(verdict, layer, is_own=layer is authority.own_rules, by=by)
+    return None
+
+
+def judges_calls(authority: Authority, grants: Sequence[Grant], integration: Integration) -> str | None:
+    """The rule that has to see every call under these lines; None where all of them would be allowed."""
+    for layer in (authority.policy, authority.own_rules):
+        for agent in authority.agents if layer is not None else ():
+            for grant in grants:
+                assert layer is not None
+                rule = needs_calls(layer, agent.name, grant, integration)
+                if rule is not None:
+                    return rule
+    return None

@@ -69,6 +69,16 @@ def compiled(
     )
 
 
+def node_of_policy(org: str) -> str:
+    """What the change feed calls the policy of an organization, whichever version is in force."""
+    return f"pol_of_{org.removeprefix('org_')}"
+
+
+def node_of_own_rules(user: str) -> str:
+    """What the change feed calls the rules of a user."""
+    return f"own_of_{user.removeprefix('usr_')}"
+
+
 def people_named(text: str, catalogue: Mapping[str, Integration]) -> frozenset[str]:
     """The email addresses of all who are to answer."""
     return frozenset(email for rule in read_policy(text, catalogue).rules for email in rule.answered_by)
