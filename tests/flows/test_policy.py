@@ -99,7 +99,6 @@ async def test_a_policy_that_is_not_understood_is_not_applied(house: House) -> N
 
 async def test_a_policy_that_is_not_understood_any_more_denies_everything(house: House) -> None:
     """Such as after an integration it names was taken away."""
-    *_, token = await house.ready()
     await applied(house, READS)
     async with house.app.database.write() as tx:
         from sqlalchemy import update
@@ -161,3 +160,25 @@ async def test_replaying_says_what_would_change(house: House) -> None:
         changes = [json.loads(line) for line in lines if b'"changes"' in line]
         assert len(changes) == counts["change"]
         assert all((c["was"], c["now"], c["rules"]) == ("allow", "deny", ["one"]) for c in changes)
+
+
+async def test_rules_of_ones_own_on_a_page(house: House) -> None:
+    *_, token = await house.ready("github:repo:write@acme-corp/backend")
+    comment = f"{ISSUES}/comments/7"
+    assert (await house.gateway(token, "DELETE", comment)).json().get("reason") != "denied_by_own_rule"
+    tab = await house.signed_in()
+    await tab.get("/rules")
+    form = {"csrf": tab.csrf, "text": "", "number": "0", "add": "never-delete"}
+    assert (await tab.post("/rules", form)).status == 303
+    assert "Agents delete nothing of mine." in (await tab.get("/rules")).body.decode()
+    refused = await house.gateway(token, "DELETE", comment)
+    assert refused.json()["reason"] == "denied_by_own_rule"
+    assert (await house.gateway(token, "GET", ISSUES)).status == 200
+    (event,) = await house.events("own-rules.changed")
+    assert event["user"] == house.alice.id
+    stale = await tab.post("/rules", form)
+    assert stale.status == 400
+    allows = '[[rule]]\nid = "a"\neffect = "allow"\n'
+    assert (await tab.post("/rules", {"csrf": tab.csrf, "text": allows, "number": "1"})).status == 400
+    assert (await tab.post("/rules", {"csrf": tab.csrf, "text": "", "number": "1"})).status == 303
+    assert (await house.gateway(token, "DELETE", comment)).json().get("reason") != "denied_by_own_rule"

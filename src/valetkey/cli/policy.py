@@ -1,6 +1,6 @@
 """`valetkey policy check | test | diff | apply | show | list | explain | replay`: the organization's rules.
 
-`check`, `test` and `cedar` read a file with the server's own rules; they run here, without a server and without a login.
+`check`, `test` and `cedar` read a file with the server's own rules; they run here, without a server or a login.
 """
 
 import difflib
@@ -59,8 +59,8 @@ def cedar(file: Path, /, *, integrations: Integrations = None) -> int:
     return exit_codes.OK
 
 
-@app.command
-def test(file: Path, /, *, integrations: Integrations = None, json: Json = False) -> int:
+@app.command(name="test")
+def run_cases(file: Path, /, *, integrations: Integrations = None, json: Json = False) -> int:
     """Run the cases that stand beside the rules in a file. Needs no server.
 
     For example: valetkey policy test policy.toml

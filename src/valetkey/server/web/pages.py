@@ -16,6 +16,7 @@ from valetkey.server.web import (
     device,
     passkeys,
     requests,
+    rules,
     sessions,
     sign_in,
     sso,
@@ -23,7 +24,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize,
-    consent, device, requests, apps,
+    consent, device, requests, apps, rules,
 )  # fmt: skip
 
 
