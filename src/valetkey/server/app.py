@@ -344,6 +344,7 @@ class App:
             outside=known.outside,
             trusting=known.trusting,
             register=known.register,
+            arriving=oauth.arriving,
             authorize=oauth.authorize,
             answering=oauth.answering,
             egress=egress,
