@@ -1,4 +1,4 @@
-"""What a decision under a policy costs, and how fast recorded calls are replayed. One thread, no I/O."""
+"""What a decision under a policy costs, and how fast recorded calls are replayed. One thread, no I/O: its CPU time."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +14,10 @@ from valetkey.server.policy.cedar import clauses_of
 from valetkey.server.policy.decide import decide
 from valetkey.server.policy.history import Counter, History, Memory
 from valetkey.server.policy.layer import Layer
+from valetkey.server.policy.model import Allow
 from valetkey.server.policy.reading import read_policy
 from valetkey.server.policy.replay import Replay
+from valetkey.server.policy.ruled import ruled
 from valetkey.server.policy.rules import Effect, Rule
 
 HELD = p.grant("github:repo:write@*")
@@ -73,8 +75,8 @@ def _repeat(layer: Layer) -> float:
     authority = p.authority(HELD, policy=layer)
     call = p.call("GET", "/repos/acme-corp/backend/issues")
     histories = [History(task=Memory(counts={(Counter.WRITES, ""): n % 500})) for n in range(REPEAT)]
-    grants = authority.task.grants
-    return _each(lambda h: decide(call, authority, grants, p.CATALOGUE, p.NOW + 1, history=h), histories)
+    remembered = Allow()  # what `gateway/held` keeps of such a call
+    return _each(lambda h: ruled(remembered, call, authority, p.CATALOGUE, p.NOW + 1, h), histories)
 
 
 def _replay() -> float:
@@ -89,7 +91,7 @@ def _replay() -> float:
 
 
 def _each(run: Callable[..., object], items: Sequence[Any]) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     for item in items:
         run(item)
-    return (time.perf_counter() - began) / len(items) * 1e6
+    return (time.thread_time() - began) / len(items) * 1e6

@@ -1,4 +1,7 @@
-"""What decides, with Cedar, slices and memory, against the plainest judging. VALETKEY_TEST_CASES says how many calls."""
+"""What decides, with Cedar, slices and memory, against the plainest judging.
+
+VALETKEY_TEST_CASES says how many calls.
+"""
 
 import os
 from datetime import time

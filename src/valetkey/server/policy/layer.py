@@ -29,6 +29,7 @@ from valetkey.server.policy.rules import (
 )
 
 _REMEMBERED: Final = 8_192
+_OF_A_SPAN: Final = (Counted, Labelled)
 SILENCE: Final = "silence"
 """What a verdict of no rule at all is called."""
 
@@ -84,6 +85,7 @@ class _Slice:
     observed: "cedarpy.PolicySet | None"
     by_key: Mapping[str, Clause]
     conditions: tuple[Condition, ...]
+    spans: tuple[Span, ...]
     is_open: bool  # something was written in Cedar: what it depends on is not known, so nothing is remembered
 
 
@@ -147,7 +149,7 @@ class Layer:
         return next((clause for clause in self.clauses if clause.id == rule_id), None)
 
     def _judged(self, asked: Asked, part: _Slice) -> Verdict:
-        context = json.dumps(_context(asked, part.conditions))
+        context = json.dumps(_context(asked, part))
         _, entities = self._action(asked.integration, asked.operation)
         verdicts = [self._asked(asked, part, f"{asked.integration.name}/{asked.operation.id}", entities, context)]
         for scope in sorted(asked.scopes_needed):
@@ -203,13 +205,15 @@ class Layer:
         clauses = tuple(clause for key in sorted(keys) for clause in self._index.get(key, ()))
         watched = [clause for clause in clauses if clause.observe]
         conditions = {c: None for clause in clauses if clause.rule is not None for c in clause.rule.conditions}
+        is_open = any(clause.rule is None for clause in clauses)
         part = _Slice(
             clauses=clauses,
             enforced=handle_of(clause for clause in clauses if not clause.observe),
             observed=handle_of(watched, all_permit=True) if watched else None,
             by_key={clause.key: clause for clause in clauses},
             conditions=tuple(conditions),
-            is_open=any(clause.rule is None for clause in clauses),
+            spans=tuple(Span) if is_open else tuple({c.span: None for c in conditions if isinstance(c, _OF_A_SPAN)}),
+            is_open=is_open,
         )
         if len(self._slices) >= _REMEMBERED:
             self._slices.clear()
@@ -247,8 +251,8 @@ def _uid(asked: Asked) -> str:
     return f"{asked.integration.name}/{folded(asked.actual.name)}" if asked.actual else asked.integration.name
 
 
-def _context(asked: Asked, conditions: Sequence[Condition]) -> dict[str, Any]:
-    """What conditions may look at, as docs/policy.md lists it."""
+def _context(asked: Asked, part: _Slice) -> dict[str, Any]:
+    """What conditions may look at, as docs/policy.md lists it; of what is remembered, what this slice looks at."""
     situation = asked.situation
     name = "" if asked.actual is None else folded(asked.actual.name)
     minutes = int(asked.now // 60)
@@ -264,16 +268,21 @@ def _context(asked: Asked, conditions: Sequence[Condition]) -> dict[str, Any]:
         },
         "public": asked.public,
         "parameters": [f"{key}={value}" for key, value in asked.parameters.items()],
-        "labels": {span.attribute: sorted(span.of(asked.history).labels) for span in Span},
-        "counts": {span.attribute: _counts(span.of(asked.history), situation.where) for span in Span},
-        "within": [c.text for c in conditions if isinstance(c, Hours) and c.holds(situation)],
+        "labels": {span.attribute: sorted(span.of(asked.history).labels) for span in part.spans},
+        "counts": {span.attribute: _counts(span.of(asked.history), situation.where) for span in part.spans},
+        "within": [c.text for c in part.conditions if isinstance(c, Hours) and c.holds(situation)],
         "utc": {"minute": minutes % 1_440, "weekday": (minutes // 1_440 + 3) % 7},  # Monday is 0
     }
 
 
+_NAMES: Final = tuple((counter, counter.value, f"{counter}_here") for counter in Counter)
+
+
 def _counts(memory: Memory, where: str) -> dict[str, int]:
-    found = {counter.value: memory.count(counter) for counter in Counter}
-    return found | {f"{counter}_here": memory.count(counter, where) for counter in Counter}
+    found: dict[str, int] = {}
+    for counter, name, here in _NAMES:
+        found[name], found[here] = memory.count(counter), memory.count(counter, where)
+    return found
 
 
 def denies_all(layer: Layer, agent: str, grant: Grant, integration: Integration) -> str | None:

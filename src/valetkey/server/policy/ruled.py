@@ -29,8 +29,8 @@ def ruled(
 def _ruled(
     permitted: Allow, call: Call, authority: Authority, catalogue: Catalogue, now: float, history: History
 ) -> Decision:
-    decision: Decision = permitted
-    by = UNRULED
+    decision: Allow | Ask = permitted
+    by: Ruled | None = None
     for layer in (authority.policy, authority.own_rules):
         if layer is None:
             continue
@@ -48,13 +48,16 @@ def _ruled(
                 now=now,
             )
             verdict = layer.judge(asked)
-            by = Ruled.of((by, Ruled(policies=(layer.id,), rules=verdict.rules, observed=verdict.observed)))
+            this = Ruled(policies=(layer.id,), rules=verdict.rules, observed=verdict.observed)
+            by = this if by is None else Ruled.of((by, this))
             if verdict.effect is Effect.DENY:
                 return _denied(verdict, layer, is_own=layer is authority.own_rules, by=by)
             if verdict.effect is Effect.ASK:
                 asking = _asking(verdict, layer, call, catalogue, permitted)
                 decision = asking if not isinstance(decision, Ask) else _both(decision, asking)
-    return replace(decision, ruled=by)
+    if isinstance(decision, Ask):
+        return replace(decision, ruled=by or UNRULED)
+    return Allow(spends=permitted.spends, ruled=by or UNRULED)
 
 
 def _denied(verdict: Verdict, layer: Layer, *, is_own: bool, by: Ruled) -> Deny:
