@@ -19,8 +19,10 @@ from valetkey.server.policy.history import Counter, History, Memory
 from valetkey.server.policy.rules import (
     WORDS_OF_ACTIONS,
     Condition,
+    Counted,
     Effect,
     Hours,
+    Labelled,
     Rule,
     Situation,
     Span,
