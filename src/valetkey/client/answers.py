@@ -223,6 +223,24 @@ class Connection(TypedDict):
     status: str
 
 
+class NewConnectCode(TypedDict):
+    id: str
+    code: str
+    page: str
+    page_with_code: str
+    expires_in: int
+    interval: int
+
+
+class ConnectCode(TypedDict):
+    id: str
+    status: str
+    reason: str
+    detail: str
+    connection: Connection | None
+    interval: int
+
+
 class Lease(TypedDict):
     id: str
     agent: str

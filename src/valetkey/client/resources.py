@@ -234,6 +234,19 @@ class Connections(Group):
     def list(self) -> list[answers.Connection]:
         return self._listed("/v1/connections")
 
+    def begin(
+        self, integration: str, *, scopes: Sequence[str] = (), connection: str | None = None, shared: bool = False
+    ) -> answers.NewConnectCode:
+        """Begin to connect an account by consent: a code that leads its person on our own page."""
+        body = {"integration": integration, "scopes": list(scopes), "connection": connection, "shared": shared}
+        begun: answers.NewConnectCode = self._call(post("/v1/connect-codes", **body))
+        return begun
+
+    def begun(self, code: str) -> answers.ConnectCode:
+        """What became of it; ask again after `interval` seconds while it is pending."""
+        told: answers.ConnectCode = self._call(get(at("connect-codes", code)))
+        return told
+
     def why(self, connection: str) -> answers.Residual:
         """What the stored credential could do if it leaked, and who stands in between."""
         report: answers.Residual = self._call(get(at("connections", connection, "why")))

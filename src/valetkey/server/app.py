@@ -16,6 +16,7 @@ from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
@@ -23,9 +24,11 @@ from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
 from valetkey.server.connections.refreshing.refresh import Refresh
+from valetkey.server.connections.role_sessions import RoleSessions
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
@@ -45,6 +48,7 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.admit import Admit
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
+from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -58,6 +62,7 @@ from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.mount import Mount, Shut
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
+from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
 from valetkey.server.policy.versions.apply import Policies
@@ -179,8 +184,11 @@ class App:
         )
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
+        sessions = RoleSessions(borrow, assume, clock)
+        reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         lookups = Lookups(
             egress,
+            reachable,
             borrow,
             catalogue,
             clock,
@@ -197,7 +205,7 @@ class App:
         self.authorities = authorities = Authorities(
             database,
             Layers(catalogue),
-            also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
+            also_forget=(authenticate.forget, borrow.forget, sessions.forget, known.clients.forget, engines.forget),
             also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
         )
@@ -256,6 +264,16 @@ class App:
             clock=clock,
             catalogue=catalogue,
         )
+        connect_codes = ConnectCodes(
+            database=database,
+            journal=journal,
+            connect=connect,
+            tries=Patience(journal, database, mac, clock),
+            mac=mac,
+            clock=clock,
+            catalogue=catalogue,
+            base=settings.issuer,
+        )
         hops = (streams.stop, take_back.stop, end_there.stop)
         admit = Admit(
             journal=journal,
@@ -266,13 +284,17 @@ class App:
             streams=streams,
             clock=clock,
             catalogue=catalogue,
+            ask_person=connect_codes.for_agent,
         )
         self.calls = Calls(
             admit=admit,
             journal=journal,
             proofs=proofs,
             borrow=borrow,
+            sessions=sessions,
+            clock=clock,
             egress=egress,
+            reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
         confirm = Confirm(journal, mac, clock, settings, catalogue)
@@ -337,6 +359,7 @@ class App:
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             apps=registered,
             connect=connect,
+            connect_codes=connect_codes,
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -365,11 +388,13 @@ class App:
         def seal() -> None:
             ring.forget()
             borrow.forget_all()
+            sessions.forget_all()
             streams.cut_all()
 
         self.still = StillUnlocked(reopen if is_service else None, clock, seal)
         self.asgi = Shut(self.mount, self.still.sealed.is_set)
-        self.decisions = Shut(DecisionDoor(self.calls, streams, engines, doors), self.still.sealed.is_set)
+        self.deciding = deciding = Deciding(self.calls, streams, engines, doors)
+        self.decisions = Shut(DecisionDoor(deciding), self.still.sealed.is_set)
         self.health = Health(database, self.witness, self._numbers, self.still.sealed.is_set)
         watches = (
             journal.watch,

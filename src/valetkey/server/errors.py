@@ -119,6 +119,9 @@ class UpstreamFailed(ValetkeyError):
     code = "upstream_failed"
     hint = "This is not your request's fault. Try again later."
     retry_after: ClassVar[int] = 60  # seconds, for as long as a host that failed is not asked again
+    is_unreached = False  # no connection came about
+    is_silent = False  # there was one, and no answer in time
+    was_sent = True  # False: it failed so often that it was not even asked
 
 
 class Unavailable(ValetkeyError):

@@ -66,6 +66,8 @@ def headers_of(error: Exception, *, under_dpop: bool = False) -> list[tuple[byte
     kept = [(b"content-type", b"application/problem+json; charset=utf-8"), (b"cache-control", b"no-store")]
     if isinstance(error, errors.TooMany | errors.Unavailable):
         kept.append((b"retry-after", str(error.retry_after).encode()))
+    elif isinstance(error, errors.UpstreamFailed) and not error.was_sent:
+        kept.append((b"retry-after", str(error.members["retry_after"]).encode()))
     if isinstance(error, errors.ProofRefused):
         kept.append((b"www-authenticate", _dpop_challenge(error.error)))
         if error.nonce:

@@ -7,6 +7,7 @@ from pathlib import Path
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
+from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
@@ -65,6 +66,7 @@ class Services:
     link: Link
     apps: Apps
     connect: Connect
+    connect_codes: ConnectCodes
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers

@@ -207,6 +207,28 @@ class Connection(TypedDict):
     status: Literal["linked", "needs_reconnect", "revoked"]
 
 
+class NewConnectCode(TypedDict):
+    """`code` leads its person on `page`, once; `page_with_code` shows it filled in, to be compared."""
+
+    id: str
+    code: str
+    page: str
+    page_with_code: str
+    expires_in: int
+    interval: int
+
+
+class ConnectCode(TypedDict):
+    """`detail` says why nothing was connected; `connection` is what was."""
+
+    id: str
+    status: Literal["pending", "linked", "declined", "refused", "expired"]
+    reason: str
+    detail: str
+    connection: Connection | None
+    interval: int
+
+
 class Permission(TypedDict):
     """One of the API's permissions under its own name; `sentence` completes "it may …"."""
 

@@ -68,6 +68,8 @@ class Event(StrEnum):
     RESOURCE_SERVER_REGISTERED = "resource-server.registered"
     CONNECTION_CREATED = "connection.created"
     CONNECTION_LINKED_AGAIN = "connection.linked-again"
+    CONNECTION_CODE_ISSUED = "connection.code-issued"
+    CONNECTION_CODE_OPENED = "connection.code-opened"
     CONNECTION_LINK_REFUSED = "connection.link-refused"
     CONNECTION_ENDED_THERE = "connection.ended-there"
     CONNECTION_REFRESHED = "connection.refreshed"

@@ -14,11 +14,12 @@ import msgspec
 
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.integrations.lookup import Account, FormLookup, Lookup, Question
-from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
+from valetkey.server.integrations.model import FOLDER, Integration, ResourceFacts, ResourceRef
 from valetkey.server.integrations.role import account_of
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -33,6 +34,7 @@ class Lookups:
     def __init__(
         self,
         egress: Egress,
+        reachable: Reachable,
         borrow: Borrow,
         catalogue: Mapping[str, Integration],
         clock: Clock,
@@ -41,6 +43,7 @@ class Lookups:
         timeout: float,
     ) -> None:
         self._egress = egress
+        self._reachable = reachable
         self._borrow = borrow
         self._catalogue = catalogue
         self._clock = clock
@@ -188,16 +191,21 @@ class Lookups:
             kind = b"application/json" if form is None else b"application/x-www-form-urlencoded"
             headers += [(b"content-type", kind)] if body else []
             headers.append((b"content-length", str(len(body.encode())).encode()))
+        url = borrowed.below(*segments)
+        fetch = partial(
+            self._egress.fetch,
+            method,
+            url,
+            headers,
+            max_bytes=_MOST_BYTES,
+            timeout=self._timeout,
+            body=body.encode() if method == "POST" else None,
+        )
         try:
-            status, _, answer = await self._egress.fetch(
-                method,
-                borrowed.below(*segments),
-                headers,
-                max_bytes=_MOST_BYTES,
-                timeout=self._timeout,
-                body=body.encode() if method == "POST" else None,
-            )
+            status, _, answer = await self._reachable.ask(url.place, fetch)
         except UpstreamFailed as error:
+            if not error.was_sent:
+                raise
             raise _unanswered(error.detail) from error
         if status in _NOT_THERE or (status == 400 and body):  # how GraphQL APIs may say that nothing is there
             return None
@@ -216,7 +224,7 @@ class Lookups:
 def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
     if integration.role is not None:
-        return (integration.role.resource_kind,) if not rest else ()
+        return () if rest == "*" else (FOLDER,) if rest else (integration.role.resource_kind,)
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
     named = (kind for kind, how in integration.questions.items() if how.is_by_name)

@@ -19,7 +19,7 @@ from valetkey.server.policy.ruled import judges_calls
 
 MOST_RESOURCES = 100
 NO_OTHER_WAY = (
-    "Ask for named resources, the same scopes on each, and nothing that is counted: calls to AWS pass no gateway."
+    "Ask for named buckets, the same scopes on each, and nothing that is counted; or call through the gateway."
 )
 USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
 

@@ -235,6 +235,12 @@ linkings = Table(
     _text("facts"), _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
     Index(None, "expires_at"),
 )  # fmt: skip
+connect_codes = Table(
+    "connect_codes", metadata, _id(), Column("mac", LargeBinary(32), nullable=False, unique=True), _ref("org"),
+    _ref("user"), _ref("agent", optional=True), _ref("connection", optional=True), _text("facts"), _text("state"),
+    _text("reason"), _ref("session", optional=True), _ref("linked", optional=True), _time("created_at"),
+    _time("expires_at"), Index(None, "user"), Index(None, "expires_at"),
+)  # fmt: skip
 upstream_revocations = Table(
     "upstream_revocations", metadata, _id("connection"), _ref("org"), _text("state"), _text("detail"),
     Column("tries", Integer, nullable=False), _time("next_at", optional=True), _time("created_at"),

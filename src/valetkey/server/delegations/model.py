@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from valetkey.server.errors import Denied
-from valetkey.server.integrations.model import Integration, ResourceFacts, same_name
+from valetkey.server.integrations.model import FOLDER, NESTING, Integration, ResourceFacts, same_name
 
 Catalogue = Mapping[str, Integration]
 
@@ -48,6 +48,9 @@ class Resource:
         """Whether `actual` is this resource. A name that now means another thing is `CHANGED`, never `YES`."""
         if self.name == "*":
             return Fit.YES
+        # A folder's name is its id; what is in it is never another kind of thing under the same name.
+        if self.kind in ("", FOLDER) and self.name in actual.inside:
+            return Fit.YES if not self.owner or actual.owner_id == self.owner else Fit.CHANGED
         if self.kind and self.kind != actual.kind:
             return Fit.NO  # ids of different kinds may be equal: a repository's and an organization's
         if self.name.endswith("/*"):
@@ -81,6 +84,10 @@ class Resource:
             if self.owner and wider.owner and self.owner != wider.owner:
                 return None
             return replace(self, owner=self.owner or wider.owner)
+        if wider.kind in NESTING and self.kind in ("", FOLDER) and self.name.startswith(wider.name + "/"):
+            if self.name.endswith("/*") or (self.owner and self.owner != wider.owner):
+                return None
+            return replace(self, id=self.name, owner=wider.owner, kind=FOLDER)
         if self.name.endswith("/*") or not same_name(self.name, wider.name):
             return None
         if (self.id and wider.id and self.id != wider.id) or (self.owner and wider.owner and self.owner != wider.owner):

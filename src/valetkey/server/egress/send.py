@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyreqwest.exceptions import ConnectError, PyreqwestError, TransportError
+from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, TransportError
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response as Answer
 
@@ -252,4 +252,7 @@ def _failed(url: Url, error: Exception) -> UpstreamFailed:
     """Name the place and the innermost cause. The client's own sentence holds the whole address, so it is not used."""
     causes = error.details["causes"] if isinstance(error, PyreqwestError) and hasattr(error, "details") else None
     why = causes[-1]["message"] if causes and "://" not in causes[-1]["message"] else ""
-    return UpstreamFailed(detail=f"{url.place}: {type(error).__name__} {why}".rstrip())
+    failed = UpstreamFailed(detail=f"{url.place}: {type(error).__name__} {why}".rstrip())
+    failed.is_unreached = isinstance(error, ConnectError | ConnectTimeoutError)
+    failed.is_silent = isinstance(error, TimeoutError) and not failed.is_unreached
+    return failed

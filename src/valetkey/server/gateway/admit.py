@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,14 +44,36 @@ from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
 from valetkey.server.policy.decide import live, permitted, reaching, usable
 from valetkey.server.policy.history import NOTHING_YET
-from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Ruled, Spend
+from valetkey.server.policy.model import (
+    Allow,
+    Ask,
+    Authority,
+    Call,
+    ConnectionFacts,
+    Decision,
+    Deny,
+    Reason,
+    Ruled,
+    Spend,
+)
 from valetkey.server.policy.ruled import ruled
+from valetkey.server.principals.model import Agent, User
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.proofs import Proofs
 from valetkey.server.tokens.verify import Verifying
 from valetkey.verify.dpop import Proof
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class AskPerson(Protocol):
+    """Put into a refusal where the person of a task connects an account again."""
+
+    async def __call__(
+        self, error: ConnectionRequired, facts: ConnectionFacts, *, user: User, agent: Agent
+    ) -> None: ...
+
+
 Again = Callable[[], Awaitable[None]]
 
 _TRIES = 20
@@ -107,6 +129,7 @@ class Admit:
         streams: Streams,
         clock: Clock,
         catalogue: Mapping[str, Integration],
+        ask_person: AskPerson,
     ) -> None:
         self._journal = journal
         self._authorities = authorities
@@ -117,6 +140,7 @@ class Admit:
         self._clock = clock
         self._catalogue = catalogue
         self._holdings = Holdings(catalogue)
+        self._ask_person = ask_person
 
     async def __call__(
         self,
@@ -202,8 +226,15 @@ class Admit:
                 if failed is None:
                     raise
                 failed.members.setdefault("decision", denied.members["decision"])
+                await self.asks_person(failed, authority, calls[0].connection)
                 raise failed from None
         raise Unavailable(detail="revocations outran the decision")
+
+    async def asks_person(self, error: BaseException, authority: Authority, connection: str) -> None:
+        """Where only the person can help, the refusal says where: an address that is hers alone."""
+        facts = authority.connections.get(connection)
+        if isinstance(error, ConnectionRequired) and facts is not None:
+            await self._ask_person(error, facts, user=authority.user, agent=authority.agent)
 
     async def _authority(self, token: Delegated) -> tuple[Authority, int]:
         """What bounds the task of this token, and the change number it is known under."""

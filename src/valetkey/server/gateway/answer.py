@@ -130,7 +130,13 @@ async def answer(
     addresses = door.addresses(base_url)
     scrubber = door.scrubber(borrowed)
     headers = [
-        *_led_back(incoming(response.headers), addresses, scrubber, status=response.status, path=path),
+        *_led_back(
+            incoming(response.headers, keep_length=sending.method == "HEAD"),
+            addresses,
+            scrubber,
+            status=response.status,
+            path=path,
+        ),
         (b"x-decision-id", decision_id.encode()),
     ]
     begun = Answer(

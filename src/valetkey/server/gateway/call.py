@@ -10,16 +10,21 @@ from typing import Final
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.connections.reachable import Reachable
+from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
 from valetkey.server.egress import Egress, Sending
-from valetkey.server.errors import Unavailable, ValetkeyError
+from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.signed import signed_call
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import GIT_PREFIX
+from valetkey.server.integrations.role import Role
 from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
 
@@ -36,14 +41,20 @@ class Calls:
         journal: Journal,
         proofs: Proofs,
         borrow: Borrow,
+        sessions: RoleSessions,
+        clock: Clock,
         egress: Egress,
+        reachable: Reachable,
         timeout: float,
     ) -> None:
         self._admit = admit
         self._journal = journal
         self._proofs = proofs
         self._borrow = borrow
+        self._sessions = sessions
+        self._clock = clock
         self._egress = egress
+        self._reachable = reachable
         self._timeout = timeout
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
@@ -56,7 +67,6 @@ class Calls:
         try:
             stream.decided()
             facts = authority.connections[connection_id]
-            borrowed = await self._borrow.borrow(facts)
             kept = outgoing(
                 attempt.headers,
                 agent=authority.agent.name,
@@ -66,9 +76,17 @@ class Calls:
             body = attempt.body
             if judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
-            sending = self._sending(door, target, borrowed, kept, body)
-            response = await sending.open()
+            if door.integration.role is not None:
+                session = await self._sessions.of(facts, authority, door.integration)
+                borrowed = session.api
+                sending = await self._signing(door.integration.role, target, session, kept, body)
+            else:
+                borrowed = await self._borrow.borrow(facts)
+                sending = self._sending(door, target, borrowed, kept, body)
+            response = await self._reachable.open(sending)
             status = response.status
+            if status == 403 and door.integration.role is not None:
+                self._sessions.refused(session)
             if status == 401:
                 borrowed = await self._borrow.later(facts, borrowed)
                 # SECURITY: what may change something is never sent twice by us, whatever the API says it did not do.
@@ -81,7 +99,7 @@ class Calls:
                     )
                 await sending.close()
                 sending = self._sending(door, target, borrowed, kept, None)
-                response = await sending.open()
+                response = await self._reachable.open(sending)
                 status = response.status
             if status == 401:
                 raise refused(door.integration, facts)
@@ -101,11 +119,12 @@ class Calls:
         except BaseException as error:
             why = "interrupted"
             if isinstance(error, ValetkeyError):
-                why = error.code
+                why = "not_sent" if isinstance(error, UpstreamFailed) and not error.was_sent else error.code
                 error.members.setdefault("decision", decision_id)
             finished(status=status, size=0, ended=why)
             if sending is not None:
                 await sending.close()
+            await self._admit.asks_person(error, authority, connection_id)
             raise
 
     def _sending(
@@ -121,6 +140,20 @@ class Calls:
             borrowed, sent = borrowed.there(), sent.removeprefix(f"/{GIT_PREFIX}".encode())
         headers = [*kept, (borrowed.header, borrowed.value.reveal().encode())]
         return self._egress.send(target.method, borrowed.at(sent), headers, body, timeout=self._timeout)
+
+    async def _signing(
+        self,
+        how: Role,
+        target: Target,
+        session: RoleSession,
+        kept: list[tuple[bytes, bytes]],
+        body: AsyncIterator[bytes] | None,
+    ) -> Sending:
+        """The call signed anew: nothing of the client's own signature is left in it."""
+        call = await signed_call(target, kept, body, session, region=how.region, now=self._clock.now())
+        return self._egress.send(
+            target.method, session.api.at(call.target), call.headers, call.body, timeout=self._timeout
+        )
 
     async def told(
         self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again

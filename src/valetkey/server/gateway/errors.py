@@ -27,7 +27,7 @@ def refusal(
 ) -> tuple[int, list[tuple[bytes, bytes]], dict[str, Any]]:
     """Status, headers and document of a refusal; `asked` are the headers of the request it answers."""
     document = problem(error, request_id=request_id)
-    if isinstance(error, UpstreamFailed):  # whatever of it failed, here it is the API that was called
+    if isinstance(error, UpstreamFailed) and error.was_sent:  # whatever failed, here it is the API that was called
         document["detail"] = "The API behind the gateway did not answer properly."
     document["message"] = f"{document['detail']} {document['hint']}"
     document["documentation_url"] = document["type"]

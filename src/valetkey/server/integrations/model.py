@@ -27,6 +27,10 @@ _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
 GIT_PREFIX: Final = "git"
 """The first segment of the git host's addresses at the gateway: `/p/github/git/acme-corp/backend.git`."""
+FOLDER: Final = "folder"
+"""A place inside a bucket: `acme-reports/2027` is every key that begins with `2027/`. Its name is its id."""
+NESTING: Final = frozenset({"bucket", FOLDER})
+"""Kinds of things that hold folders, by their names."""
 _FOLDED_KINDS: Final = frozenset({"repository", "organization", "enterprise", "user"})
 
 
@@ -59,6 +63,8 @@ class ResourceFacts:
     name: str
     id: str
     owner_id: str = ""
+    inside: tuple[str, ...] = ()
+    """Names of the folders that hold all of what a call is about, where names of folders can be granted."""
 
 
 @dataclass(frozen=True, slots=True)

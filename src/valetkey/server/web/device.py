@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.errors import NotFound, TooMany
-from valetkey.server.oauth.decoupled.model import spelled, typed
 from valetkey.server.oauth.form import Form
+from valetkey.server.principals.user_codes import spelled, typed
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, address_of, shown, view
 from valetkey.server.web.render import page

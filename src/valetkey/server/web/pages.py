@@ -9,6 +9,7 @@ from valetkey.server.web import (
     apps,
     authorize,
     cli_login,
+    connect_code,
     connecting,
     connections,
     consent,
@@ -23,8 +24,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize,
-    consent, device, requests, apps, rules,
+    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
+    authorize, consent, device, requests, apps, rules,
 )  # fmt: skip
 
 
