@@ -1,12 +1,8 @@
 """What a task remembers: recorded with each decision, kept for later tasks, judged again in the commit."""
 
 import asyncio
-from typing import Any
 
 from tests.support.house import House
-from valetkey.server.gateway import admit
-from valetkey.server.policy.history import Counter, History
-from valetkey.server.policy.model import Allow, Decision, Deny, Reason
 
 PATH = "/repos/acme-corp/backend/issues"
 
@@ -41,22 +37,35 @@ async def test_a_new_task_sheds_nothing_for_an_hour(house: House) -> None:
             assert history["agent"]["calls"] == 1  # the one in between; the first is forgotten
 
 
-async def test_a_call_decided_on_an_older_history_is_decided_again(house: House, monkeypatch: Any) -> None:
-    """A rule, put in where rules will be: one call a task. Fifty at once are all judged before any is recorded."""
-    decide = admit.decide
+ONCE = """
+[[rule]]
+id = "reads"
+effect = "allow"
+integration = "github"
+actions = ["read"]
 
-    def once(*judged: Any, history: History, **more: Any) -> Decision:
-        decision = decide(*judged, history=history, **more)
-        if isinstance(decision, Allow) and history.task.count(Counter.CALLS) >= 1:
-            return Deny(reason=Reason.NOT_DELEGATED)
-        return decision
+[[rule]]
+id = "once"
+effect = "deny"
+when = { counts = { calls = 1, within = "task" } }
+"""
 
-    monkeypatch.setattr(admit, "decide", once)
-    monkeypatch.setattr(house.app.admit, "_reads_history", lambda _: True)
-    _, _, _, token = await house.ready()
+
+async def test_a_call_decided_on_an_older_history_is_decided_again(house: House) -> None:
+    """One call a task, by a rule. Fifty at once are all judged before any is recorded."""
+    *_, token = await house.ready()
+    await house.alice.does("POST", "/v1/policies", text=ONCE, after=0)
     replies = await asyncio.gather(*(house.gateway(token, "GET", PATH) for _ in range(50)))
     assert sorted(r.status for r in replies) == [200] + [403] * 49
     assert house.github.received("GET", PATH) == 1
+    assert {r.json()["reason"] for r in replies if r.status == 403} == {"denied_by_policy"}
+
+
+async def test_without_the_rule_all_of_them_go_through(house: House) -> None:
+    *_, token = await house.ready()
+    await house.alice.does("POST", "/v1/policies", text=ONCE.replace("calls = 1,", "calls = 51,"), after=0)
+    replies = await asyncio.gather(*(house.gateway(token, "GET", PATH) for _ in range(50)))
+    assert [r.status for r in replies] == [200] * 50
 
 
 async def test_what_no_longer_counts_is_removed(house: House) -> None:

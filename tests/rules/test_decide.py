@@ -405,6 +405,9 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.OUT_OF_WRITES,  # the same
         Reason.OUT_OF_BYTES,  # the same
         Reason.UNSEEN_BYTES,  # the engine door's
+        Reason.POLICY,  # of rules: test_policy
+        Reason.POLICY_SILENT,
+        Reason.OWN_RULE,
         Reason.ASKS,  # the word for an Ask
         Reason.ASKS_ELSEWHERE,  # of an Ask at an engine
         Reason.CANNOT_BE_HELD,  # of an Ask about a body that is too large

@@ -111,6 +111,7 @@ _COMMANDS = (
     ("login:login", "login"),
     ("login:logout", "logout"),
     ("organization:app", "organization"),
+    ("policy:app", "policy"),
     ("resource_server:app", "resource-server"),
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),

@@ -157,6 +157,35 @@ class Engines(Group):
         return self._listed("/v1/engines")
 
 
+class Policies(Group):
+    def apply(self, text: str, *, after: int, why: str = "") -> answers.Policy:
+        """Put a policy in force that was made from version number `after`; 0 where there was none."""
+        applied: answers.Policy = self._call(post("/v1/policies", text=text, after=after, why=why))
+        return applied
+
+    def check(self, text: str) -> answers.CheckedPolicy:
+        """Whether that could be applied."""
+        checked: answers.CheckedPolicy = self._call(post("/v1/policies/check", text=text))
+        return checked
+
+    def list(self) -> list[answers.Policy]:
+        return self._listed("/v1/policies")
+
+    def get(self, policy: str) -> answers.Policy:
+        """A version with its text, by id or by number."""
+        found: answers.Policy = self._call(get(at("policies", policy)))
+        return found
+
+    def explain(self, decision: str) -> answers.ExplainedDecision:
+        """Why a recorded call was decided as it was."""
+        said: answers.ExplainedDecision = self._call(get(at("decisions", decision)))
+        return said
+
+    def replay(self, text: str, *, seconds: int) -> Iterator[bytes]:
+        """What that policy would have decided of the recorded calls of so long; lines of JSON as they are found."""
+        return self._stream(post("/v1/policies/replay", text=text, seconds=seconds))
+
+
 class Integrations(Group):
     def list(self) -> list[answers.Integration]:
         return self._listed("/v1/integrations")

@@ -48,6 +48,7 @@ class Client:
         self.tasks = resources.Tasks(self)
         self.tokens = resources.Tokens(self)
         self.engines = resources.Engines(self)
+        self.policies = resources.Policies(self)
         self.apps = resources.Apps(self)
         self.leases = resources.Leases(self)
         self.approvals = resources.Approvals(self)

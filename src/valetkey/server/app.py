@@ -78,6 +78,8 @@ from valetkey.server.oauth.decoupled import store as decoupled
 from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
+from valetkey.server.policy.versions.apply import Policies
+from valetkey.server.policy.versions.store import Layers
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
@@ -231,6 +233,7 @@ class App:
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
         self.authorities = authorities = Authorities(
             database,
+            Layers(catalogue),
             also_forget=(
                 authenticate.forget,
                 borrow.forget,
@@ -386,6 +389,7 @@ class App:
             confirm=confirm,
             pass_on=pass_on,
             issue=issue,
+            policies=Policies(journal, clock, catalogue),
             lend=Lend(
                 journal=journal,
                 authorities=authorities,

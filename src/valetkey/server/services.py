@@ -27,6 +27,7 @@ from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
 from valetkey.server.oauth.decoupled.answer import Answering
+from valetkey.server.policy.versions.apply import Policies
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
@@ -61,6 +62,7 @@ class Services:
     mac: Mac
     confirm: Confirm
     issue: Issue
+    policies: Policies
     lend: Lend
     lookups: Lookups
     link: Link

@@ -110,6 +110,35 @@ class Engine(TypedDict):
     secret: NotRequired[str]
 
 
+class Policy(TypedDict):
+    """One version of the organization's policy. The newest is in force. `text` is left out in lists."""
+
+    id: str
+    number: int
+    digest: str
+    why: str
+    applied_by: str
+    applied_at: int
+    text: NotRequired[str]
+
+
+class CheckedPolicy(TypedDict):
+    """How many rules a text holds that could be applied, and their names."""
+
+    rules: list[str]
+
+
+class ExplainedDecision(TypedDict):
+    """Why a recorded call was decided as it was. `policies` are the versions it was decided under."""
+
+    decision: str
+    event: str
+    words: str
+    policies: list[str]
+    rules: list[str]
+    observed: list[str]
+
+
 class App(TypedDict):
     """An app at an API. `redirect_uri` is the exact address to register there. The secret is never shown."""
 

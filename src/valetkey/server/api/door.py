@@ -118,6 +118,7 @@ def route(
     status: int = 200,
     summary: str = "",
     answer: type[A] | None = None,
+    media: str = JSON,
     scopes: tuple[str, ...] = (),
     refuses: Refusals = (),
 ) -> ApiRoute: ...

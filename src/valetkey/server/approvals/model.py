@@ -107,6 +107,7 @@ class Facts:
     base_url: str
     parts: tuple[Part, ...]
     asked_by: tuple[str, ...]
+    policies: tuple[str, ...]  # the versions of the rules under which it was asked
     words: str
     answerers: tuple[Answerers, ...]
     danger: bool
@@ -148,7 +149,13 @@ class Approval:
     def like(self) -> str:
         """Equal for two approvals exactly when the same rules ask about the same operations on the same things."""
         parts = sorted((p.operation, p.resource, p.resource_id) for p in self.facts.parts)
-        said = [self.facts.integration, self.facts.connection, sorted(self.facts.asked_by), parts]
+        said = [
+            self.facts.integration,
+            self.facts.connection,
+            sorted(self.facts.asked_by),
+            sorted(self.facts.policies),
+            parts,
+        ]
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
@@ -193,6 +200,7 @@ def facts_of(ask: Ask, calls: "tuple[Call, ...]", authority: Authority) -> Facts
             for call in calls
         ),
         asked_by=ask.asked_by,
+        policies=ask.ruled.policies,
         words=ask.words,
         answerers=ask.answerers,
         danger=ask.danger,
@@ -207,7 +215,7 @@ def key_of(kept: Kept, facts: Facts, generation: int) -> str:
     """The SHA-256 everything hangs on: one changed byte, target, connection or rule is another key."""
     headers = [part for name, value in kept.headers if name not in _OF_ONE_TRY for part in (name, value)]
     people = [[None if a.people is None else sorted(a.people), a.enough] for a in facts.answerers]
-    rules = msgspec.json.encode([facts.asked_by, facts.words, people, facts.danger])
+    rules = msgspec.json.encode([facts.asked_by, facts.policies, facts.words, people, facts.danger])
     return hashlib.sha256(
         length_prefixed(
             b"valetkey approval 1",

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.chain import read_record
@@ -64,3 +64,15 @@ async def newest(db: AsyncConnection, org: str, *, before: str = "", limit: int 
             break
         cursor = rows[-1].id
     return found[:limit]
+
+
+async def by_id(db: AsyncConnection, org: str, record: str) -> AuditRecord | None:
+    """One record of an organization."""
+    body = (await db.execute(select(audit_records.c.body).where(audit_records.c.id == record))).scalar()
+    found = None if body is None else read_record(body)
+    return found if found is not None and found.org == org else None
+
+
+async def count(db: AsyncConnection) -> int:
+    """How many records there are, of all writers and organizations."""
+    return int((await db.execute(select(func.count()).select_from(audit_records))).scalar_one())

@@ -78,6 +78,9 @@ class Event(StrEnum):
     ENTITLEMENT_RECORDED = "entitlement.recorded"
     ENTITLEMENT_REMOVED = "entitlement.removed"
 
+    POLICY_APPLIED = "policy.applied"
+    OWN_RULES_CHANGED = "own-rules.changed"
+
     DELEGATION_RECORDED = "delegation.recorded"
     DELEGATION_NARROWED = "delegation.narrowed"
     DELEGATION_EXTENDED = "delegation.extended"

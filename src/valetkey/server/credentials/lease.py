@@ -14,7 +14,9 @@ from valetkey.server.integrations.authorization import Installation
 from valetkey.server.integrations.databases import Database
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import PolicyTooLong, Role
+from valetkey.server.policy.layer import SILENCE
 from valetkey.server.policy.model import Authority
+from valetkey.server.policy.ruled import judges_calls
 
 MOST_RESOURCES = 100
 NO_OTHER_WAY = (
@@ -90,6 +92,7 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
         raise _otherwise(
             integration, "You asked to be asked before these calls, and a credential that is out asks nobody."
         )
+    check_rules(lines, authority, integration)
     if integration.database is not None:
         return _of_database(lines, integration, integration.database)
     assert how is not None
@@ -131,6 +134,14 @@ def _of_database(lines: Sequence[Grant], integration: Integration, database: Dat
     scopes = frozenset(scope for line in lines for scope in line.scopes)
     ids = sorted({resource.id or resource.owner for resource, _ in resources})
     return Narrowing(permissions=scopes, resource_ids=tuple(ids), scopes=scopes)
+
+
+def check_rules(lines: Sequence[Grant], authority: Authority, integration: Integration) -> None:
+    """Raise `Denied` where a rule has to see every call: a credential that is out passes nobody who looks."""
+    rule = judges_calls(authority, lines, integration)
+    if rule is not None:
+        what = "No rule of the policy allows all of it" if rule == SILENCE else f"Rule {rule} judges single calls"
+        raise _otherwise(integration, f"{what}, and calls with a credential that is out are not seen here.")
 
 
 def _permissions(how: Installation | Role, held: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -15,7 +15,7 @@ from valetkey.server.clock import Clock
 from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED, Issue
-from valetkey.server.credentials.lease import Lease, State
+from valetkey.server.credentials.lease import Lease, State, check_rules
 from valetkey.server.credentials.sources.model import RUNS_OUT, Ended, Source, Sources
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
@@ -145,6 +145,7 @@ class TakeBack:
                 raise Revoked(reason=Reason.REVOKED.value)
         narrowed(authority.task.grants, lease.lines, self._catalogue)
         self._issue.judge(authority, lease.lines)
+        check_rules(lease.lines, authority, self._catalogue[lease.integration])
 
     async def _shut(self, leases: Sequence[Lease]) -> int:
         """Before one after the other is ended: none of them lets anybody in from now on."""

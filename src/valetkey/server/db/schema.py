@@ -259,6 +259,16 @@ entitlements = Table(
     _ref("created_by"), _time("created_at"), Index(None, "user", "connection"),
 )  # fmt: skip
 
+# Rules
+policies = Table(
+    "policies", metadata, _id(), _ref("org"), Column("number", Integer, nullable=False), _text("text"),
+    _text("digest"), _text("people"), _text("why"), _ref("applied_by"), _time("applied_at"),
+    UniqueConstraint("org", "number"),
+)  # fmt: skip
+own_rules = Table(
+    "own_rules", metadata, _id("user"), _text("text"), Column("number", Integer, nullable=False)
+)  # fmt: skip
+
 # Credentials that are out
 leases = Table(
     "leases", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _ref("task"), _ref("delegation"),

@@ -51,10 +51,21 @@ from valetkey.server.integrations.model import Integration, Match, Operation, re
 from valetkey.server.memory.model import Row, Spans, bits
 from valetkey.server.memory.remember import Memories
 from valetkey.server.memory.slots import Slots
-from valetkey.server.policy.decide import decide, live, reaching, usable
-from valetkey.server.policy.history import History
+from valetkey.server.policy.decide import decide, live, permitted, reaching, usable
+from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.labels import labels_of
-from valetkey.server.policy.model import Allow, Ask, Authority, Call, ConnectionFacts, Decision, Deny, Reason
+from valetkey.server.policy.model import (
+    Allow,
+    Ask,
+    Authority,
+    Call,
+    ConnectionFacts,
+    Decision,
+    Deny,
+    Reason,
+    Ruled,
+)
+from valetkey.server.policy.ruled import looks_back, ruled
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.proofs import Proofs
@@ -141,7 +152,6 @@ class Admit:
         approvals: Approvals,
         ask_person: AskPerson,
         memories: Memories,
-        reads_history: Callable[[Authority], bool] = lambda _: False,
     ) -> None:
         self._hold = hold
         self._approvals = approvals
@@ -157,7 +167,6 @@ class Admit:
         self._ask_person = ask_person
         self._slots = Slots()
         self._memories = memories
-        self._reads_history = reads_history  # whether a rule that may apply looks at what is remembered
 
     async def __call__(
         self,
@@ -311,7 +320,7 @@ class Admit:
         kept = await came.kept(door, authority, calls)
         if kept is None:
             return Deny(reason=Reason.CANNOT_BE_HELD)
-        members = _members(token, came.asked.target, calls, authority, seq)
+        members = _members(token, came.asked.target, calls, authority, seq) | ask.ruled.members()
         return await self._hold(Holding(members, tuple(calls), ask, authority, seq, kept, spending, charged))
 
     async def asks_person(self, error: BaseException, authority: Authority, connection: str) -> None:
@@ -387,19 +396,20 @@ class Admit:
                 raise _Unresolved(call.through(chosen), error) from None
         call = call.through(chosen, actual)
         now = self._clock.now()  # a look-up takes its time
+        known = held.allowed.get(call.judged_by) if now < held.good_until else None
+        decision = known or permitted(call, authority, held.grants, self._catalogue, now)
+        if isinstance(decision, Deny):
+            return call, decision
+        # SECURITY: what rules say depends on the hour and on what was done so far: it is asked for every call.
+        # Guarded by tests/flows/test_policy.py::test_quiet_hours_begin_for_a_call_that_was_allowed_a_moment_ago
+        if known is None and isinstance(decision, Allow):
+            held.allow(call.judged_by, decision)
+        history = NOTHING_YET
         # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if self._reads_history(authority):
-            resources = [] if actual is None else [actual]
-            history = await self._memories.history(Spans.of(authority), resources)
-            return call, decide(call, authority, held.grants, self._catalogue, now, history=history)
-        known = held.allowed.get(call.judged_by) if now < held.good_until else None
-        if known is not None:
-            return call, known
-        decision = decide(call, authority, held.grants, self._catalogue, now)
-        if isinstance(decision, Allow):
-            held.allow(call.judged_by, decision)
-        return call, decision
+        if looks_back(authority, integration.name):
+            history = await self._memories.history(Spans.of(authority), [] if actual is None else [actual])
+        return call, ruled(decision, call, authority, self._catalogue, now, history)
 
     def _charge(
         self,
@@ -421,7 +431,9 @@ class Admit:
             resources=resources,
             slots=self._slots.of(spans.all, [resource.key for resource in resources]),
             members={},
-            still=partial(self._still, token, calls, authority, decision) if self._reads_history(authority) else None,
+            still=partial(self._still, token, calls, authority, decision)
+            if looks_back(authority, integration.name)
+            else None,
         )
 
     def _still(
@@ -449,7 +461,7 @@ class Admit:
 
         `spending` spends the proof of the caller's key, if it gave one, in the commit that records the decision.
         """
-        members = _members(token, target, calls, authority, seq)
+        members = _members(token, target, calls, authority, seq) | decision.ruled.members()
         org = authority.user.org
         if isinstance(decision, Allow):
             charged.members = members
@@ -563,15 +575,17 @@ def _together(decisions: Sequence[Decision]) -> Decision:
         if isinstance(decision, Deny):
             return decision
     spends = tuple(spend for decision in decisions if not isinstance(decision, Deny) for spend in decision.spends)
+    by = Ruled.of([decision.ruled for decision in decisions])
     asks = [decision for decision in decisions if isinstance(decision, Ask)]
     if not asks:
-        return Allow(spends=spends)
+        return Allow(spends=spends, ruled=by)
     return Ask(
         asked_by=tuple(dict.fromkeys(by for ask in asks for by in ask.asked_by)),
         words=" ".join(dict.fromkeys(ask.words for ask in asks)),
         answerers=tuple(dict.fromkeys(group for ask in asks for group in ask.answerers)),
         danger=any(ask.danger for ask in asks),
         spends=spends,
+        ruled=by,
     )
 
 

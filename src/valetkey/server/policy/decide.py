@@ -1,7 +1,7 @@
 """The decision core: pure, total, fail closed. Deny beats Ask beats Allow; silence denies; an error is Deny.
 
 allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation ∩ what the user may delegate ∩ every task
-          ∩ the token ∩ what the connection can do ∩ this call
+          ∩ the token ∩ what the connection can do ∩ this call ∩ the organization's policy ∩ the user's own rules
 
 `live` is asked when a credential is issued and again on every call, by the same function.
 """
@@ -24,6 +24,7 @@ from valetkey.server.policy.model import (
     Reason,
     Spend,
 )
+from valetkey.server.policy.ruled import is_dangerous, ruled
 from valetkey.server.principals.model import Status
 
 
@@ -80,16 +81,27 @@ def decide(
     catalogue: Catalogue,
     now: float,
     *,
-    history: History = NOTHING_YET,  # noqa: ARG001 - for rules that look at it
+    history: History = NOTHING_YET,
 ) -> Decision:
     """Judge one call. Every level of the chain must allow it by itself; nothing is inferred from another level."""
+    delegated = permitted(call, authority, token_grants, catalogue, now)
+    return delegated if isinstance(delegated, Deny) else ruled(delegated, call, authority, catalogue, now, history)
+
+
+def permitted(
+    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+) -> Decision:
+    """What everything but rules says of it: the part that a call's history and the hour of the day do not change.
+
+    It may be remembered for as long as this authority is current; what rules say of the call (`ruled`) may not.
+    """
     try:
-        return _decide(call, authority, token_grants, catalogue, now)
+        return _permitted(call, authority, token_grants, catalogue, now)
     except Exception as error:
         return Deny(reason=Reason.ERROR, detail=type(error).__name__)
 
 
-def _decide(
+def _permitted(
     call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
 ) -> Decision:
     ended = live(authority, now)
@@ -147,13 +159,6 @@ def _counted(task: str, line: int, grant: Grant, call: Call) -> list[Spend]:
         for measure, each, cap in grant.limits
         if measure is not Measure.WRITES or call.operation.access == "write"
     ]
-
-
-def is_dangerous(call: Call, integration: Integration) -> bool:
-    """Whether a scope that the call needs is of the danger tier. An unknown scope is."""
-    named = {call.operation.scope, *call.scopes_needed} - {""}
-    tiers = [integration.scopes[name].tier if name in integration.scopes else "danger" for name in named]
-    return not tiers or "danger" in tiers
 
 
 def _asks(grants: Sequence[Grant], call: Call, integration: Integration, now: float) -> bool:

@@ -1,12 +1,13 @@
 """Call, Authority, Decision, Reason: what a decision is made of. Frozen data; no clock, no store."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.model import Delegation, Grant, Task
 from valetkey.server.integrations.model import Operation, ResourceFacts
+from valetkey.server.policy.layer import Layer
 from valetkey.server.principals.model import Agent, User
 
 
@@ -43,6 +44,9 @@ class Reason(StrEnum):
     APPROVAL_UNREACHED = "approval_unreached"
     APPROVAL_CANCELLED = "approval_cancelled"
     APPROVAL_USED = "approval_used"
+    POLICY = "denied_by_policy"
+    POLICY_SILENT = "no_rule_allows"
+    OWN_RULE = "denied_by_own_rule"
     PROOF_USED = "proof_used"
     LIFETIME = "lifetime"
 
@@ -78,6 +82,9 @@ WORDS: Mapping[Reason, str] = {
     Reason.APPROVAL_UNREACHED: "Nobody who could agree to this call could be reached in time.",
     Reason.APPROVAL_CANCELLED: "The question about this call was taken back.",
     Reason.APPROVAL_USED: "This call was approved and sent before. It is not sent twice.",
+    Reason.POLICY: "The organization's policy denies this.",
+    Reason.POLICY_SILENT: "The organization has a policy, and no rule of it allows this.",
+    Reason.OWN_RULE: "A rule of the user's own denies this.",
     Reason.PROOF_USED: "The proof of the key was used before.",
     Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
 }
@@ -112,6 +119,10 @@ class Authority:
     ceilings: tuple[tuple[Grant, ...], ...]  # every one of every agent in `agents`
     stopped: frozenset[str] = field(default_factory=frozenset)  # revoked nodes among `nodes`
     nodes: frozenset[str] = field(default_factory=frozenset)
+    policy: Layer | None = None  # None: the organization has written none, and what is delegated is allowed
+    own_rules: Layer | None = None  # the user's
+    governed_by: frozenset[str] = field(default_factory=frozenset)
+    """Nodes of the rules: a change there makes this old, but ends nothing."""
 
     @property
     def task(self) -> Task:
@@ -177,14 +188,42 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """What rules had to do with a decision, as it is recorded: versions, the rules that said it, what was observed."""
+
+    policies: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(parts: "Sequence[Ruled]") -> "Ruled":
+        """All of several, each once."""
+        return Ruled(
+            policies=tuple(dict.fromkeys(one for part in parts for one in part.policies)),
+            rules=tuple(dict.fromkeys(one for part in parts for one in part.rules)),
+            observed=tuple(dict.fromkeys(one for part in parts for one in part.observed)),
+        )
+
+    def members(self) -> dict[str, list[str]]:
+        """As members of a record; what is empty is left out."""
+        found = {"policies": self.policies, "rules": self.rules, "observed": self.observed}
+        return {name: list(value) for name, value in found.items() if value}
+
+
+UNRULED = Ruled()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allow:
     spends: tuple[Spend, ...] = ()
+    ruled: Ruled = UNRULED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:
     reason: Reason
     detail: str = ""
+    ruled: Ruled = UNRULED
 
     @property
     def words(self) -> str:
@@ -209,6 +248,7 @@ class Ask:
     answerers: tuple[Answerers, ...]  # every one of them must have agreed
     danger: bool  # demands a fresh proof of the person, and is never answered for more than this one call
     spends: tuple[Spend, ...] = ()  # what an agreed call is counted on
+    ruled: Ruled = UNRULED
 
 
 Decision = Allow | Ask | Deny

@@ -18,6 +18,7 @@ from valetkey.server.web import (
     device,
     passkeys,
     requests,
+    rules,
     sessions,
     sign_in,
     sso,
@@ -25,7 +26,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
-    authorize, consent, device, requests, approvals, apps,
+    authorize, consent, device, requests, approvals, apps, rules,
 )  # fmt: skip
 
 
