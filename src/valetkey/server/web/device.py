@@ -44,7 +44,7 @@ async def confirm(services: Services, visitor: Visitor, request: Request, form: 
     chosen = form.get("request") or ""
     if form.get("decision") != "mine":
         await services.answering.decline(chosen, user)
-        return page("request_done.html", view(visitor, "Declined", allowed=False))
+        return page("request_done.html", view(visitor, "Declined", allowed=False, is_connecting=False))
     await services.answering.confirm(chosen, user)
     return RedirectResponse(f"/requests/{chosen}", 303)
 
