@@ -21,6 +21,7 @@ from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.rotate import Rotate
 from valetkey.server.connections.databases.tables import Tables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
@@ -403,6 +404,7 @@ class App:
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             databases=ConnectDatabase(journal, database, admins, ring, clock),
+            rotate_database=Rotate(journal, database, admins, ring),
             apps=registered,
             connect=connect,
             connect_codes=connect_codes,

@@ -10,6 +10,7 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.rotate import Rotate
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
@@ -67,6 +68,7 @@ class Services:
     lookups: Lookups
     link: Link
     databases: ConnectDatabase
+    rotate_database: Rotate
     apps: Apps
     connect: Connect
     connect_codes: ConnectCodes

@@ -357,6 +357,11 @@ async def database_named(db: Session, oid: int) -> str | None:
     return found
 
 
+async def take_the_turn(db: Session) -> None:
+    """Until this transaction ends, nobody else takes it; leases are made and dropped meanwhile."""
+    await db.execute(f"LOCK TABLE {SCHEMA}.leases IN SHARE UPDATE EXCLUSIVE MODE")
+
+
 async def change_password(db: Session, verifier: str) -> None:
     """The connected login's own; sent as what the server keeps of it."""
     if "'" in verifier or "\\" in verifier:

@@ -9,7 +9,7 @@ Revoke: 1. no new session, 2. none that is open, 3. it acts for nobody, 4. what 
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from valetkey.server.connections.databases.model import (
     role_of,
     verifier,
 )
+from valetkey.server.connections.databases.steps import Step, onward
 from valetkey.server.connections.installation import Minted
 from valetkey.server.credentials.lease import Lease, Narrowing
 from valetkey.server.credentials.sources.model import Ended, Holder
@@ -37,12 +38,7 @@ from valetkey.server.secret import Secret
 
 _PASSWORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"  # noqa: S105 - an alphabet
 _PASSWORD_LENGTH: Final = 43  # 256 bits
-Step = Callable[[str], Awaitable[None]]
 log = logging.getLogger("valetkey")
-
-
-async def _on(_step: str) -> None:
-    """Nothing happens between the steps; a test may make something happen."""
 
 
 class DatabaseSource:
@@ -55,7 +51,7 @@ class DatabaseSource:
         self._admins = admins
         self._clock = clock
         self._deployment = deployment
-        self.step: Step = _on
+        self.step: Step = onward
 
     async def ready(self, connection: str) -> None:
         await self._admins.key(connection)
