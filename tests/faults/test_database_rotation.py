@@ -43,10 +43,10 @@ async def test_a_rotation_that_breaks_off_locks_nobody_out(
     """kill -9 of a real server at each step; and of the next one, which tries again, after the server has changed."""
     async with shop(postgres) as there:
         async with begun(tmp_path / "data", there, database_url, dies_at=step) as struck:
-            await struck.dies_of("POST", _path(struck.at))
+            await struck.dies_of(struck.at.house.alice, "POST", _path(struck.at))
         async with struck.serving(dies_at="keep"):
             assert (await struck.at.lease()).status == 201
-            await struck.dies_of("POST", _path(struck.at))
+            await struck.dies_of(struck.at.house.alice, "POST", _path(struck.at))
         async with struck.a_minute_later() as at:
             await _works(at)
             await at.house.alice.does("POST", _path(at))

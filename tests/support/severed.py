@@ -20,6 +20,17 @@ class Severed:
         """Cut once, when these bytes come from the client; no answer to them comes back, delivered or not."""
         self._mark, self._is_delivered = mark, is_delivered
 
+    async def down(self) -> None:
+        """Nobody gets through, and whoever was through is cut off, until it is `up`."""
+        self._server.close()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+    async def up(self) -> None:
+        """As before, at the same place."""
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", int(self.place.partition(":")[2]))
+
     async def __aenter__(self) -> "Severed":
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         self.place = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
@@ -28,10 +39,7 @@ class Severed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        for task in self._passing:
-            task.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
+        await self.down()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(self._host, int(self._port))

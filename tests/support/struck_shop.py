@@ -32,10 +32,10 @@ class Struck:
             await self._moved_to(self.process.house)
             yield
 
-    async def dies_of(self, method: str, path: str, **body: Any) -> None:
-        """Alice asks for something, and it is the last the process was asked."""
+    async def dies_of(self, who: Person | Robot, method: str, path: str, **body: Any) -> None:
+        """They ask for something, and it is the last the process was asked."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            reply: Reply = await self.at.house.alice.call(method, path, **body)
+            reply: Reply = await who.call(method, path, **body)
             assert not reply.is_whole, f"it lived: {reply.body!r}"
 
     @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED, Issue
 from valetkey.server.credentials.lease import Lease, State, check_rules
-from valetkey.server.credentials.sources.model import RUNS_OUT, Ended, Source, Sources
+from valetkey.server.credentials.sources.model import LOST_AFTER_SECONDS, RUNS_OUT, Ended, Source, Sources
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
 from valetkey.server.errors import Denied, Revoked, Unavailable, ValetkeyError
@@ -30,7 +30,6 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 SWEEP_SECONDS: Final = 1.0
-LOST_AFTER_SECONDS: Final = 120
 LONGEST_PAUSE_SECONDS: Final = 300
 _MOST_LOOKED_AT: Final = 4_000
 _AT_ONCE: Final = 200
@@ -120,7 +119,7 @@ class TakeBack:
     async def _stands(self, lease: Lease, now: int) -> bool:
         """Whether it could be opened now as it was: whatever was narrowed, suspended or ended since ends it."""
         if lease.state is State.OPENING:
-            return now < lease.opened_at + LOST_AFTER_SECONDS
+            return self._may_be_in_the_making(lease, now)
         if lease.state is State.ENDING or now >= lease.ends_at:
             return False
         if lease.upstream_ends_at is not None and now >= lease.upstream_ends_at:
@@ -185,7 +184,7 @@ class TakeBack:
         What cannot be ended there is looked at again when it has run out; until then it is said to be out.
         """
         now = int(self._clock.now())
-        if lease.state is State.OPENING and now < lease.opened_at + LOST_AFTER_SECONDS:
+        if lease.state is State.OPENING and self._may_be_in_the_making(lease, now):
             return Outcome.PENDING, 0  # whoever is making it finds that it has ended
         async with self._database.write() as tx:
             pause = min(2**lease.tries, LONGEST_PAUSE_SECONDS)
@@ -212,6 +211,10 @@ class TakeBack:
                 event = Event.LEASE_ENDED if ended.state is State.ENDED else Event.LEASE_LOST
                 change.record(event, lease.org, lease=lease.id, why=why)
         return Outcome.DONE, ended.sessions
+
+    def _may_be_in_the_making(self, lease: Lease, now: int) -> bool:
+        source = self._source(lease)
+        return now < lease.opened_at + (LOST_AFTER_SECONDS if source is None else source.lost_after_seconds)
 
     def _source(self, lease: Lease) -> Source | None:
         return self._sources.known(self._catalogue.get(lease.integration))
