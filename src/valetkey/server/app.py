@@ -37,6 +37,7 @@ from valetkey.server.connections.refreshing.refresh import Refresh
 from valetkey.server.connections.role_sessions import RoleSessions
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.first_use import FirstUse
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
@@ -396,6 +397,7 @@ class App:
                 authorities=authorities,
                 issue=issue,
                 lookups=lookups,
+                first_use=FirstUse(database, lookups),
                 sources=sources,
                 take_back=take_back,
                 ring=ring,
