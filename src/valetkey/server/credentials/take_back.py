@@ -60,6 +60,7 @@ class TakeBack:
         self._clock = clock
         self._running: dict[str, asyncio.Future[tuple[Outcome, int]]] = {}
         self._turn = asyncio.Lock()
+        self._stood: dict[str, Authority] = {}  # under which authority a lease was last found to stand
 
     async def unseen(self, lease: Lease, credential: Secret) -> None:
         """End a credential that nobody was given."""
@@ -111,7 +112,10 @@ class TakeBack:
         now = int(self._clock.now())
         async with self._database.read() as db:
             found = await store.not_over(db, due_by=now, limit=_MOST_LOOKED_AT)
-        over = [lease for lease in found if not await self._stands(lease, now)]
+            revoked = await revocation.among(db, {lease.id for lease in found})
+        over = [lease for lease in found if lease.id in revoked or not await self._stands(lease, now)]
+        out = {lease.id for lease in found} - {lease.id for lease in over}
+        self._stood = {lease_id: authority for lease_id, authority in self._stood.items() if lease_id in out}
         await self._shut(over)
         results = [await self._ended(lease, why="swept") for lease in over[:_AT_ONCE]]
         return sum(outcome is Outcome.DONE for outcome, _ in results)
@@ -126,7 +130,9 @@ class TakeBack:
             return False  # it has run out at the API, so it is not out, whatever its task does
         try:
             authority, _ = await self._authorities.of_task(lease.task)
-            await self.check(lease, authority)
+            if self._stood.get(lease.id) is not authority or live(authority, self._clock.now()) is not None:
+                self._check_narrowing(lease, authority)
+                self._stood[lease.id] = authority
         except Unavailable:
             raise
         except ValetkeyError:
@@ -135,13 +141,17 @@ class TakeBack:
 
     async def check(self, lease: Lease, authority: Authority) -> None:
         """Raise the refusal unless it could be opened now as it was, under what its task is known to be."""
+        async with self._database.read() as db:
+            if await revocation.among(db, {lease.id}):
+                raise Revoked(reason=Reason.REVOKED.value)
+        self._check_narrowing(lease, authority)
+
+    def _check_narrowing(self, lease: Lease, authority: Authority) -> None:
+        """The same, but for the lease's own end."""
         if (ended := live(authority, self._clock.now())) is not None:
             raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
         if lease.connection not in authority.connections:
             raise Revoked(reason=Reason.REVOKED.value)
-        async with self._database.read() as db:
-            if await revocation.among(db, {lease.id}):
-                raise Revoked(reason=Reason.REVOKED.value)
         narrowed(authority.task.grants, lease.lines, self._catalogue)
         self._issue.judge(authority, lease.lines)
         check_rules(lease.lines, authority, self._catalogue[lease.integration])
