@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from valetkey.server.api import routes as api
+from valetkey.server.audit.index import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -299,11 +300,13 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        index = Index(database)
         self.services = services = Services(
             settings=settings,
             clock=clock,
             database=database,
             journal=journal,
+            index=index,
             keys=keys,
             verifying=verifying,
             proofs=proofs,
@@ -369,6 +372,7 @@ class App:
         watches = (
             journal.watch,
             self.witness.watch,
+            index.watch,
             streams.watch,
             self.feed.watch,
             self.last_used.watch,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from valetkey.server.audit.index import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
@@ -45,6 +46,7 @@ class Services:
     clock: Clock
     database: Database
     journal: Journal
+    index: Index
     keys: Keys
     verifying: Verifying
     proofs: Proofs

@@ -1,17 +1,24 @@
-"""Finding records: by token, and the newest of an organization. Reads the lines as they were written."""
+"""Finding records: by token, by id, by what they are about. Reads the lines as they were written.
 
-from collections.abc import Collection
+Every look is bounded: by the index where something is looked for, by a number of records where not.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Table, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.chain import read_record
 from valetkey.server.audit.model import AuditRecord, Event
-from valetkey.server.db.schema import audit_records
+from valetkey.server.audit.sight import OUTCOMES, Seen, follows, mark
+from valetkey.server.db.schema import audit_indexed, audit_marks, audit_records, audit_writers
 
-_SCAN = 2_000
+_ROWS_AT_ONCE: Final = 2_000
+_RARE_ENOUGH: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +52,167 @@ async def said(db: AsyncConnection, events: Collection[Event]) -> list[AuditReco
     return sorted(found, key=lambda record: (record.time, record.writer, record.seq))
 
 
-async def newest(db: AsyncConnection, org: str, *, before: str = "", limit: int = 50) -> list[AuditRecord]:
-    """The newest records of an organization, the last first; `before` is the id of a record already seen."""
-    found: list[AuditRecord] = []
-    cursor = before or "z"
-    while len(found) < limit:
-        rows = (
-            await db.execute(
-                select(audit_records.c.id, audit_records.c.body)
-                .where(audit_records.c.id < cursor)
-                .order_by(audit_records.c.id.desc())
-                .limit(_SCAN)
+async def line(db: AsyncConnection, record_id: str) -> bytes | None:
+    """The line of one record, as it was written."""
+    query = select(audit_records.c.body).where(audit_records.c.id == record_id)
+    return (await db.execute(query)).scalar()
+
+
+async def outcome(db: AsyncConnection, decision: str) -> AuditRecord | None:
+    """How an allowed call ended."""
+    query = select(audit_records.c.body).where(
+        audit_records.c.refers == decision, audit_records.c.event.in_(sorted(OUTCOMES))
+    )
+    body = (await db.execute(query.limit(1))).scalar()
+    return None if body is None else read_record(body)
+
+
+async def issue_of(db: AsyncConnection, thing: str) -> str:
+    """The id of the record of a token's issue, or of a lease; empty if there is none."""
+    query = select(audit_records.c.id).where(
+        audit_records.c.refers == thing, audit_records.c.event == Event.TOKEN_ISSUED.value
+    )
+    return (await db.execute(query.limit(1))).scalar() or ""
+
+
+async def newest(db: AsyncConnection, before: str, limit: int) -> list[AuditRecord]:
+    """The newest records before this id, the last first; of every organization: whoever shows one asks `may_see`."""
+    query = select(audit_records.c.body).where(audit_records.c.id < before)
+    rows = await db.execute(query.order_by(audit_records.c.id.desc()).limit(limit))
+    return [read_record(body) for body in rows.scalars()]
+
+
+async def marked(
+    db: AsyncConnection, groups: Sequence[Sequence[int]], before: str, limit: int
+) -> tuple[list[AuditRecord], str]:
+    """The newest records before this id that have one mark of every group, among `limit` candidates.
+
+    Also the id the next look begins before; empty when there is nothing further. Candidates come from the rarest group.
+    """
+    counted = [(await _count(db, group, before), number) for number, group in enumerate(groups)]
+    rarest = groups[min(counted)[1]]
+    ids: set[str] = set()
+    cut = ""
+    for number in rarest:
+        query = select(audit_marks.c.id).where(audit_marks.c.mark == number, audit_marks.c.id < before)
+        found = list((await db.execute(query.order_by(audit_marks.c.id.desc()).limit(limit))).scalars())
+        ids |= set(found)
+        if len(found) == limit:
+            cut = max(cut, found[-1])  # what this mark has beyond was not looked at: nothing older may be shown
+    candidates = sorted((i for i in ids if i >= cut), reverse=True)
+    if len(candidates) > limit:
+        candidates, cut = candidates[:limit], candidates[limit - 1]
+    for group in groups:
+        if group is not rarest and candidates:
+            having = await _having(db, group, candidates)
+            candidates = [one for one in candidates if one in having]
+    return await _records(db, candidates), cut
+
+
+async def _count(db: AsyncConnection, group: Sequence[int], before: str) -> int:
+    query = select(audit_marks.c.id).where(audit_marks.c.mark.in_(group), audit_marks.c.id < before)
+    inner = query.limit(_RARE_ENOUGH).subquery()
+    return (await db.execute(select(func.count()).select_from(inner))).scalar_one()
+
+
+async def _having(db: AsyncConnection, group: Sequence[int], ids: Sequence[str]) -> set[str]:
+    query = select(audit_marks.c.id).where(audit_marks.c.mark.in_(group), audit_marks.c.id.in_(ids))
+    return set((await db.execute(query)).scalars())
+
+
+async def _records(db: AsyncConnection, ids: Collection[str]) -> list[AuditRecord]:
+    """These records, the newest first."""
+    if not ids:
+        return []
+    query = select(audit_records.c.body).where(audit_records.c.id.in_(ids)).order_by(audit_records.c.id.desc())
+    return [read_record(body) for body in (await db.execute(query)).scalars()]
+
+
+async def origins(db: AsyncConnection, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
+    """For each record that says only what it follows: the record that says whose that is, by the id of the first."""
+    wanted = {r.id: (r.org, found) for r in records if (found := follows(r)) is not None}
+    decisions = {value for _, (kind, value) in wanted.values() if kind == "record"}
+    known = {record.id: record for record in await _records(db, decisions)}
+    first: dict[tuple[str, str, str], str] = {}
+    for org, (kind, value) in set(wanted.values()):
+        if kind != "record":
+            query = select(func.min(audit_marks.c.id)).where(audit_marks.c.mark == mark(org, kind, value))
+            first[org, kind, value] = (await db.execute(query)).scalar() or ""
+    known |= {record.id: record for record in await _records(db, {i for i in first.values() if i} - known.keys())}
+    return {
+        one: origin
+        for one, (org, (kind, value)) in wanted.items()
+        if (origin := known.get(value if kind == "record" else first[org, kind, value])) is not None
+        and origin.id != one
+        and (kind == "record" or value in origin.members.values())  # the line decides, not the index
+    }
+
+
+async def seen(db: AsyncConnection, records: Sequence[AuditRecord]) -> list[Seen]:
+    """Each with its origin."""
+    known = await origins(db, records)
+    return [Seen(record, known.get(record.id)) for record in records]
+
+
+async def at_time(db: AsyncConnection, moment: str) -> str:
+    """An id that no record from `moment` on is below, found by halving each chain. Empty: none is that late."""
+    lowest = ""
+    for writer in (await db.execute(select(audit_writers.c.writer))).scalars().all():
+        last = select(func.max(audit_records.c.seq)).where(audit_records.c.writer == writer)
+        low, high = 1, ((await db.execute(last)).scalar() or 0) + 1
+        found = ""
+        while low < high:
+            middle = (low + high) // 2
+            query = select(audit_records.c.id, audit_records.c.body).where(
+                audit_records.c.writer == writer, audit_records.c.seq == middle
             )
-        ).all()
-        records = [read_record(row.body) for row in rows]
-        found.extend(r for r in records if r.org in (org, ""))
-        if len(rows) < _SCAN:
-            break
-        cursor = rows[-1].id
-    return found[:limit]
+            row = (await db.execute(query)).one()
+            if read_record(row.body).time < moment:
+                low = middle + 1
+            else:
+                high, found = middle, row.id
+        if found and (not lowest or found < lowest):
+            lowest = found
+    return lowest
+
+
+# The index itself
+async def behind(db: AsyncConnection) -> dict[str, tuple[int, int]]:
+    """The writers whose chain goes on after what was noted: how far that is, and where the chain ends."""
+    last = (
+        select(func.max(audit_records.c.seq))
+        .where(audit_records.c.writer == audit_writers.c.writer)
+        .correlate(audit_writers)
+        .scalar_subquery()
+    )
+    query = select(audit_writers.c.writer, func.coalesce(audit_indexed.c.seq, 0), last).outerjoin(
+        audit_indexed, audit_indexed.c.writer == audit_writers.c.writer
+    )
+    return {writer: (noted, end) for writer, noted, end in await db.execute(query) if end is not None and noted < end}
+
+
+async def following(db: AsyncConnection, writer: str, seq: int, *, limit: int) -> list[bytes]:
+    """The lines of a chain after this number."""
+    query = select(audit_records.c.body).where(audit_records.c.writer == writer, audit_records.c.seq > seq)
+    return list((await db.execute(query.order_by(audit_records.c.seq).limit(limit))).scalars())
+
+
+async def advance(tx: AsyncConnection, writer: str, before: int, now: int) -> bool:
+    """Say how far a chain is noted, if it was `before`."""
+    if not before:
+        await tx.execute(_insert(tx, audit_indexed).values(writer=writer, seq=0).on_conflict_do_nothing())
+    moved = update(audit_indexed).where(audit_indexed.c.writer == writer, audit_indexed.c.seq == before)
+    return bool((await tx.execute(moved.values(seq=now))).rowcount)
+
+
+async def note(tx: AsyncConnection, rows: Collection[tuple[int, str]]) -> None:
+    """Note marks; one that is there already stays."""
+    listed = [{"mark": one, "id": record} for one, record in sorted(set(rows))]
+    for start in range(0, len(listed), _ROWS_AT_ONCE):
+        part = listed[start : start + _ROWS_AT_ONCE]
+        await tx.execute(_insert(tx, audit_marks).on_conflict_do_nothing(), part)
+
+
+def _insert(tx: AsyncConnection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    made: sqlite.Insert | postgresql.Insert = (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(table)
+    return made

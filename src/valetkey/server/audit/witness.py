@@ -58,7 +58,7 @@ class Witness:
         whichever node that ran: it attests records that were given up, and nothing issued with them still counts.
         """
         for path in await asyncio.to_thread(lambda: sorted(self._path.parent.glob(SERIES))):
-            line = await asyncio.to_thread(_last_line, path)
+            line = await asyncio.to_thread(last_line, path)
             if line is None:
                 continue
             deployment, time, heads = checkpoint.unverified_end(line)
@@ -156,7 +156,7 @@ class Witness:
         self._last, self._is_known, self.failure = line, True, None
 
     async def _read_end(self) -> None:
-        self._last = await asyncio.to_thread(_last_line, self._path, mend=True)
+        self._last = await asyncio.to_thread(last_line, self._path, mend=True)
         self._is_known = True
 
 
@@ -198,7 +198,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _last_line(path: Path, *, mend: bool = False) -> bytes | None:
+def last_line(path: Path, *, mend: bool = False) -> bytes | None:
+    """The last whole line of a series; `mend` takes off what a crash cut short after it."""
     if not path.exists():
         return None
     with path.open("r+b" if mend else "rb") as file:

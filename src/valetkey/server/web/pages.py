@@ -7,6 +7,7 @@ from valetkey.server.web import (
     account,
     agents,
     apps,
+    audit,
     authorize,
     cli_login,
     connecting,
@@ -23,7 +24,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize,
-    consent, device, requests, apps,
+    consent, device, requests, apps, audit,
 )  # fmt: skip
 
 

@@ -1,0 +1,25 @@
+"""What audit records are found by. Filled afterwards, by following every chain from its first record."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0016"
+down_revision = "0012"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit_marks",
+        sa.Column("mark", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("id", sa.String(40), primary_key=True, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "audit_indexed",
+        sa.Column("writer", sa.String(40), primary_key=True, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
