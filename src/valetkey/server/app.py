@@ -343,6 +343,7 @@ class App:
             outside=known.outside,
             trusting=known.trusting,
             register=known.register,
+            arriving=oauth.arriving,
             authorize=oauth.authorize,
             answering=oauth.answering,
             egress=egress,

@@ -19,6 +19,7 @@ from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
+from valetkey.server.oauth.arriving import Arriving
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
@@ -72,6 +73,7 @@ class Services:
     outside: Outside
     trusting: Trusting
     register: Register
+    arriving: Arriving
     authorize: Authorize
     answering: Answering
     egress: Egress

@@ -1,16 +1,11 @@
-"""The authorization endpoint, without its pages: what arrives is kept, and all is judged again from what is kept.
+"""The authorization endpoint as its person meets it, without its pages: judged again, each time, from what was kept.
 
-1. `arrived`: the client and its redirect URI are known, or nobody is sent anywhere (RFC 6749 section 4.1.2.1),
-2. the request is read by every check and kept; the browser goes on with a handle alone,
-3. `came_back`, as often as the browser does: the same checks, then who is signed in and how, then what she was asked.
-
-The answer is a value; the page that shows or sends it decides nothing.
+`came_back`, as often as the browser does: every check of `arriving` again, then who is signed in and how, then what she
+was asked. The answer is a value; the page that shows or sends it decides nothing.
 """
 
-import secrets
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
@@ -18,50 +13,24 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.delegable import delegable
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.consent import Given, Missing, Wanted, answering, missing
-from valetkey.server.errors import Conflict, Denied, Expired, InvalidRequest, NotFound, ValetkeyError
+from valetkey.server.errors import Conflict, Denied, Expired, InvalidRequest, ValetkeyError
 from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.oauth import store
 from valetkey.server.oauth.agreed import Agreed, Code
+from valetkey.server.oauth.arriving import client_of
 from valetkey.server.oauth.clients.clients import Clients
-from valetkey.server.oauth.clients.model import Client
-from valetkey.server.oauth.errors import oauth_error
-from valetkey.server.oauth.form import Form, unverified_client
 from valetkey.server.oauth.limits import Limits
 from valetkey.server.oauth.outside import AgentFor
-from valetkey.server.oauth.request import OFFLINE, AuthorizationRequest, Rules, redirect_of, request_of
-from valetkey.server.oauth.signed import RequestObjects
+from valetkey.server.oauth.request import OFFLINE, AuthorizationRequest, Rules, request_of
+from valetkey.server.oauth.sent_back import Redirected, SendBack
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.principals.sessions.model import LEVELS, Session, meets
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
-from valetkey.server.settings import Settings
 from valetkey.server.vault.mac import Mac
 
-REQUEST_SECONDS = 600
 CODE_SECONDS = 60
-PUSHED_URN = "urn:ietf:params:oauth:request_uri:"
-_PATH = b"/oauth/authorize"
-_SWEEP_ONE_IN = 256
-_KEPT = frozenset(
-    {"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "authorization_details"}
-    | {"code_challenge", "code_challenge_method", "nonce", "dpop_jkt", "prompt", "max_age", "acr_values"}
-    | {"login_hint", "purpose", "requested_seconds", "share_with"}
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redirected:
-    """Send the browser to the client."""
-
-    location: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoOn:
-    """Keep only the handle and come back."""
-
-    handle: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,72 +74,21 @@ class Authorize:
         database: Database,
         clients: Clients,
         agent_for: AgentFor,
-        objects: RequestObjects,
         rules: Rules,
         mac: Mac,
         clock: Clock,
-        settings: Settings,
         limits: Limits,
+        back: SendBack,
     ) -> None:
         self._journal = journal
         self._database = database
         self._clients = clients
         self._agent_for = agent_for
-        self._objects = objects
         self._rules = rules
         self._mac = mac
         self._clock = clock
-        self._settings = settings
         self._limits = limits
-
-    async def arrived(self, form: Form) -> GoOn | Redirected:
-        """A request from a client. Raises where the client or its redirect URI is not known: shown, never sent.
-
-        It is counted before anything of it is looked up, like what a client POSTs, and so is its refusal.
-        """
-        of = form.sender, unverified_client((), form)
-        self._limits.admit(_PATH, *of)
-        try:
-            came = await self._arrived(form)
-        except (InvalidRequest, Denied):
-            self._limits.failed(_PATH, *of)
-            raise
-        if isinstance(came, Redirected):
-            self._limits.failed(_PATH, *of)
-        return came
-
-    async def _arrived(self, form: Form) -> GoOn | Redirected:
-        client = await self._client(form)
-        if (pushed := form.get("request_uri")) is not None:
-            return await self._pushed(pushed, client)
-        read, redirect, refusal = await self._read(form, client)
-        if refusal is None and client.metadata.must_push:
-            refusal = InvalidRequest("This client has to push its requests (/oauth/par) first.")
-        if refusal is not None:
-            return self.refused(refusal, redirect, read)
-        return GoOn(handle=await self.keep(read, client, kind="authorize", seconds=REQUEST_SECONDS))
-
-    async def read_pushed(self, form: Form, client: Client) -> Form:
-        """What a client pushes, once it would be taken at the authorization endpoint too (RFC 9126 section 2.1)."""
-        if form.get("request_uri") is not None:
-            raise InvalidRequest("A pushed request names no request_uri.")
-        read = self._objects.resolved(form, client)
-        request_of(read, client, self._rules, org=client.org)
-        return read
-
-    async def keep(self, form: Form, client: Client, *, kind: str, seconds: int) -> Secret:
-        """Keep what a request says; the handle is all that travels on."""
-        handle, now = new_handle("rq"), int(self._clock.now())
-        kept = Form(
-            {name: value for name, value in form.single.items() if name in _KEPT},
-            {"resource": form.every("resource")} if form.every("resource") else {},
-        )
-        async with self._database.write() as tx:
-            if secrets.randbelow(_SWEEP_ONE_IN) == 0:
-                await store.drop_requests_before(tx, now - REQUEST_SECONDS)
-            mac = self._mac.mac("authorization-request", "rq", handle)
-            await store.add_request(tx, mac, kind=kind, client=client.id, form=kept, now=now, expires_at=now + seconds)
-        return handle
+        self._back = back
 
     async def came_back(self, handle: Secret, user: User | None, session: Session | None) -> Next:
         """What comes next for this request in this browser."""
@@ -182,7 +100,7 @@ class Authorize:
         except _Shown as shown:
             raise shown.refusal from shown
         except ValetkeyError as error:
-            return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
+            return self._back.refused(error, opened.request.redirect_uri or "", opened.kept.form)
 
     async def answered(self, change: Any, handle: Secret, session: Session, wanted: Wanted, delegation: str) -> None:
         """Note, in the transaction that records it, what she agreed to and with which client. Once."""
@@ -203,7 +121,7 @@ class Authorize:
                 raise _gone()
             change.record(Event.CONSENT_DECLINED, user.org, user=user.id, client=opened.kept.client)
         error = Denied("The person declined.", reason="access_denied")
-        return self.refused(error, opened.request.redirect_uri or "", opened.kept.form)
+        return self._back.refused(error, opened.request.redirect_uri or "", opened.kept.form)
 
     async def check_sharing(self, request: AuthorizationRequest, user: User) -> None:
         """Whom it would share with are agents of her organization, or nothing is asked of her at all."""
@@ -212,55 +130,6 @@ class Authorize:
         if None in found:
             raise InvalidRequest("share_with names an agent that is not known here.")
 
-    def refused(self, error: Exception, redirect: str, form: Form) -> Redirected:
-        """RFC 6749 section 4.1.2.1, RFC 9207 section 2: only ever to a redirect URI that is the client's."""
-        _, _, body = oauth_error(error, tried_basic=False)
-        state = form.get("state") or ""
-        kept = {"state": state} if state and len(state) <= 2_048 and state.isprintable() else {}
-        return self._sent(redirect, body | kept)
-
-    def _sent(self, redirect: str, members: dict[str, Any]) -> Redirected:
-        query = urlencode(members | {"iss": self._settings.issuer})
-        return Redirected(location=redirect + ("&" if urlsplit(redirect).query else "?") + query)
-
-    async def _client(self, form: Form) -> Client:
-        try:
-            return await self._clients.known(form.must("client_id"))
-        except NotFound as error:
-            raise InvalidRequest(
-                "The agent that sent you here is not known.", hint="Check its client_id with its developer."
-            ) from error
-
-    async def _read(self, form: Form, client: Client) -> tuple[Form, str, Exception | None]:
-        """The parameters that count, where to answer, and the first refusal if there is one."""
-        try:
-            read = self._objects.resolved(form, client)
-        except ValetkeyError as error:
-            return form, redirect_of(form, client), error
-        redirect = redirect_of(read, client)
-        try:
-            request_of(read, client, self._rules, org=client.org)
-        except ValetkeyError as error:
-            return read, redirect, error
-        return read, redirect, None
-
-    async def _pushed(self, uri: str, client: Client) -> GoOn:
-        """RFC 9126 section 4: the client that pushed it, within its minute; reloading is no second use."""
-        handle = Secret(uri.removeprefix(PUSHED_URN))
-        now = int(self._clock.now())
-        mac = self._mac.mac("authorization-request", "rq", handle)
-        async with self._database.write() as tx:
-            kept = await store.request(tx, mac) if is_handle(handle.reveal(), "rq") else None
-            fits = kept is not None and kept.client == client.id and kept.kind in ("pushed", "opened")
-            if kept is None or not fits or kept.used_at is not None or now >= kept.expires_at:
-                raise InvalidRequest(
-                    "This request_uri is not valid here, was used, or has expired.",
-                    hint="Go back to the agent and start again.",
-                    reason="request_uri",
-                )
-            await store.open_pushed(tx, mac, now=now, until=now + REQUEST_SECONDS)
-        return GoOn(handle=handle)
-
     async def _opened(self, handle: Secret) -> _Opened:
         mac = self._mac.mac("authorization-request", "rq", handle)
         async with self._database.read() as db:
@@ -268,7 +137,7 @@ class Authorize:
         # A pushed request is opened by its client's link, which says whose it is.
         if kept is None or kept.kind == "pushed" or kept.used_at is not None or self._clock.now() >= kept.expires_at:
             raise _gone()
-        client = await self._client(kept.form)
+        client = await client_of(self._clients, kept.form)
         request = request_of(kept.form, client, self._rules, org=client.org)
         return _Opened(mac=mac, kept=kept, request=request)
 
@@ -388,7 +257,7 @@ class Authorize:
                 session=session.id,
             )
         state = {"state": request.state} if request.state is not None else {}
-        return self._sent(request.redirect_uri or "", {"code": handle.reveal()} | state)
+        return self._back.sent(request.redirect_uri or "", {"code": handle.reveal()} | state)
 
 
 class _Shown(Exception):

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated, NotFound
-from valetkey.server.oauth.authorize import PUSHED_URN, Authorize
+from valetkey.server.oauth.arriving import PUSHED_URN, Arriving
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.described import BESIDES, OF_ASKING, OF_CLIENTS, AskingForm, DescribedEndpoint, Text
 from valetkey.server.oauth.form import Form, Headers, client_proof
@@ -19,9 +19,9 @@ PUSHED_SECONDS = 60
 class Pushed:
     """One per process."""
 
-    def __init__(self, clients: Clients, authorize: Authorize, *, proofs: Proofs, issuer: str) -> None:
+    def __init__(self, clients: Clients, arriving: Arriving, *, proofs: Proofs, issuer: str) -> None:
         self._clients = clients
-        self._authorize = authorize
+        self._arriving = arriving
         self._proofs = proofs
         self._url = f"{issuer}{PUSHED_PATH}"
 
@@ -35,9 +35,9 @@ class Pushed:
             raise NotAuthenticated(detail="not a client of this endpoint") from error
         if key is not None:
             await self._proofs.spend(key)
-        read = await self._authorize.read_pushed(_named(form, client.id), client)
+        read = await self._arriving.read_pushed(_named(form, client.id), client)
         bound = _bound(_named(read, client.id), None if key is None else key.jkt)
-        handle = await self._authorize.keep(bound, client, kind="pushed", seconds=PUSHED_SECONDS)
+        handle = await self._arriving.keep(bound, client, kind="pushed", seconds=PUSHED_SECONDS)
         return {"request_uri": PUSHED_URN + handle.reveal(), "expires_in": PUSHED_SECONDS}
 
 

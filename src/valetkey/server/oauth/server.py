@@ -19,6 +19,7 @@ from valetkey.server.egress import Egress
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.oauth import authorize as authorizing
 from valetkey.server.oauth import id_token, introspect
+from valetkey.server.oauth.arriving import Arriving
 from valetkey.server.oauth.authorize import Authorize
 from valetkey.server.oauth.clients.every import EveryClient
 from valetkey.server.oauth.decoupled import backchannel
@@ -47,6 +48,7 @@ from valetkey.server.oauth.redeem import REFRESH, Redeem
 from valetkey.server.oauth.request import Rules
 from valetkey.server.oauth.revocation import endpoint as revoking
 from valetkey.server.oauth.revocation.endpoint import Revocation
+from valetkey.server.oauth.sent_back import SendBack
 from valetkey.server.oauth.signed import RequestObjects
 from valetkey.server.oauth.token import Offered, TokenEndpoint
 from valetkey.server.principals.authenticate import Authenticate
@@ -99,17 +101,27 @@ class AuthorizationServer:
             failures_per_minute=settings.oauth_failures_per_minute,
             begun_per_minute=settings.oauth_begun_per_minute,
         )
+        back = SendBack(settings.issuer)
+        self.arriving = Arriving(
+            database=database,
+            clients=clients,
+            objects=objects,
+            rules=rules,
+            mac=mac,
+            clock=clock,
+            limits=self.limits,
+            back=back,
+        )
         self.authorize = Authorize(
             journal=journal,
             database=database,
             clients=clients,
             agent_for=agent_for,
-            objects=objects,
             rules=rules,
             mac=mac,
             clock=clock,
-            settings=settings,
             limits=self.limits,
+            back=back,
         )
         redeem = Redeem(
             journal=journal,
@@ -187,7 +199,7 @@ class AuthorizationServer:
         hints = Hints(database, on.keys, settings.issuer)
         self.forms: Mapping[str, Endpoint] = {
             "/oauth/token": TokenEndpoint(clients, offered, proofs=on.proofs, issuer=settings.issuer),
-            PUSHED_PATH: Pushed(clients, self.authorize, proofs=on.proofs, issuer=settings.issuer),
+            PUSHED_PATH: Pushed(clients, self.arriving, proofs=on.proofs, issuer=settings.issuer),
             "/oauth/device_authorization": DeviceAuthorization(asking, settings.issuer),
             "/oauth/backchannel": Backchannel(asking, hints, agent_for, patience),
             "/oauth/introspect": Introspection(clients, on.standing, on.catalogue, refresh, on.keys, clock, settings),

@@ -8,8 +8,10 @@ from starlette.routing import Route
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.ids import is_handle
-from valetkey.server.oauth.authorize import GoOn, Next, Question, Redirected, SignIn
+from valetkey.server.oauth.arriving import GoOn
+from valetkey.server.oauth.authorize import Next, Question, SignIn
 from valetkey.server.oauth.form import LARGEST_FORM, Form, parse_form
+from valetkey.server.oauth.sent_back import Redirected
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, address_of, refused, shown
@@ -40,7 +42,7 @@ def led_on(came: Next, handle: Secret) -> Response:
 
 
 async def _arrived(services: Services, form: Form) -> Response:
-    came = await services.authorize.arrived(form)
+    came = await services.arriving.arrived(form)
     if isinstance(came, GoOn):
         return RedirectResponse(f"/oauth/authorize?request={came.handle.reveal()}", 303)
     return RedirectResponse(came.location, 303)
