@@ -12,7 +12,7 @@ from valetkey.server.audit.chain import read_record
 from valetkey.server.audit.sight import Seen, about, mark
 from valetkey.server.db.engine import Database
 
-BATCH: Final = 500
+BATCH: Final = 100
 AT_ONCE: Final = 8
 """Batches before others get a turn, in the background and for one who looks."""
 EVERY_SECONDS: Final = 1.0
