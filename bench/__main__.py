@@ -1,7 +1,7 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
 Takes about six minutes. Names of groups measure only those: issue, refresh, gateway, engines, verify, footprint,
-revoke, herd.
+revoke, herd, decide.
 """
 
 import contextlib
@@ -9,14 +9,14 @@ import sys
 
 from tests.support.postgres import Postgres, missing
 
-from bench import documents, engines, footprint, gateway, herd, issuing, refreshing, revoking, verifying
+from bench import deciding, documents, engines, footprint, gateway, herd, issuing, refreshing, revoking, verifying
 from bench.cores import stay_away
 from bench.deployment import deployment
 from bench.prepare import prepare
 from bench.processes import ROOT, program
 from bench.rows import Row, table, write
 
-GROUPS = ("issue", "refresh", "gateway", "engines", "verify", "footprint", "revoke", "herd")
+GROUPS = ("issue", "refresh", "gateway", "engines", "verify", "footprint", "revoke", "herd", "decide")
 
 
 def main(asked: list[str]) -> int:
@@ -59,6 +59,8 @@ def _measured(groups: list[str]) -> list[Row]:
             rows += _said(engines.rows(house, upstream))
         if "verify" in groups:
             rows += _said([*verifying.verify_rows(house), verifying.audit_row(house), documents.row()])
+        if "decide" in groups:
+            rows += _said(deciding.rows())
         if "revoke" in groups:
             rows += _said([revoking.row(house)])
         if "footprint" in groups:

@@ -22,7 +22,7 @@ COLUMNS = (
 )
 METHODS = ("get", "post", "put", "patch", "delete")
 SHORT = {"R": "/repos/{owner}/{repo}", "O": "/orgs/{org}", "S": "/organizations/{org}"}
-TAGS = frozenset({"mints", "reveals", "access", "outlives", "publishes", "runs", "read"})
+TAGS = frozenset({"mints", "reveals", "access", "outlives", "publishes", "runs", "read", "searches"})
 
 # The same call under a second name: GitHub documents the path `compare/{base}...{head}` as two operations.
 ALIASES = frozenset({"repos/compare-commits"})

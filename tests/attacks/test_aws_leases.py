@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.flows.test_aws_leases import AWS, Account, connected
-from tests.support.aws_account import KEY_SECRET, SESSION_TOKEN
+from tests.support.aws_account import SESSION_TOKEN
 
 
 @pytest.fixture
@@ -43,16 +43,6 @@ async def test_a_key_moved_to_another_role_does_not_open(at: Account) -> None:
     refused = await at.lease()
     assert refused.status in (500, 502, 503)
     assert at.sts.sessions == []
-
-
-async def test_the_gateway_sends_no_call_to_aws(at: Account) -> None:
-    token = await at.agent.token(at.task["task_token"], resource=AWS)
-    asked = len(at.sts.asked)
-    for path in ("/acme-reports", "/acme-reports/q1.csv", "/acme-reports/q1.csv?acl"):
-        refused = await at.house.call("GET", f"/p/aws{path}", headers={"x-amz-security-token": token})
-        assert refused.status == 403
-        assert KEY_SECRET not in refused.body.decode()
-    assert len(at.sts.asked) == asked
 
 
 async def test_another_agents_task_token_gets_nothing(at: Account) -> None:

@@ -51,7 +51,15 @@ async def objects(house: House) -> dict[str, str]:
         jwks=OwnKey().jwks,
         rules=[{"agent": agent.id, "claims": {"sub": "job-7"}}],
     )
+    app = await house.alice.does(*APP, integration="slack", client_id="c", client_secret="x")
+    waiting, standing = await questions(house, agent)
+    version = await house.alice.does("POST", "/v1/policies", text='[[rule]]\nid = "all"\neffect = "allow"\n', after=0)
     return {
+        "approvals": waiting,
+        "standing-answers": standing,
+        "policies": version["id"],
+        "decisions": (await house.events("call.held"))[-1]["id"],
+        "connect-codes": (await house.alice.does("POST", "/v1/connect-codes", integration="slack"))["id"],
         "trusted-issuers": issuer["id"],
         "agents": agent.id,
         "delegations": delegation["id"],
@@ -64,8 +72,21 @@ async def objects(house: House) -> dict[str, str]:
         "login": unverified_claims(house.alice.bearer)["credential"],
         "organization": unverified_claims(token)["org"],
         "identity-providers": await provider(house),
-        "apps": (await house.alice.does(*APP, integration="slack", client_id="c", client_secret="x"))["id"],
+        "apps": app["id"],
     }
+
+
+async def questions(house: House, agent: Robot) -> tuple[str, str]:
+    """A call that waits for Alice, and an answer of hers that holds until a task ends."""
+    delegation = await house.delegate(agent, READ, ask=["github:issues:write@acme-corp/backend"])
+    token = await agent.token((await house.task(delegation))["task_token"])
+    issues = "/repos/acme-corp/backend/issues"
+    first = (await house.gateway(token, "POST", issues, json={"title": "one"})).json()["approval"]
+    await house.alice.does("POST", f"/v1/approvals/{first}/answer", answer="approve-like-this")
+    (standing,) = (await house.alice.does("GET", "/v1/approvals"))["standing"]
+    other = "/repos/acme-corp/backend/labels"
+    held = await house.gateway(token, "POST", other, json={"name": "two"})
+    return held.json()["approval"], standing["id"]
 
 
 async def provider(house: House) -> str:
@@ -84,6 +105,7 @@ async def provider(house: House) -> str:
 
 APP = ("POST", "/v1/apps")
 BODIES: dict[str, dict[str, Any]] = {
+    "/v1/approvals/{id}/answer": {"answer": "approve"},
     "/v1/agents/{id}/ceiling": {"ceiling": []},
     "/v1/agents/{id}/client": {"redirect_uris": []},
     "/v1/connections/{id}/entitlements": {"user": "alice@acme.com", "grants": [READ]},

@@ -31,7 +31,8 @@ CALL_SPOTS: dict[str, Spot] = {
     "knowledge": lambda h: (h.app.calls._admit._authorities, "of_task"),
     "database": lambda h: (h.app.database, "read"),
     "lookup": lambda h: (h.app.calls._admit._lookups, "resource"),
-    "decide": lambda h: (gateway_admit, "decide"),
+    "permitted": lambda h: (gateway_admit, "permitted"),
+    "rules": lambda h: (gateway_admit, "ruled"),
     "clock": lambda h: (h.clock, "now"),
     "journal": lambda h: (h.app.journal, "record"),
     "group commit": lambda h: (h.app.journal._group, "_write"),
@@ -53,7 +54,7 @@ ISSUE_SPOTS: dict[str, Spot] = {
     "transaction": lambda h: (h.app.database, "write"),
     "fence": lambda h: (fence, "hold_shared"),
 }
-CANNOT_HANG = {"decide", "clock", "vault", "keys"}  # plain functions: nothing waits in them
+CANNOT_HANG = {"permitted", "rules", "clock", "vault", "keys"}  # plain functions: nothing waits in them
 CODES = {"denied", "not_authenticated", "expired", "revoked", "upstream_failed", "unavailable", "internal"}
 OAUTH_CODES = {"server_error", "temporarily_unavailable", "invalid_request", "invalid_client"}
 

@@ -16,6 +16,8 @@ ALLOWED = {
     ("POST", "/v1/leases"),  # under a task, as a token is
     ("POST", "/v1/tokens/explain"),
     ("POST", "/v1/revocations"),  # its own task, token or lease
+    ("GET", "/v1/approvals/{id}"),  # what became of its own question
+    ("POST", "/v1/approvals/{id}/cancel"),
     ("POST", "/v1/login"),  # asks nobody who they are: the code is the proof
     ("POST", "/v1/login/cli"),
 }
@@ -42,6 +44,11 @@ async def test_every_other_route_is_closed_to_an_agent(house: House) -> None:
     ids = {"delegations": delegation["id"], "tasks": task["id"], "connections": connection["id"]}
     bodies: dict[str, Any] = {
         "/v1/users": {"email": "x@acme.com"},
+        "/v1/connect-codes": {"integration": "github"},
+        "/v1/approvals/{id}/answer": {"answer": "approve"},
+        "/v1/policies": {"text": "", "after": 0},
+        "/v1/policies/check": {"text": ""},
+        "/v1/policies/replay": {"text": "", "seconds": 60},
         "/v1/agents": {"name": "mine"},
         "/v1/agents/{id}/client": {"redirect_uris": []},
         "/v1/resource-servers": {

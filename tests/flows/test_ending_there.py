@@ -46,6 +46,40 @@ async def test_more_accounts_than_are_ended_at_once_are_pending(story: Story, ac
     assert (await _revoked(story, bob.id))["outcome"] == "done"  # asked once more, it is over
 
 
+async def test_the_grant_is_ended_with_the_last_connection_by_it(story: Story) -> None:
+    """Two connections to one account by one app: GitHub knows one consent, and would end both by it."""
+    tab = await story.house.signed_in()
+    [own] = await story.connected(tab)
+    await tab.get("/connections/new?integration=github")
+    reply = await tab.submit("/connections/begin", {"permission": ["repo"], "shared": "1"}, follow=False)
+    await tab.get(story.github.consent(reply.header("location") or ""))
+    shared = next(c for c in await story.connections() if c["shared"])
+    assert list(story.github.tokens.values()) == ["alice", "alice"]
+    first = await _revoked(story, own["id"])
+    assert "Another connection to the same account goes on" in first["detail"]
+    assert list(story.github.tokens.values()) == ["alice"]  # hers, and not the organization's
+    assert _ended_at(story) == ["token"]
+    last = await _revoked(story, shared["id"])
+    assert "goes on" not in last["detail"]
+    assert story.github.tokens == {}
+    assert _ended_at(story) == ["token", "grant"]
+
+
+async def test_a_connection_to_another_account_keeps_no_grant_alive(story: Story) -> None:
+    tab = await story.house.signed_in()
+    [own] = await story.connected(tab)
+    await story.connected(tab, account="mallory")
+    assert "goes on" not in (await _revoked(story, own["id"]))["detail"]
+    assert _ended_at(story) == ["grant"]
+    assert list(story.github.tokens.values()) == ["mallory"]
+
+
+def _ended_at(story: Story) -> list[str]:
+    """What of the app GitHub was told to end, in order."""
+    paths = [seen.path.decode() for seen in story.up.seen if seen.method == "DELETE"]
+    return [path.rpartition("/")[2] for path in paths]
+
+
 @pytest.mark.parametrize("is_the_end", [True, False])
 async def test_an_organization_that_ended_is_swept_at_its_apis_after_a_crash(
     tmp_path: Path, database_url: str | None, is_the_end: bool

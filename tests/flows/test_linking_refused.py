@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.flows.test_connecting import Story, _swept, open_story
+from tests.support.consent_provider import CLIENT_ID
 from tests.support.nodes import pause
 
 
@@ -53,17 +54,19 @@ async def test_what_the_api_did_not_end_then_is_tried_again(story: Story) -> Non
 
 
 async def test_what_others_use_of_the_same_account_is_not_ended(story: Story) -> None:
-    """GitHub ends all that the app was given for an account at once; mallory's own connection lives by it."""
+    """Mallory's own connection lives by the same consent: the one credential is ended, and not the consent."""
     tab = await story.house.signed_in()
     await story.connected(tab, account="mallory")
     mine = next(c for c in await story.connected(tab) if c["account"] == "alice")
     await tab.get(f"/connections/new?reconnect={mine['id']}")
     reply = await tab.submit("/connections/begin", {"permission": ["repo"]}, follow=False)
     assert (await tab.get(story.github.consent(reply.header("location") or "", account="mallory"))).status == 403
-    assert sorted(story.github.tokens.values()) == ["alice", "mallory", "mallory"]
+    assert sorted(story.github.tokens.values()) == ["alice", "mallory"]
     [refused] = await story.house.events("connection.link-refused")
-    assert refused["outcome"] == "left_there"
-    assert await story.house.events("connection.ended-there") == []
+    assert refused["outcome"] == "being_ended"
+    [ended] = await story.house.events("connection.ended-there")
+    assert (ended["connection"], ended["outcome"]) == (refused["connection"], "ended")
+    assert story.up.received("DELETE", f"/applications/{CLIENT_ID}/grant") == 0
 
 
 async def test_a_person_begins_thirty_times_in_ten_minutes_and_no_more(story: Story) -> None:

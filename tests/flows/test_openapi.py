@@ -99,6 +99,12 @@ async def test_a_service_account_needs_just_the_scope_that_is_written_there(hous
         tokens[scope, True] = await _service(house, f"with-{scope.replace(':', '-')}", [scope])
         tokens[scope, False] = await _service(house, f"without-{scope.replace(':', '-')}", sorted(every - {scope}))
     tried = 0
+    policy = {"text": 'silence = "observe"'}
+    bodies = {
+        "/v1/policies": {**policy, "after": 0},
+        "/v1/policies/check": policy,
+        "/v1/policies/replay": {**policy, "seconds": 60},
+    }
     for path, methods in document["paths"].items():
         for method, said in methods.items():
             for scope in _scopes(said):
@@ -107,10 +113,11 @@ async def test_a_service_account_needs_just_the_scope_that_is_written_there(hous
                         method.upper(),
                         path.replace("{id}", agent.id if path.startswith("/v1/agents") else delegation["id"]),
                         headers={"authorization": f"Bearer {tokens[scope, has]}"},
-                        json={"node": "usr_" + "0" * 26} if method == "post" else None,
+                        json=bodies.get(path, {"node": "usr_" + "0" * 26}) if method == "post" else None,
                     )
                     refused = 404 if path == "/v1/delegations/{id}" else 403  # one that may not be read is not there
-                    allowed = 404 if path == "/v1/revocations" else 200  # of nothing
+                    allowed = {"/v1/revocations": 404, "/v1/policies/{id}": 404}.get(path, 200)  # of nothing
+                    allowed = 201 if (method, path) == ("post", "/v1/policies") else allowed
                     assert reply.status == (allowed if has else refused), (method, path, scope, has)
                     tried += 1
     assert tried >= 20

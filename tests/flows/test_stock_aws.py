@@ -68,7 +68,7 @@ async def test_stock_boto3_reads_a_bucket_with_a_leased_session(
         assert used == {
             "method": "custom-process",
             "read": "quarter,revenue\n",
-            "listed": ["q1.csv"],
+            "listed": ["2026/q1.csv", "2027/q 1+(é).csv", "2027/q1.csv", "q1.csv"],
         }
         shell = await asyncio.to_thread(_printed, "env", {**ours, "HOME": str(tmp_path)})
         assert shell.startswith("export AWS_ACCESS_KEY_ID=ASIA")

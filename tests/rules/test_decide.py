@@ -326,8 +326,10 @@ def test_what_mints_credentials_or_changes_access_is_never_part_of_writing(metho
 def test_limits_are_spent_once_for_the_root_and_once_for_each_child() -> None:
     limited = replace(READ, max_calls=5)
     known = chain(WIDE, WIDE, grants=limited)
-    assert judged(authority=known) == Allow(spends=(Spend(task="tsk_1", line=0), Spend(task="tsk_0", line=0)))
-    assert judged(authority=p.authority(limited)) == Allow(spends=(Spend(task="tsk_1", line=0),))
+    assert judged(authority=known) == Allow(
+        spends=(Spend(task="tsk_1", line=0, cap=5), Spend(task="tsk_0", line=0, cap=5))
+    )
+    assert judged(authority=p.authority(limited)) == Allow(spends=(Spend(task="tsk_1", line=0, cap=5),))
     assert judged() == Allow(spends=())
 
 
@@ -400,7 +402,21 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.UNKNOWN_OPERATION,  # the matcher's
         Reason.IN_THE_BODY,  # the reader's
         Reason.OUT_OF_CALLS,  # the counter's, in the transaction
+        Reason.OUT_OF_WRITES,  # the same
+        Reason.OUT_OF_BYTES,  # the same
+        Reason.UNSEEN_BYTES,  # the engine door's
+        Reason.POLICY,  # of rules: test_policy
+        Reason.POLICY_SILENT,
+        Reason.OWN_RULE,
         Reason.ASKS,  # the word for an Ask
+        Reason.ASKS_ELSEWHERE,  # of an Ask at an engine
+        Reason.CANNOT_BE_HELD,  # of an Ask about a body that is too large
+        Reason.TOO_MANY_ASKS,  # counted in the transaction that would ask
+        Reason.APPROVAL_DENIED,  # what became of an Ask, and the next four
+        Reason.APPROVAL_EXPIRED,
+        Reason.APPROVAL_UNREACHED,
+        Reason.APPROVAL_CANCELLED,
+        Reason.APPROVAL_USED,
         Reason.PROOF_USED,  # of the proofs that were spent, in the transaction
         Reason.LIFETIME,  # the issuer's
         Reason.AMBIGUOUS_CONNECTION,  # `reaching`

@@ -10,7 +10,6 @@ from valetkey.server.clock import DrivenClock
 from valetkey.server.errors import InvalidRequest, TooMany
 from valetkey.server.oauth.decoupled import model
 from valetkey.server.oauth.decoupled.model import (
-    ALPHABET,
     LONGEST_INTERVAL,
     DecoupledRequest,
     Kind,
@@ -18,10 +17,10 @@ from valetkey.server.oauth.decoupled.model import (
     Verdict,
     judged,
     notification_token,
-    typed,
 )
 from valetkey.server.oauth.form import Form
 from valetkey.server.oauth.limits import Buckets, Limits
+from valetkey.server.principals.user_codes import ALPHABET, typed
 
 REQUEST = DecoupledRequest(
     id="req_1",

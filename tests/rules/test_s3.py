@@ -36,7 +36,7 @@ def test_objects_are_read_written_and_listed(method: str, path: str, query: Pair
 
 @pytest.mark.parametrize(
     "name",
-    ["acl", "policy", "tagging", "versionId", "uploads", "uploadId", "partNumber", "torrent", "retention", "legal-hold",
+    ["acl", "policy", "tagging", "versionId", "uploadId", "partNumber", "torrent", "retention", "legal-hold",
      "attributes", "versioning", "versions", "lifecycle", "replication", "delete", "restore", "select", "ACL", "",
      "response-content-type", "X-Amz-Signature", "X-Amz-Security-Token"],
 )  # fmt: skip

@@ -61,7 +61,8 @@ def test_the_sentence_hides_nothing(chain: list[str], grants: list[Grant], secon
         assert frozenset(scopes.split(", ")) == grant.scopes
         assert resources.split(", ") == ["everything" if r.name == "*" else r.name for r in grant.resources]
         assert where.startswith("api.github.com" if grant.integration == "github" else grant.integration)
-        assert (grant.max_calls is not None) == (f"at most {grant.max_calls} calls" in where)
+        calls = f"at most {grant.max_calls} call{'' if grant.max_calls == 1 else 's'}"
+        assert (grant.max_calls is not None) == (calls in where)
         if grant.not_after is not None:
             assert f"{datetime.fromtimestamp(grant.not_after, UTC):%Y-%m-%d %H:%M:%S}" in where
     counted = sum(int(n) * SECONDS[unit] for n, unit in zip(left.split()[::2], left.split()[1::2], strict=True))

@@ -49,6 +49,16 @@ class Asked:
 
 
 @dataclass
+class Called:
+    """One call to S3, as it came."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass
 class AwsAccount:
     """The application. `answers` rewrites what it says; `on_assume` may look on or act before it answers."""
 
@@ -56,6 +66,8 @@ class AwsAccount:
     asked: list[Asked] = field(default_factory=list)
     answers: Callable[[str], str] = lambda text: text
     on_assume: Callable[[], Awaitable[None]] | None = None
+    calls: list["Called"] = field(default_factory=list)
+    replies: tuple[int, bytes] = (200, b"<Done/>")
     refuses: str = ""
     fails_with: int = 0
 
@@ -73,6 +85,15 @@ class AwsAccount:
             if not message.get("more_body"):
                 break
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+        if scope["raw_path"] != b"/":
+            target = (scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")).decode()
+            lines = [(name.decode().lower(), value.decode()) for name, value in scope["headers"]]
+            self.calls.append(Called(scope["method"], target, lines, body))
+            status, said = self.replies
+            head = [(b"content-type", b"application/xml"), (b"content-length", str(len(said)).encode())]
+            await send({"type": "http.response.start", "status": status, "headers": head})
+            await send({"type": "http.response.body", "body": said})
+            return
         self.asked.append(Asked(scope["raw_path"].decode(), headers, body))
         if self.on_assume is not None:
             await self.on_assume()

@@ -35,6 +35,7 @@ class ConsentProvider:
     def install(self) -> "ConsentProvider":
         self.up.answers("POST", "/login/oauth/access_token", script=self._token)
         self.up.answers("DELETE", f"/applications/{CLIENT_ID}/grant", script=self._end)
+        self.up.answers("DELETE", f"/applications/{CLIENT_ID}/token", script=self._end)
         self.up.answers("GET", "/user", script=self._who)
         return self
 
@@ -73,8 +74,12 @@ class ConsentProvider:
         token = json.loads(seen.body or b"{}").get("access_token", "")
         if given != f"{CLIENT_ID}:{CLIENT_SECRET}".encode():
             return await wire.say(reply(401))
-        if self.ending_status == 204 and self.tokens.pop(token, None) is None:
-            return await wire.say(reply(404))
+        if self.ending_status == 204:
+            account = self.tokens.pop(token, None)
+            if account is None:
+                return await wire.say(reply(404))
+            if b"/grant" in seen.target:  # all that the app was given for this account
+                self.tokens = {one: whose for one, whose in self.tokens.items() if whose != account}
         return await wire.say(reply(self.ending_status))
 
     async def _who(self, seen: Seen, wire: Wire) -> None:

@@ -13,6 +13,7 @@ from tests.support.engine_process import listening
 from tests.support.house import free_port
 
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "envoy.yaml"
+BY_GRPC: Final = CONFIGURATION.with_name("envoy-grpc.yaml")
 
 
 def program() -> Path | None:
@@ -28,12 +29,12 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def running(*, decisions: str, upstream: str, secret: str) -> Iterator[str]:
-    """Run it with the configuration we ship, its places filled in; yields its address."""
+def running(*, decisions: str, upstream: str, secret: str, configuration: Path = CONFIGURATION) -> Iterator[str]:
+    """Run it with a configuration we ship, its places filled in; yields its address."""
     found = program()
     assert found is not None
     port = free_port()
-    text = CONFIGURATION.read_text()
+    text = configuration.read_text()
     assert text.count("ENGINE_SECRET") == 1
     shipped = yaml.safe_load(text.replace("ENGINE_SECRET", secret))
     with tempfile.TemporaryDirectory(prefix="valetkey-envoy-") as name:

@@ -8,6 +8,9 @@ from sqlalchemy import select
 from tests.support.house import REAL, House
 from tests.support.oauth import Client, a_client
 from valetkey.server.app import SEALED, App
+from valetkey.server.approvals import store as approved
+from valetkey.server.approvals.model import Approval, Facts, Kept
+from valetkey.server.approvals.model import State as Asked
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.refreshing import store as refreshing
@@ -28,6 +31,11 @@ from valetkey.server.vault.data_keys import DataKeys, Resealed
 from valetkey.server.vault.rotate import sealed_under
 
 CANARY = Secret("client-secret-canary")
+HELD = Kept(method="POST", path=b"/x", query=b"", headers=(), body=b"held")
+ABOUT = Facts(
+    integration="github", connection="con_1", account="alice", base_url="https://api.github.com", parts=(), policies=(),
+    asked_by=(), words="", answerers=(), danger=False, agents=(), excluded=(), nodes=(), purpose="",
+)  # fmt: skip
 
 
 @dataclass
@@ -39,6 +47,7 @@ class Sealed:
     provider: str
     request: DecoupledRequest
     lease: Lease
+    approval: Approval
     app: str
     client: Client
     replaced: str
@@ -61,6 +70,7 @@ class Sealed:
             assert notice is not None
             assert notice.token == CANARY
             assert await leases.open_credential(db, self.lease, ring=ring) == CANARY
+            assert await approved.kept_of(db, self.approval, ring=ring) == HELD
             registered = await apps.app(db, self.app, ring)
             assert registered is not None
             assert registered.secret == CANARY
@@ -101,6 +111,10 @@ async def seal_everywhere(house: House) -> Sealed:
         delegation=new_id("dlg"), connection=new_id("con"), integration="github", nodes=frozenset(),
         state=State.OPENING, opened_at=2_000_000_000, ends_at=2_000_000_000,
     )  # fmt: skip
+    approval = Approval(
+        id=new_id("apr"), org=org, user=house.alice.id, agent=new_id("agt"), task=new_id("tsk"), key="k", facts=ABOUT,
+        state=Asked.PENDING, message="", seen_at=None, created_at=0, expires_at=2_000_000_000, decision="",
+    )  # fmt: skip
     handle = new_handle("bc")
     registered = await house.alice.does(
         "POST", "/v1/apps", integration="slack", client_id="c", client_secret=CANARY.reveal()
@@ -113,6 +127,7 @@ async def seal_everywhere(house: House) -> Sealed:
         await refreshing.add(tx, row, connection, token=CANARY, ring=ring)
         await leases.add(tx, lease)
         await leases.hold(tx, lease, CANARY, fingerprint="", upstream_ends_at=2_000_000_000, ring=ring)
+        assert await approved.add(tx, approval, HELD, instead_of=None, ring=ring)
         await providers.add(tx, provider, CANARY, ring=ring, now=1)
         notice = decoupled.Notice(handle=handle, token=CANARY)
         await decoupled.add(tx, request, mac.mac("backchannel", "bc", handle), notice=notice, ring=ring)
@@ -126,6 +141,7 @@ async def seal_everywhere(house: House) -> Sealed:
         provider=provider.id,
         request=request,
         lease=lease,
+        approval=approval,
         app=registered["id"],
         client=client,
         replaced=tokens["refresh_token"],

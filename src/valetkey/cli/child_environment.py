@@ -17,6 +17,7 @@ from valetkey.client.proxy import Proxy
 
 _GITHUB_TOKENS: Final = ("GITHUB_TOKEN", "GH_TOKEN")
 _OTHER_GITHUB_TOKENS: Final = ("GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN")
+_OTHER_AWS_NAMES: Final = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 _PROXY: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY: Final = ("NO_PROXY", "no_proxy")
 _HERE: Final = "localhost,127.0.0.1,::1"
@@ -46,6 +47,13 @@ def child_environment(environ: Mapping[str, str], proxy: Proxy, trusted: Path) -
         child["GITHUB_BASE_URL"] = proxy.base("github") + "/"
         child.update(dict.fromkeys(_GITHUB_TOKENS, proxy.placeholder))
         for name in _OTHER_GITHUB_TOKENS:
+            child.pop(name, None)
+    if "aws" in proxy.apis:
+        # An access key signs with nothing; the placeholder is the session token, which is where our credential goes.
+        child["AWS_ENDPOINT_URL_S3"] = proxy.base("aws")
+        child |= {"AWS_ACCESS_KEY_ID": "valetkey", "AWS_SECRET_ACCESS_KEY": "valetkey"}
+        child["AWS_SESSION_TOKEN"] = proxy.placeholder
+        for name in _OTHER_AWS_NAMES:
             child.pop(name, None)
     child.update(dict.fromkeys(_PROXY, proxy.proxy_url))
     # Everything else goes through the run, which goes by what the environment said of proxies itself.

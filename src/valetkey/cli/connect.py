@@ -2,21 +2,23 @@
 
 import sys
 import time
-from typing import Annotated
-from urllib.parse import urlencode
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from valetkey.cli.asked import secret
 from valetkey.cli.options import Grants, Json, group
 from valetkey.cli.output import facts, inert, notice, show, table
-from valetkey.cli.problems import Usage
+from valetkey.cli.problems import Cancelled, Usage
 from valetkey.cli.signed_in import signed_in
+from valetkey.client import answers
+from valetkey.client.errors import Denied, TooMany, Unavailable, Unreachable
 from valetkey.client.sync import Client
 
 _LONGEST_KEY = 16 * 1024
-_WAIT_SECONDS = 600  # as long as the way to the API and back may take
-_EVERY_SECONDS = 2
+_SPARE_SECONDS = 10  # the server says that it expired, if it can
+_BEGIN_AGAIN = "Begin again: valetkey connect NAME"
 
 app = group("connections", "The accounts that are connected.")
 
@@ -25,6 +27,8 @@ def connect(
     integration: str,
     /,
     *,
+    scope: Annotated[tuple[str, ...], Parameter(help="Ask for what this scope of ours needs, and no more.")] = (),
+    again: Annotated[str | None, Parameter(help="The connection to be connected again.")] = None,
     token_stdin: Annotated[bool, Parameter(help="Read the account's token from standard input.")] = False,
     name: Annotated[str | None, Parameter(help="What to call it, where there are several.")] = None,
     shared: Annotated[bool, Parameter(help="The organization's account, not yours; for administrators.")] = False,
@@ -32,6 +36,13 @@ def connect(
     installation_id: Annotated[str | None, Parameter(help="Which installation of the app.")] = None,
     role_arn: Annotated[str | None, Parameter(help="A role at AWS to take on; for administrators.")] = None,
     access_key_id: Annotated[str | None, Parameter(help="Of the access key that may take it on.")] = None,
+    url_stdin: Annotated[
+        bool, Parameter(help="Read a database's address from standard input, login and password included.")
+    ] = False,
+    everybody: Annotated[
+        Literal["refuse", "revoke", "keep"] | None,
+        Parameter(help="What becomes of rights everybody has in the database; refuse lists them and stops."),
+    ] = None,
     key_stdin: Annotated[
         bool, Parameter(help="Read the app's private key (PEM), or the access key's secret, from standard input.")
     ] = False,
@@ -42,12 +53,17 @@ def connect(
     For example: valetkey connect slack, or valetkey connect github --token-stdin < token.txt, or
     valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem, or
     valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --access-key-id AKIA… --key-stdin < secret.txt
+    or valetkey connect postgres --name analytics --url-stdin < url.txt
     """
-    if not (token_stdin or app_id or installation_id or role_arn or access_key_id):
+    if not (url_stdin or token_stdin or app_id or installation_id or role_arn or access_key_id):
         with signed_in() as client:
             if integration in {found["integration"] for found in client.apps.list()}:
-                return _by_consent(client, integration, as_json=json)
-    if role_arn or access_key_id:
+                return _by_consent(client, integration, scopes=scope, again=again, shared=shared, as_json=json)
+    if scope or again:
+        raise Usage("--scope and --again are for connecting by consent, and no app is registered there.")
+    if url_stdin:
+        token = secret(f"Address of the {integration} database", from_stdin=True, flag="--url-stdin")
+    elif role_arn or access_key_id:
         if not (role_arn and access_key_id and key_stdin):
             raise Usage("A role needs --role-arn, --access-key-id and --key-stdin.")
         token = sys.stdin.read(_LONGEST_KEY).strip()
@@ -67,26 +83,44 @@ def connect(
             installation_id=installation_id,
             role_arn=role_arn,
             access_key_id=access_key_id,
+            everybody=everybody,
         )
     columns = ("id", "integration", "name", "account", "shared", "status")
     return show(connection, as_json=json, text=facts({name: connection.get(name) for name in columns}))
 
 
-def _by_consent(client: Client, integration: str, *, as_json: bool) -> int:
+def _by_consent(
+    client: Client, integration: str, *, scopes: Sequence[str], again: str | None, shared: bool, as_json: bool
+) -> int:
     """Wait until she has been there: she goes by a page of ours, signed in there as herself."""
-    # SECURITY: the link carries nothing of this program: no state, no session. Whoever opens it acts for themselves.
-    page = f"{client.url}/connections/new?{urlencode({'integration': integration})}"
-    before = {found["id"]: found for found in client.connections.list()}
-    print(f"Open this page, sign in as yourself, and agree at the API:\n{page}\n", file=sys.stderr, flush=True)
-    for _ in range(_WAIT_SECONDS // _EVERY_SECONDS):
-        time.sleep(_EVERY_SECONDS)
-        for found in client.connections.list():
-            if found["integration"] == integration and found != before.get(found["id"]):
-                columns = ("id", "integration", "name", "account", "shared", "status")
-                if found["id"] in before:
-                    _say_what_changed(client, found["id"])
-                return show(found, as_json=as_json, text=facts({name: found.get(name) for name in columns}))
-    raise TimeoutError
+    # SECURITY: the address carries nothing of this program but a code that is good once, for her alone.
+    # Guarded by tests/flows/test_connecting_by_code.py::test_oa_10_whoever_else_opens_it_ends_it
+    begun = client.connections.begin(integration, scopes=scopes, connection=again, shared=shared)
+    notice("Open this page on any device, sign in as yourself, compare the code, and agree at the API:")
+    print(f"{begun['page_with_code']}\ncode: {begun['code']}\n", file=sys.stderr, flush=True)
+    ends_at = time.monotonic() + begun["expires_in"] + _SPARE_SECONDS
+    while time.monotonic() < ends_at:
+        time.sleep(max(1, begun["interval"]))
+        try:
+            told = client.connections.begun(begun["id"])
+        except (TooMany, Unavailable, Unreachable):
+            continue  # the page may be finished meanwhile; the next round asks again
+        if told["status"] != "pending":
+            return _told(client, told, as_json=as_json)
+    raise Cancelled("Nobody finished it within ten minutes.", hint=_BEGIN_AGAIN)
+
+
+def _told(client: Client, told: answers.ConnectCode, *, as_json: bool) -> int:
+    found = told["connection"]
+    if found is not None:
+        columns = ("id", "integration", "name", "account", "shared", "status")
+        if found["generation"] > 1:
+            _say_what_changed(client, found["id"])
+        return show(found, as_json=as_json, text=facts({name: found.get(name) for name in columns}))
+    sentence = f"Nothing was connected. {told['detail']}".strip()
+    if told["status"] == "refused":
+        raise Denied(sentence, hint=_BEGIN_AGAIN, members={"reason": told["reason"]})
+    raise Cancelled(sentence, hint=_BEGIN_AGAIN)
 
 
 def _say_what_changed(client: Client, connection: str) -> None:
@@ -127,6 +161,17 @@ def why(connection: str, /, *, json: Json = False) -> int:
         "held back by": f"the {'API itself' if report['held_back_by'] == 'api' else 'gateway'}. {report['why']}",
     }
     return show(report, as_json=json, text=facts(lines))
+
+
+@app.command
+def rotate(connection: str, /, *, json: Json = False) -> int:
+    """Change the password of a database's connected login, which nobody then knows. For administrators.
+
+    For example: valetkey connections rotate con_…
+    """
+    with signed_in() as client:
+        changed = client.connections.rotate(connection)
+    return show(changed, as_json=json, text=f"{inert(changed['account'])} has another password.")
 
 
 @app.command

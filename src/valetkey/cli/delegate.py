@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from valetkey.cli.options import Grants, Json, Ttl, group
+from valetkey.cli.options import Json, Ttl, group
 from valetkey.cli.output import facts, moment, show, table
 from valetkey.cli.problems import Usage
 from valetkey.cli.signed_in import signed_in
@@ -16,7 +16,12 @@ app = group("delegations", "What you let agents do for you.")
 def delegate(
     *,
     agent: Annotated[str, Parameter(help="Who may act: its name or id.")],
-    grant: Grants,
+    grant: Annotated[
+        list[str] | None, Parameter(help="integration[/connection]:scope[,scope]@resource; may be repeated.")
+    ] = None,
+    ask: Annotated[
+        list[str] | None, Parameter(help="Like --grant, but each of these calls waits for your approval; repeatable.")
+    ] = None,
     ttl: Ttl = 600,
     purpose: Annotated[str, Parameter(help="Why, in a few words; the audit keeps them.")] = "",
     user: Annotated[
@@ -28,6 +33,11 @@ def delegate(
         list[str] | None, Parameter(help="A sub-agent that may receive part of it; repeatable.")
     ] = None,
     max_calls: Annotated[int | None, Parameter(help="At most so many calls per grant.")] = None,
+    max_writes: Annotated[int | None, Parameter(help="At most so many writes per grant.")] = None,
+    max_bytes: Annotated[int | None, Parameter(help="At most so many bytes per grant, sent and answered.")] = None,
+    max_calls_per_resource: Annotated[int | None, Parameter(help="The same for each resource by itself.")] = None,
+    max_writes_per_resource: Annotated[int | None, Parameter(help="The same for each resource by itself.")] = None,
+    max_bytes_per_resource: Annotated[int | None, Parameter(help="The same for each resource by itself.")] = None,
     json: Json = False,
 ) -> int:
     """Record that an agent may act for you: read-only on one repository for ten minutes, say.
@@ -37,17 +47,27 @@ def delegate(
     """
     if tasks_per_day is not None and not standing:
         raise Usage("--tasks-per-day belongs to --standing.", hint="Add --standing, or leave it out.")
+    if not grant and not ask:
+        raise Usage(
+            "Say what it may do.", hint="--grant github:repo:read@acme-corp/backend, or --ask to be asked first."
+        )
     with signed_in() as client:
         delegation = client.delegations.create(
             agent=agent,
             user=user,
-            grants=grant,
+            grants=grant or (),
+            ask=ask or (),
             seconds=ttl,
             purpose=purpose,
             standing=standing,
             tasks_per_day=tasks_per_day,
             share_with=share_with or (),
             max_calls=max_calls,
+            max_writes=max_writes,
+            max_bytes=max_bytes,
+            max_calls_per_resource=max_calls_per_resource,
+            max_writes_per_resource=max_writes_per_resource,
+            max_bytes_per_resource=max_bytes_per_resource,
         )
     return show(delegation, as_json=json, text=worded(delegation))
 

@@ -94,6 +94,7 @@ def commands(*, all_imported: bool = False) -> "App":
 
 _COMMANDS = (
     ("agent:app", "agent"),
+    ("approvals:app", "approvals"),
     ("audit:app", "audit"),
     ("client_registration:app", "client-registration"),
     ("connect:connect", "connect"),
@@ -110,6 +111,7 @@ _COMMANDS = (
     ("login:login", "login"),
     ("login:logout", "logout"),
     ("organization:app", "organization"),
+    ("policy:app", "policy"),
     ("resource_server:app", "resource-server"),
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),

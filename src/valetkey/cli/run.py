@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from valetkey.cli import run_databases
 from valetkey.cli.child import CANNOT_RUN, NO_SUCH_COMMAND, CannotStart, Interrupted, Signals, signals
 from valetkey.cli.child_environment import child_environment, trust_file
 from valetkey.cli.output import inert, notice
@@ -127,7 +128,7 @@ def _run(asked: argparse.Namespace, passing: Signals) -> int:
         opened = person.tasks.create(delegation["id"], seconds=asked.ttl, purpose=asked.purpose or None)
         with _ending(person, opened["id"], passing):
             apis = frozenset(grant.partition(":")[0].partition("/")[0] for grant in asked.grant)
-            task = OpenTask(opened["id"], opened.get("task_token", ""), apis)
+            task = OpenTask(opened["id"], opened.get("task_token", ""), apis - run_databases.KINDS)
             return _with_proxy(agent, task, asked, passing, key)
 
 
@@ -135,7 +136,8 @@ def _with_proxy(agent: Client, task: OpenTask, asked: argparse.Namespace, passin
     from valetkey.cli.authority import Authority  # NOTE: heavy; a mistake in the command line is told without it
 
     addresses = {api: target_address(api, agent) for api in task.apis}
-    gateway = next(iter(addresses.values())).rpartition("/p/")[0]
+    gateway = target_address("any", agent).rpartition("/p/")[0]
+    logins = run_databases.taken(agent, task.task_token, gateway, asked.grant)
 
     def mint(api: str) -> tuple[str, float]:
         minted = agent.tokens.create(task.task_token, target=addresses[api])
@@ -154,10 +156,14 @@ def _with_proxy(agent: Client, task: OpenTask, asked: argparse.Namespace, passin
         tunnel=frozenset(host.lower().removesuffix(".") for host in asked.tunnel),
         refuses_others=asked.other_hosts == "refuse",
     )
-    with trust_file(authority.certificate, os.environ) as trusted:
+    environ = run_databases.clean(os.environ) if logins else os.environ
+    with (
+        trust_file(authority.certificate, os.environ) as trusted,
+        run_databases.environment(logins) as for_databases,
+    ):
         proxy.start()
         try:
-            return passing.run(asked.command, child_environment(os.environ, proxy, trusted))
+            return passing.run(asked.command, child_environment(environ, proxy, trusted) | for_databases)
         finally:
             passing.hold_back()
             proxy.close()

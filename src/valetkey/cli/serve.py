@@ -67,6 +67,11 @@ async def _serve(settings: "Settings", *, as_json: bool) -> bool:
                 # Real credentials are in its answers: on loopback only, whatever the public port listens on.
                 decisions = listen.Listener(app.decisions, host="127.0.0.1", port=settings.decision_port)
                 await opened.enter_async_context(decisions)
+            if settings.decision_grpc_port:
+                from valetkey.server.gateway.engine_grpc import GrpcDecisions
+
+                by_grpc = GrpcDecisions(app.deciding, app.still.sealed.is_set, port=settings.decision_grpc_port)
+                await opened.enter_async_context(by_grpc)
 
             def ready(_port: int) -> None:
                 _announce(app, settings, as_json=as_json)

@@ -111,6 +111,35 @@ class Engine(TypedDict):
     secret: NotRequired[str]
 
 
+class Policy(TypedDict):
+    """One version of the organization's policy. The newest is in force. `text` is left out in lists."""
+
+    id: str
+    number: int
+    digest: str
+    why: str
+    applied_by: str
+    applied_at: int
+    text: NotRequired[str]
+
+
+class CheckedPolicy(TypedDict):
+    """How many rules a text holds that could be applied, and their names."""
+
+    rules: list[str]
+
+
+class ExplainedDecision(TypedDict):
+    """Why a recorded call was decided as it was. `policies` are the versions it was decided under."""
+
+    decision: str
+    event: str
+    words: str
+    policies: list[str]
+    rules: list[str]
+    observed: list[str]
+
+
 class App(TypedDict):
     id: str
     integration: str
@@ -194,6 +223,24 @@ class Connection(TypedDict):
     status: str
 
 
+class NewConnectCode(TypedDict):
+    id: str
+    code: str
+    page: str
+    page_with_code: str
+    expires_in: int
+    interval: int
+
+
+class ConnectCode(TypedDict):
+    id: str
+    status: str
+    reason: str
+    detail: str
+    connection: Connection | None
+    interval: int
+
+
 class Lease(TypedDict):
     id: str
     agent: str
@@ -231,6 +278,7 @@ class Delegation(TypedDict):
     mode: str
     purpose: str
     grants: list[str]
+    ask: list[str]
     bound: list[dict[str, str]]
     expires_at: int
     sentence: str
@@ -300,3 +348,27 @@ class DataKeyResealed(TypedDict):
 class SigningKey(TypedDict):
     kid: str
     signs_from: NotRequired[int]
+
+
+class Approval(TypedDict):
+    id: str
+    status: str
+    task: str
+    link: str
+    message: str
+    created_at: int
+    expires_at: int
+    call: NotRequired[dict[str, Any]]
+    agent: NotRequired[str]
+    account: NotRequired[str]
+    resources: NotRequired[list[str]]
+    why: NotRequired[str]
+    claimed_purpose: NotRequired[str]
+    danger: NotRequired[bool]
+    needs_proof: NotRequired[bool]
+    may_be_for_the_task: NotRequired[bool]
+
+
+class Approvals(TypedDict):
+    data: list[Approval]
+    standing: list[dict[str, Any]]

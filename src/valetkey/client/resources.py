@@ -157,6 +157,35 @@ class Engines(Group):
         return self._listed("/v1/engines")
 
 
+class Policies(Group):
+    def apply(self, text: str, *, after: int, why: str = "") -> answers.Policy:
+        """Put a policy in force that was made from version number `after`; 0 where there was none."""
+        applied: answers.Policy = self._call(post("/v1/policies", text=text, after=after, why=why))
+        return applied
+
+    def check(self, text: str) -> answers.CheckedPolicy:
+        """Whether that could be applied."""
+        checked: answers.CheckedPolicy = self._call(post("/v1/policies/check", text=text))
+        return checked
+
+    def list(self) -> list[answers.Policy]:
+        return self._listed("/v1/policies")
+
+    def get(self, policy: str) -> answers.Policy:
+        """A version with its text, by id or by number."""
+        found: answers.Policy = self._call(get(at("policies", policy)))
+        return found
+
+    def explain(self, decision: str) -> answers.ExplainedDecision:
+        """Why a recorded call was decided as it was."""
+        said: answers.ExplainedDecision = self._call(get(at("decisions", decision)))
+        return said
+
+    def replay(self, text: str, *, seconds: int) -> Iterator[bytes]:
+        """What that policy would have decided of the recorded calls of so long; lines of JSON as they are found."""
+        return self._stream(post("/v1/policies/replay", text=text, seconds=seconds))
+
+
 class Integrations(Group):
     def list(self) -> list[answers.Integration]:
         return self._listed("/v1/integrations")
@@ -194,21 +223,41 @@ class Connections(Group):
         installation_id: str | None = None,
         role_arn: str | None = None,
         access_key_id: str | None = None,
+        everybody: str | None = None,
     ) -> answers.Connection:
-        """Connect an account by its token, an app or a role by its key. It is sealed and never shown again."""
+        """Connect an account by its token, an app or a role by its key, a database by its address. It is sealed and
+        never shown again."""
         body = {"integration": integration, "credential": credential, "name": name, "shared": shared}
         body |= {"app_id": app_id, "installation_id": installation_id}
-        body |= {"role_arn": role_arn, "access_key_id": access_key_id}
+        body |= {"role_arn": role_arn, "access_key_id": access_key_id, "everybody": everybody}
         connection: answers.Connection = self._call(post("/v1/connections", **body))
         return connection
 
     def list(self) -> list[answers.Connection]:
         return self._listed("/v1/connections")
 
+    def begin(
+        self, integration: str, *, scopes: Sequence[str] = (), connection: str | None = None, shared: bool = False
+    ) -> answers.NewConnectCode:
+        """Begin to connect an account by consent: a code that leads its person on our own page."""
+        body = {"integration": integration, "scopes": list(scopes), "connection": connection, "shared": shared}
+        begun: answers.NewConnectCode = self._call(post("/v1/connect-codes", **body))
+        return begun
+
+    def begun(self, code: str) -> answers.ConnectCode:
+        """What became of it; ask again after `interval` seconds while it is pending."""
+        told: answers.ConnectCode = self._call(get(at("connect-codes", code)))
+        return told
+
     def why(self, connection: str) -> answers.Residual:
         """What the stored credential could do if it leaked, and who stands in between."""
         report: answers.Residual = self._call(get(at("connections", connection, "why")))
         return report
+
+    def rotate(self, connection: str) -> answers.Connection:
+        """Change the password of a database's connected login."""
+        changed: answers.Connection = self._call(post(at("connections", connection, "rotate")))
+        return changed
 
     def entitle(self, connection: str, *, user: str, grants: Sequence[str]) -> answers.Entitlement:
         body = {"user": user, "grants": list(grants)}
@@ -229,8 +278,17 @@ class Delegations(Group):
         tasks_per_day: int | None = None,
         share_with: Sequence[str] = (),
         max_calls: int | None = None,
+        max_writes: int | None = None,
+        max_bytes: int | None = None,
+        max_calls_per_resource: int | None = None,
+        max_writes_per_resource: int | None = None,
+        max_bytes_per_resource: int | None = None,
+        ask: Sequence[str] = (),
     ) -> answers.Delegation:
-        """Record that the agent may act for the signed-in user (or, for administrators, for `user`)."""
+        """Record that the agent may act for the signed-in user (or, for administrators, for `user`).
+
+        `ask` are further lines, each of whose calls waits for her approval.
+        """
         request = post(
             "/v1/delegations",
             agent=agent,
@@ -242,6 +300,12 @@ class Delegations(Group):
             tasks_per_day=tasks_per_day,
             share_with=list(share_with) or None,
             max_calls=max_calls,
+            max_writes=max_writes,
+            max_bytes=max_bytes,
+            max_calls_per_resource=max_calls_per_resource,
+            max_writes_per_resource=max_writes_per_resource,
+            max_bytes_per_resource=max_bytes_per_resource,
+            ask=list(ask) or None,
         )
         delegation: answers.Delegation = self._call(request)
         return delegation
@@ -454,3 +518,32 @@ class InitialAccessTokens(Group):
         """A token for `/oauth/register`, shown this once."""
         made: answers.InitialAccessToken = self._call(post("/v1/initial-access-tokens", uses=uses, seconds=seconds))
         return made
+
+
+class Approvals(Group):
+    def list(self) -> answers.Approvals:
+        """What waits for you, and what you answered for whole tasks."""
+        found: answers.Approvals = self._call(get("/v1/approvals"))
+        return found
+
+    def get(self, approval: str) -> answers.Approval:
+        """One of them; as its agent, what became of it."""
+        found: answers.Approval = self._call(get(at("approvals", approval)))
+        return found
+
+    def answer(
+        self, approval: str, answer: "Literal['approve', 'approve-like-this', 'deny']", *, message: str = ""
+    ) -> answers.Approval:
+        """As a person: say yes once, yes until the task ends, or no with a message to the agent."""
+        body = {"answer": answer, **({"message": message} if message else {})}
+        answered: answers.Approval = self._call(post(at("approvals", approval, "answer"), **body))
+        return answered
+
+    def cancel(self, approval: str) -> answers.Approval:
+        cancelled: answers.Approval = self._call(post(at("approvals", approval, "cancel")))
+        return cancelled
+
+    def end_standing(self, answer: str) -> answers.Approvals:
+        """Take back an answer that holds until a task ends."""
+        left: answers.Approvals = self._call(post(at("standing-answers", answer, "end")))
+        return left

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from valetkey.server.api import routes as api
+from valetkey.server.approvals import store as approved
+from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.index import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
@@ -17,6 +19,10 @@ from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
+from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.databases.admin import Admins
+from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.tables import Tables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
@@ -24,14 +30,21 @@ from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep
 from valetkey.server.connections.lookup import Lookups
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
 from valetkey.server.connections.refreshing.refresh import Refresh
+from valetkey.server.connections.role_sessions import RoleSessions
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
+from valetkey.server.credentials.reconcile import Reconcile
+from valetkey.server.credentials.sources.database import DatabaseSource
+from valetkey.server.credentials.sources.installation import InstallationSource
+from valetkey.server.credentials.sources.model import Sources
+from valetkey.server.credentials.sources.role import RoleSource
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.credentials.take_back import TakeBack
 from valetkey.server.db import fence
@@ -46,21 +59,28 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.admit import Admit
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
+from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
+from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
 from valetkey.server.integrations.catalogue.typed import Misdescribed
+from valetkey.server.integrations.databases import DATABASES
 from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
+from valetkey.server.memory.remember import Memories
 from valetkey.server.mount import Mount, Shut
 from valetkey.server.oauth.clients.every import every_client
 from valetkey.server.oauth.decoupled import store as decoupled
+from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.grants import refresh as refresh_tokens
 from valetkey.server.oauth.server import AuthorizationServer, Foundation
+from valetkey.server.policy.versions.apply import Policies
+from valetkey.server.policy.versions.store import Layers
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
@@ -94,6 +114,7 @@ SEALED = (
     identity_providers.SEALED,
     refresh_tokens.SEALED,
     decoupled.SEALED,
+    approved.SEALED,
     signing_keys.SEALED,
 )
 """Every column whose records are sealed under a data key."""
@@ -158,7 +179,10 @@ class App:
         await self.witness.start()
         journal.attest = self.witness.attest
 
-        self.egress = egress = Egress(allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams))
+        self.egress = egress = Egress(
+            allow_loopback_hosts=frozenset(settings.unsafe_loopback_upstreams),
+            allow_private_hosts=frozenset(settings.private_databases),
+        )
         await egress.open()
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
@@ -178,13 +202,27 @@ class App:
         )
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
+        admins = Admins(database, ring, egress)
+        self._opened.push_async_callback(admins.close)
+        sessions = RoleSessions(borrow, assume, clock)
+        reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         lookups = Lookups(
             egress,
+            reachable,
             borrow,
             catalogue,
             clock,
             seconds=settings.resource_cache_seconds,
             timeout=float(settings.upstream_timeout_seconds),
+            tables=Tables(admins),
+        )
+        self.databases = databases = DatabaseSource(admins, clock, self.deployment)
+        sources = Sources(
+            {
+                "installation": InstallationSource(borrow, installations),
+                "role": RoleSource(borrow, assume),
+                "database": databases,
+            }
         )
         self.data_keys = data_keys = DataKeys(journal, database, ring, root, clock, SEALED)
         authenticate = Authenticate(database, mac, clock, settings.issuer)
@@ -193,9 +231,18 @@ class App:
         self.streams = streams = Streams(
             clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
         )
+        approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
         self.authorities = authorities = Authorities(
             database,
-            also_forget=(authenticate.forget, borrow.forget, known.clients.forget, engines.forget),
+            Layers(catalogue),
+            also_forget=(
+                authenticate.forget,
+                borrow.forget,
+                sessions.forget,
+                known.clients.forget,
+                engines.forget,
+                approvals.wake,
+            ),
             also_learn=(catalogue.learn, data_keys.learn),
             outrun=streams.outrun,
         )
@@ -220,10 +267,17 @@ class App:
             authorities=authorities,
             issue=issue,
             catalogue=catalogue,
-            borrow=borrow,
-            installations=installations,
+            sources=sources,
             ring=ring,
             clock=clock,
+        )
+        self.reconcile = reconcile = Reconcile(
+            database=database,
+            journal=journal,
+            admins=admins,
+            source=databases,
+            take_back=take_back,
+            deployment=self.deployment,
         )
         registered = Apps(
             database=database,
@@ -254,8 +308,19 @@ class App:
             clock=clock,
             catalogue=catalogue,
         )
+        connect_codes = ConnectCodes(
+            database=database,
+            journal=journal,
+            connect=connect,
+            tries=Patience(journal, database, mac, clock),
+            mac=mac,
+            clock=clock,
+            catalogue=catalogue,
+            base=settings.issuer,
+        )
         hops = (streams.stop, take_back.stop, end_there.stop)
-        admit = Admit(
+        self.memories = memories = Memories(database, clock)
+        self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
@@ -264,13 +329,20 @@ class App:
             streams=streams,
             clock=clock,
             catalogue=catalogue,
+            hold=Hold(database, journal, ring, clock, approvals),
+            approvals=approvals,
+            ask_person=connect_codes.for_agent,
+            memories=memories,
         )
         self.calls = Calls(
             admit=admit,
             journal=journal,
             proofs=proofs,
             borrow=borrow,
+            sessions=sessions,
+            clock=clock,
             egress=egress,
+            reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
         confirm = Confirm(journal, mac, clock, settings, catalogue)
@@ -320,22 +392,23 @@ class App:
             confirm=confirm,
             pass_on=pass_on,
             issue=issue,
+            policies=Policies(journal, clock, catalogue),
             lend=Lend(
                 journal=journal,
                 authorities=authorities,
                 issue=issue,
                 lookups=lookups,
-                borrow=borrow,
-                installations=installations,
-                assume=assume,
+                sources=sources,
                 take_back=take_back,
                 ring=ring,
                 clock=clock,
             ),
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
+            databases=ConnectDatabase(journal, database, admins, ring, clock),
             apps=registered,
             connect=connect,
+            connect_codes=connect_codes,
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -350,6 +423,7 @@ class App:
             hops=hops,
             checkpoints=checkpoints,
             data_keys=data_keys,
+            approvals=approvals,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
@@ -364,11 +438,13 @@ class App:
         def seal() -> None:
             ring.forget()
             borrow.forget_all()
+            sessions.forget_all()
             streams.cut_all()
 
         self.still = StillUnlocked(reopen if is_service else None, clock, seal)
         self.asgi = Shut(self.mount, self.still.sealed.is_set)
-        self.decisions = Shut(DecisionDoor(self.calls, streams, engines, doors), self.still.sealed.is_set)
+        self.deciding = deciding = Deciding(self.calls, streams, engines, doors)
+        self.decisions = Shut(DecisionDoor(deciding), self.still.sealed.is_set)
         self.health = Health(database, self.witness, self._numbers, self.still.sealed.is_set)
         watches = (
             journal.watch,
@@ -377,7 +453,9 @@ class App:
             streams.watch,
             self.feed.watch,
             self.last_used.watch,
+            memories.watch,
             take_back.watch,
+            reconcile.watch,
             end_there.watch,
             self.still.watch,
             due.watch,
@@ -460,14 +538,15 @@ def _catalogue(settings: Settings) -> Mapping[str, Integration]:
 def _described(settings: Settings) -> Mapping[str, Integration]:
     """What comes with Valetkey, and the administrator's own files. One bad file stops the start."""
     folder = settings.integrations
+    known = {**load_catalogue(), **DATABASES}
     if folder is None:
-        return load_catalogue()
+        return known
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder.", hint="integrations names the folder your files are in.")
     try:
         return load_folder(
             folder,
-            load_catalogue(),
+            known,
             own=(settings.issuer, settings.gateway),
             loopback=bool(settings.unsafe_loopback_upstreams),
         )

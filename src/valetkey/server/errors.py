@@ -58,6 +58,7 @@ class ApprovalRequired(ValetkeyError):
 
     code = "approval_required"
     hint = "Wait for the approval, then repeat the same call."
+    retry_after: ClassVar[int] = 10  # seconds
 
 
 class ConnectionRequired(ValetkeyError):
@@ -108,9 +109,12 @@ class TooMany(ValetkeyError):
     code = "too_many"
     hint = "Wait, then try again."
 
-    def __init__(self, public: str | None = None, *, retry_after: int = 1, detail: str = "", **members: Any) -> None:
-        super().__init__(public, detail=detail, retry_after=retry_after, **members)
-        self.retry_after = retry_after  # seconds
+    def __init__(
+        self, public: str | None = None, *, retry_after: int | None = 1, detail: str = "", **members: Any
+    ) -> None:
+        waits: dict[str, Any] = {} if retry_after is None else {"retry_after": retry_after}
+        super().__init__(public, detail=detail, **waits, **members)
+        self.retry_after = retry_after  # seconds; None where waiting does not help
 
 
 class UpstreamFailed(ValetkeyError):
@@ -119,6 +123,9 @@ class UpstreamFailed(ValetkeyError):
     code = "upstream_failed"
     hint = "This is not your request's fault. Try again later."
     retry_after: ClassVar[int] = 60  # seconds, for as long as a host that failed is not asked again
+    is_unreached = False  # no connection came about
+    is_silent = False  # there was one, and no answer in time
+    was_sent = True  # False: it failed so often that it was not even asked
 
 
 class Unavailable(ValetkeyError):

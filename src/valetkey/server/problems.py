@@ -64,8 +64,11 @@ def problem(error: Exception, *, request_id: str) -> dict[str, Any]:
 def headers_of(error: Exception, *, under_dpop: bool = False) -> list[tuple[bytes, bytes]]:
     """What a refusal carries besides its document; `under_dpop` when the request used that scheme (RFC 9449, 7.1)."""
     kept = [(b"content-type", b"application/problem+json; charset=utf-8"), (b"cache-control", b"no-store")]
-    if isinstance(error, errors.TooMany | errors.Unavailable):
+    waiting = errors.TooMany | errors.Unavailable | errors.ApprovalRequired
+    if isinstance(error, waiting) and error.retry_after is not None:
         kept.append((b"retry-after", str(error.retry_after).encode()))
+    elif isinstance(error, errors.UpstreamFailed) and not error.was_sent:
+        kept.append((b"retry-after", str(error.members["retry_after"]).encode()))
     if isinstance(error, errors.ProofRefused):
         kept.append((b"www-authenticate", _dpop_challenge(error.error)))
         if error.nonce:

@@ -4,10 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.index import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
+from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
@@ -25,6 +28,7 @@ from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.clients.outside import Outside
 from valetkey.server.oauth.clients.register import Register
 from valetkey.server.oauth.decoupled.answer import Answering
+from valetkey.server.policy.versions.apply import Policies
 from valetkey.server.principals.authenticate import Authenticate
 from valetkey.server.principals.cli_login.flow import CliLogins
 from valetkey.server.principals.engines.engines import Engines
@@ -60,11 +64,14 @@ class Services:
     mac: Mac
     confirm: Confirm
     issue: Issue
+    policies: Policies
     lend: Lend
     lookups: Lookups
     link: Link
+    databases: ConnectDatabase
     apps: Apps
     connect: Connect
+    connect_codes: ConnectCodes
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers
@@ -80,3 +87,4 @@ class Services:
     hops: tuple[Stop, ...]
     checkpoints: Path
     data_keys: DataKeys
+    approvals: Approvals

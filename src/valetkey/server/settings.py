@@ -38,6 +38,9 @@ class Settings:
     decision_port: int = field(
         default=0, metadata={"doc": "port on loopback where engines (nginx, Envoy, …) ask for decisions; 0 is off"}
     )
+    decision_grpc_port: int = field(
+        default=0, metadata={"doc": "the same for Envoy asking by gRPC; needs the extra valetkey[grpc]; 0 is off"}
+    )
     public_url: str = field(default="", metadata={"doc": "how clients reach the server; also the issuer name"})
     gateway_url: str = field(default="", metadata={"doc": "how agents reach /p; a host name of its own is safer"})
     data: Path = field(default=Path("valetkey-data"), metadata={"doc": "folder of the database, keys, checkpoints"})
@@ -103,6 +106,9 @@ class Settings:
     )
     unsafe_loopback_upstreams: tuple[str, ...] = field(
         default=(), metadata={"doc": "host:port pairs inside this machine the gateway may call; never in production"}
+    )
+    private_databases: tuple[str, ...] = field(
+        default=(), metadata={"doc": "host:port pairs of databases in your own network that may be connected"}
     )
 
     client_documents: str = field(
@@ -253,7 +259,7 @@ def _refuse_dangerous(settings: Settings) -> None:
     for name, algorithm in settings.algorithms.items():
         if algorithm not in ("ES256", "Ed25519", "RS256"):
             raise InvalidRequest(f"{name}: {algorithm} is not an algorithm this server signs with.")
-    for name in ("port", "health_port", "decision_port"):
+    for name in ("port", "health_port", "decision_port", "decision_grpc_port"):
         if not 0 <= getattr(settings, name) <= 65_535:
             raise InvalidRequest(f"{name} is not a port")
     choices = {

@@ -20,4 +20,8 @@ key = iam.create_access_key(UserName="valetkey")["AccessKey"]
 role = iam.create_role(RoleName="agents", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
 s3.create_bucket(Bucket="acme-reports")
 s3.put_object(Bucket="acme-reports", Key="q1.csv", Body=b"quarter,revenue\n")
+s3.create_bucket(Bucket="acme-payroll")
+for bucket, name in (("acme-reports", "2027/q1.csv"), ("acme-reports", "2026/q1.csv"), ("acme-payroll", "2027/q1.csv")):
+    s3.put_object(Bucket=bucket, Key=name, Body=f"{bucket}/{name}\n".encode())
+s3.put_object(Bucket="acme-reports", Key="2027/q 1+(é).csv", Body=b"spelled\n")
 print(json.dumps({"role": role["Arn"], "key": key["AccessKeyId"], "secret": key["SecretAccessKey"]}))

@@ -6,6 +6,7 @@ import sys
 
 from botocore import auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
 
 asked = json.load(sys.stdin)
@@ -15,6 +16,8 @@ answers = []
 for one in asked["requests"]:
     request = AWSRequest(method=one["method"], url=one["url"], headers=one["headers"], data=one["body"].encode())
     credentials = Credentials(asked["key"], asked["secret"], one.get("token"))
-    auth.SigV4Auth(credentials, one["service"], one["region"]).add_auth(request)
+    kind = auth.S3SigV4Auth if one["service"] == "s3" else auth.SigV4Auth
+    request.context["client_config"] = Config(s3={"payload_signing_enabled": True})
+    kind(credentials, one["service"], one["region"]).add_auth(request)
     answers.append(dict(request.headers.items()))
 print(json.dumps(answers))

@@ -110,6 +110,35 @@ class Engine(TypedDict):
     secret: NotRequired[str]
 
 
+class Policy(TypedDict):
+    """One version of the organization's policy. The newest is in force. `text` is left out in lists."""
+
+    id: str
+    number: int
+    digest: str
+    why: str
+    applied_by: str
+    applied_at: int
+    text: NotRequired[str]
+
+
+class CheckedPolicy(TypedDict):
+    """How many rules a text holds that could be applied, and their names."""
+
+    rules: list[str]
+
+
+class ExplainedDecision(TypedDict):
+    """Why a recorded call was decided as it was. `policies` are the versions it was decided under."""
+
+    decision: str
+    event: str
+    words: str
+    policies: list[str]
+    rules: list[str]
+    observed: list[str]
+
+
 class App(TypedDict):
     """An app at an API. `redirect_uri` is the exact address to register there. The secret is never shown."""
 
@@ -176,6 +205,28 @@ class Connection(TypedDict):
     generation: int
     last_used_at: int | None
     status: Literal["linked", "needs_reconnect", "revoked"]
+
+
+class NewConnectCode(TypedDict):
+    """`code` leads its person on `page`, once; `page_with_code` shows it filled in, to be compared."""
+
+    id: str
+    code: str
+    page: str
+    page_with_code: str
+    expires_in: int
+    interval: int
+
+
+class ConnectCode(TypedDict):
+    """`detail` says why nothing was connected; `connection` is what was."""
+
+    id: str
+    status: Literal["pending", "linked", "declined", "refused", "expired"]
+    reason: str
+    detail: str
+    connection: Connection | None
+    interval: int
 
 
 class Permission(TypedDict):
@@ -251,6 +302,7 @@ class Delegation(TypedDict):
     mode: Mode
     purpose: str
     grants: list[str]
+    ask: list[str]
     bound: list[Bound]
     share_with: list[str]
     created_by: str
@@ -464,3 +516,54 @@ class TrustedIssuer(TypedDict):
     token_endpoint_audience: bool
     tenant: dict[str, str]
     rules: list[IssuerRule]
+
+
+class ApprovedCall(TypedDict):
+    """The call, from the bytes that will be sent. Pairs are name and value; `is_whole`: nothing is left out."""
+
+    title: str
+    method: str
+    host: str
+    path: str
+    query: list[list[str]]
+    body_kind: str
+    body: list[list[str]]
+    text: str
+    is_whole: bool
+
+
+class Approval(TypedDict):
+    """A call that waits for a person. Its agent sees only what became of it."""
+
+    id: str
+    status: str
+    task: str
+    link: str
+    message: str
+    created_at: int
+    expires_at: int
+    call: NotRequired[ApprovedCall]
+    agent: NotRequired[str]
+    account: NotRequired[str]
+    resources: NotRequired[list[str]]
+    why: NotRequired[str]
+    claimed_purpose: NotRequired[str]
+    danger: NotRequired[bool]
+    needs_proof: NotRequired[bool]
+    may_be_for_the_task: NotRequired[bool]
+
+
+class StandingAnswer(TypedDict):
+    """An answer that holds for all calls like one until the task ends."""
+
+    id: str
+    task: str
+    words: str
+    created_at: int
+
+
+class Approvals(TypedDict):
+    """What waits for a person, and what that person answered for whole tasks."""
+
+    data: list[Approval]
+    standing: list[StandingAnswer]

@@ -1,5 +1,7 @@
 """/v1/integrations, /v1/connections and the entitlements over shared ones."""
 
+from typing import Literal
+
 import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
@@ -18,6 +20,7 @@ from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.store import add_entitlement
 from valetkey.server.errors import Conflict, ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.ids import new_id
+from valetkey.server.integrations.databases import DATABASES
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.principals.model import User
 from valetkey.server.principals.store import user_by_email
@@ -40,6 +43,8 @@ class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
     installation_id: str | None = None
     role_arn: str | None = None
     access_key_id: str | None = None
+    everybody: Literal["refuse", "revoke", "keep"] | None = None
+    """Of a database: what becomes of rights that everybody has there without being granted them."""
 
 
 class NewEntitlement(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,7 +97,11 @@ async def create(services: Services, caller: Caller, request: Request, body: New
     ):
         raise InvalidRequest("A connection's name has letters, digits and dashes.")
     credential = Secret(body.credential)
-    if body.role_arn is not None or body.access_key_id is not None:
+    if body.integration in DATABASES:
+        facts = await services.databases.connect(
+            credential, name=body.name, public=body.everybody or "refuse", by=caller.user()
+        )
+    elif body.role_arn is not None or body.access_key_id is not None:
         if body.app_id is not None or body.installation_id is not None:
             raise InvalidRequest("An account is connected by an app or by a role, not by both.")
         role = RoleKey(arn=body.role_arn or "", access_key=body.access_key_id or "")
@@ -118,6 +127,15 @@ async def connections(
         used = await store.last_used(db, [c.facts.id for c in usable])
     rows, cursor = CONNECTIONS.cut(services, caller, [c.facts for c in usable], page.limit)
     return listed([shown(facts, status=status[facts.id], last_used_at=used.get(facts.id)) for facts in rows], cursor)
+
+
+async def rotate(services: Services, caller: Caller, request: Request) -> answers.Connection:
+    by = caller.administrator()
+    await services.databases.rotate(request.path_params["id"], by=by)
+    async with services.database.read() as db:
+        found = await store.connection(db, request.path_params["id"])
+        facts = same_org(found.facts if found is not None else None, caller, "connection")
+    return shown(facts, status="linked")
 
 
 async def entitle(services: Services, caller: Caller, request: Request, body: NewEntitlement) -> answers.Entitlement:
@@ -222,6 +240,15 @@ def routes(services: Services) -> list[Route]:
             summary="What the stored credential could do if it leaked, and who stands in between",
             answer=answers.Residual,
             refuses=(NotFound,),
+        ),
+        route(
+            services,
+            "/v1/connections/{id}/rotate",
+            "POST",
+            rotate,
+            summary="Change the password of a database's connected login, which nobody then knows",
+            answer=answers.Connection,
+            refuses=(NotFound, ConnectionRequired, UpstreamFailed),
         ),
         route(
             services,

@@ -15,6 +15,7 @@ from valetkey.server.api.paging import Listing, Page
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.delegable import delegable
 from valetkey.server.delegations import store
+from valetkey.server.delegations.budgets.model import NAMES
 from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_yours
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Delegation, Grant, Kept, Mode
@@ -55,7 +56,13 @@ class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     tasks_per_day: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
     share_with: list[str] = []
     max_calls: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_writes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)] | None = None
+    max_calls_per_resource: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_writes_per_resource: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_bytes_per_resource: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)] | None = None
     not_after: Annotated[int, msgspec.Meta(ge=1, le=LATEST, description="Seconds since 1970.")] | None = None
+    ask: Annotated[list[GrantText], msgspec.Meta(description="Lines that ask you before each call.")] = []
 
 
 async def create(services: Services, caller: Caller, request: Request, body: NewDelegation) -> answers.Delegation:
@@ -72,9 +79,10 @@ async def create(services: Services, caller: Caller, request: Request, body: New
     agent = await agent_named(services, caller, body.agent)
     share_with = tuple([await agent_named(services, caller, name) for name in body.share_with])
     grants = []
-    for grant in parse_grants(body.grants):
+    asking = [replace(grant, ask=True) for grant in parse_grants(body.ask)]
+    for grant in [*parse_grants(body.grants), *asking]:
         bound = await held.bound(grant, services.lookups)
-        grants.append(replace(bound, max_calls=body.max_calls, not_after=body.not_after))
+        grants.append(replace(bound, **{name: getattr(body, name) for name in NAMES}, not_after=body.not_after))
     wish = Wish(
         user=user,
         agent=agent,
@@ -180,6 +188,7 @@ async def shown(services: Services, d: Delegation) -> answers.Delegation:
         "mode": d.mode,
         "purpose": d.purpose,
         "grants": [grant_text(g, named) for g in d.lines],
+        "ask": [grant_text(g, named) for g in d.lines if g.ask],
         "bound": [{"name": r.name, "id": r.id, "owner": r.owner} for g in d.lines for r in g.resources],
         "share_with": sorted(d.share_with),
         "created_by": d.created_by,

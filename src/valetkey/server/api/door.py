@@ -118,6 +118,7 @@ def route(
     status: int = 200,
     summary: str = "",
     answer: type[A] | None = None,
+    media: str = JSON,
     scopes: tuple[str, ...] = (),
     refuses: Refusals = (),
 ) -> ApiRoute: ...
@@ -325,4 +326,6 @@ async def _answered(work: Callable[[], Awaitable[Any]], request: Request, status
     headers = {"content-type": "application/json", "cache-control": "no-store", "x-request-id": request_id}
     if (nonce := getattr(request.state, "dpop_nonce", None)) is not None:
         headers["dpop-nonce"] = nonce
+    if (seconds := getattr(request.state, "retry_after", None)) is not None:
+        headers["retry-after"] = str(seconds)
     return Response(msgspec.json.encode(result), status, headers=headers)

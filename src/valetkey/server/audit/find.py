@@ -216,3 +216,15 @@ async def note(tx: AsyncConnection, rows: Collection[tuple[int, str]]) -> None:
 def _insert(tx: AsyncConnection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     made: sqlite.Insert | postgresql.Insert = (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(table)
     return made
+
+
+async def by_id(db: AsyncConnection, org: str, record: str) -> AuditRecord | None:
+    """One record of an organization."""
+    body = (await db.execute(select(audit_records.c.body).where(audit_records.c.id == record))).scalar()
+    found = None if body is None else read_record(body)
+    return found if found is not None and found.org == org else None
+
+
+async def count(db: AsyncConnection) -> int:
+    """How many records there are, of all writers and organizations."""
+    return int((await db.execute(select(func.count()).select_from(audit_records))).scalar_one())

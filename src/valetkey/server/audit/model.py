@@ -68,6 +68,8 @@ class Event(StrEnum):
     RESOURCE_SERVER_REGISTERED = "resource-server.registered"
     CONNECTION_CREATED = "connection.created"
     CONNECTION_LINKED_AGAIN = "connection.linked-again"
+    CONNECTION_CODE_ISSUED = "connection.code-issued"
+    CONNECTION_CODE_OPENED = "connection.code-opened"
     CONNECTION_LINK_REFUSED = "connection.link-refused"
     CONNECTION_ENDED_THERE = "connection.ended-there"
     CONNECTION_REFRESHED = "connection.refreshed"
@@ -75,6 +77,9 @@ class Event(StrEnum):
     CONNECTION_NEEDS_RECONNECT = "connection.needs-reconnect"
     ENTITLEMENT_RECORDED = "entitlement.recorded"
     ENTITLEMENT_REMOVED = "entitlement.removed"
+
+    POLICY_APPLIED = "policy.applied"
+    OWN_RULES_CHANGED = "own-rules.changed"
 
     DELEGATION_RECORDED = "delegation.recorded"
     DELEGATION_NARROWED = "delegation.narrowed"
@@ -104,6 +109,13 @@ class Event(StrEnum):
     LEASE_FAILED = "lease.failed"
     LEASE_LOST = "lease.lost"
     LEASE_ENDED = "lease.ended"
+
+    APPROVAL_ASKED = "approval.asked"
+    APPROVAL_AGREED = "approval.agreed"
+    APPROVAL_ANSWERED = "approval.answered"
+    APPROVAL_CANCELLED = "approval.cancelled"
+    STANDING_ANSWER_GIVEN = "standing-answer.given"
+    STANDING_ANSWER_ENDED = "standing-answer.ended"
 
     # One decision, one of these three; an allowed call is followed by how it ended, or by `call.unknown`.
     CALL_ALLOWED = "call.allowed"

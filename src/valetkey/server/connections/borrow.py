@@ -84,6 +84,8 @@ class OpenedRole:
     base: Url
     role: RoleKey
     secret: Secret
+    api: Borrowed | None = None
+    """Where its sessions are used: the place of the API itself, without a credential yet; None while it is proven."""
 
 
 class Borrow:
@@ -114,12 +116,18 @@ class Borrow:
             return known
         found, row = await self._read(facts)
         if found.role is not None:
-            # SECURITY: the secret of an access key is sent nowhere, not even to AWS.
-            # Guarded by tests/attacks/test_aws_leases.py::test_the_gateway_sends_no_call_to_aws
+            # SECURITY: the secret of an access key is sent nowhere, not even to AWS: no call carries it.
+            # Guarded by tests/attacks/test_s3.py::test_an_engine_is_told_nothing_for_a_signed_call
             raise Denied(
-                "Calls to AWS are signed by whoever makes them; the gateway does not sign.",
-                hint="Take a lease: valetkey leases open --for aws",
+                "Calls to AWS are signed by the gateway, and an engine cannot sign.",
+                hint="Send them to /p/ at the gateway itself.",
                 reason="signed_calls",
+            )
+        if found.database is not None:
+            raise Denied(
+                "A database is not called through the gateway.",
+                hint="Take a lease: valetkey leases open --for postgres",
+                reason="no_gateway",
             )
         if found.installed is not None:
             async with self._turns.setdefault(facts.id, asyncio.Lock()):
@@ -176,7 +184,8 @@ class Borrow:
         secret = store.open_credential(found, self._ring)
         # The place is proven like that of any credential; the secret itself never goes there.
         place = injected(integration, integration.role.sts, found.hosts, _NOTHING)
-        return OpenedRole(base=place.at(b"/"), role=found.role, secret=secret)
+        api = injected(integration, found.facts.base_url, found.hosts, _NOTHING)
+        return OpenedRole(base=place.at(b"/"), role=found.role, secret=secret, api=api)
 
     async def _read(self, facts: ConnectionFacts) -> tuple[Connection, Refreshing | None]:
         async with self._database.read() as db:

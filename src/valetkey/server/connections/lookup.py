@@ -14,11 +14,13 @@ import msgspec
 
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed
+from valetkey.server.connections.databases.tables import Tables
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.delegations.model import Grant, Resource
 from valetkey.server.egress import Egress
 from valetkey.server.errors import ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.integrations.lookup import Account, FormLookup, Lookup, Question
-from valetkey.server.integrations.model import Integration, ResourceFacts, ResourceRef
+from valetkey.server.integrations.model import FOLDER, Integration, ResourceFacts, ResourceRef
 from valetkey.server.integrations.role import account_of
 from valetkey.server.policy.model import ConnectionFacts
 
@@ -33,14 +35,18 @@ class Lookups:
     def __init__(
         self,
         egress: Egress,
+        reachable: Reachable,
         borrow: Borrow,
         catalogue: Mapping[str, Integration],
         clock: Clock,
         *,
         seconds: int,
         timeout: float,
+        tables: Tables,
     ) -> None:
+        self._tables = tables
         self._egress = egress
+        self._reachable = reachable
         self._borrow = borrow
         self._catalogue = catalogue
         self._clock = clock
@@ -59,6 +65,8 @@ class Lookups:
         if not fresh and known is not None and self._clock.monotonic() - known[0] < self._seconds:
             return known[1]
         integration = self._catalogue[facts.integration]
+        if integration.database is not None:
+            return await self._tables.resource(facts, ref)
         if integration.role is not None:
             return integration.role.facts(ref, account_of(facts.account))
         how = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
@@ -146,8 +154,15 @@ class Lookups:
 
     async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
         """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""
-        bound = [await self._bound(facts, resource) for resource in grant.resources]
+        if self._catalogue[facts.integration].database is not None:
+            bound = [r if r.name == "*" else await self._tables.bound(facts, r) for r in grant.resources]
+        else:
+            bound = [await self._bound(facts, resource) for resource in grant.resources]
         return replace(grant, connection=facts.id, resources=tuple(bound))
+
+    async def is_still(self, facts: ConnectionFacts, resource: Resource) -> bool:
+        """Whether a schema all of whose tables were delegated is still the one it was."""
+        return await self._tables.is_still(facts, resource)
 
     async def _bound(self, facts: ConnectionFacts, resource: Resource) -> Resource:
         if resource.name == "*":
@@ -188,16 +203,21 @@ class Lookups:
             kind = b"application/json" if form is None else b"application/x-www-form-urlencoded"
             headers += [(b"content-type", kind)] if body else []
             headers.append((b"content-length", str(len(body.encode())).encode()))
+        url = borrowed.below(*segments)
+        fetch = partial(
+            self._egress.fetch,
+            method,
+            url,
+            headers,
+            max_bytes=_MOST_BYTES,
+            timeout=self._timeout,
+            body=body.encode() if method == "POST" else None,
+        )
         try:
-            status, _, answer = await self._egress.fetch(
-                method,
-                borrowed.below(*segments),
-                headers,
-                max_bytes=_MOST_BYTES,
-                timeout=self._timeout,
-                body=body.encode() if method == "POST" else None,
-            )
+            status, _, answer = await self._reachable.ask(url.place, fetch)
         except UpstreamFailed as error:
+            if not error.was_sent:
+                raise
             raise _unanswered(error.detail) from error
         if status in _NOT_THERE or (status == 400 and body):  # how GraphQL APIs may say that nothing is there
             return None
@@ -216,7 +236,7 @@ class Lookups:
 def _kinds(integration: Integration, rest: str) -> tuple[str, ...]:
     """What a name may be the name of. Only repositories have owners whose every one can be meant (`owner/*`)."""
     if integration.role is not None:
-        return (integration.role.resource_kind,) if not rest else ()
+        return () if rest == "*" else (FOLDER,) if rest else (integration.role.resource_kind,)
     if "repository" in integration.lookups:
         return ("repository",) if rest not in ("", "*") else ("organization", "user")
     named = (kind for kind, how in integration.questions.items() if how.is_by_name)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from valetkey.server.connections.databases.model import DatabaseKey
 from valetkey.server.policy.model import ConnectionFacts
 
 
@@ -49,3 +50,4 @@ class Connection:
     account_id: str = ""  # the API's own and immutable; empty where it was not asked
     linked: Linked | None = None
     role: RoleKey | None = None
+    database: DatabaseKey | None = None

@@ -60,6 +60,15 @@ def residual(connection: Connection, row: Refreshing | None, integration: Integr
             held_back_by="api",
             why="AWS holds every session to the policy put on it. The role should do no more than will be delegated.",
         )
+    if connection.database is not None:
+        return Residual(
+            asked=asked,
+            granted=granted,
+            could_do=f"Everything the login {account} may do in its databases, roles it can make included.",
+            for_how_long="Until its password is changed: valetkey connections rotate.",
+            held_back_by="api",
+            why="The database holds every role to the tables it was made for. The login should own no more than that.",
+        )
     if granted:
         can = "; ".join(p.sentence or p.name for p in granted)
         could = f"With {account}: {can}. On everything the account reaches, not only on what was delegated."

@@ -8,9 +8,11 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from valetkey.server.connections.databases.model import DatabaseKey
 from valetkey.server.connections.model import AppInstallation, Connection, Linked, RoleKey
 from valetkey.server.db.schema import connections
 from valetkey.server.errors import Conflict
+from valetkey.server.integrations.databases import DATABASES
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
@@ -31,6 +33,7 @@ async def add(
     account_id: str = "",
     linked: Linked | None = None,
     role: RoleKey | None = None,
+    database: DatabaseKey | None = None,
 ) -> None:
     """Seal the credential into a new row. Raises `Conflict` when the owner has another of that name.
 
@@ -43,7 +46,9 @@ async def add(
         )
         if (await tx.execute(same)).first() is not None:
             raise taken
-    sealed = await seal_now(tx, ring, credential, _place(ring, facts, hosts, installed, linked, role, generation=1))
+    sealed = await seal_now(
+        tx, ring, credential, _place(ring, facts, hosts, installed, linked, role, database, generation=1)
+    )
     try:
         async with tx.begin_nested():
             await tx.execute(
@@ -55,7 +60,7 @@ async def add(
                     name=facts.name,
                     account=facts.account,
                     base_url=facts.base_url,
-                    powers=_kept(facts, hosts, installed, account_id, linked, role),
+                    powers=_kept(facts, hosts, installed, account_id, linked, role, database),
                     generation=facts.generation,
                     credential_generation=1,
                     sealed=sealed,
@@ -96,6 +101,13 @@ async def several(db: AsyncConnection, ids: frozenset[str]) -> list[Connection]:
     return [of_row(row) for row in await db.execute(select(connections).where(connections.c.id.in_(ids)))]
 
 
+async def databases(db: AsyncConnection) -> list[Connection]:
+    """Every connected database there ever was, of every organization: what was lent from one is taken back all the
+    same when it is connected no more."""
+    query = select(connections).where(connections.c.integration.in_(list(DATABASES)))
+    return [of_row(row) for row in await db.execute(query)]
+
+
 async def with_credential(db: AsyncConnection, connection_id: str, ring: KeyRing) -> Connection | None:
     """The same, and the ring knows the key its credential is sealed under."""
     found = await connection(db, connection_id)
@@ -125,7 +137,9 @@ async def link_again(
 ) -> bool:
     """Put what was consented to anew in the place of what there was, unless that changed meanwhile."""
     facts, generation = again.facts, again.credential_generation
-    place = _place(ring, facts, again.hosts, again.installed, again.linked, again.role, generation=generation)
+    place = _place(
+        ring, facts, again.hosts, again.installed, again.linked, again.role, again.database, generation=generation
+    )
     done = await tx.execute(
         update(connections)
         .where(
@@ -135,7 +149,9 @@ async def link_again(
         )
         .values(
             account=facts.account,
-            powers=_kept(facts, again.hosts, again.installed, again.account_id, again.linked, again.role),
+            powers=_kept(
+                facts, again.hosts, again.installed, again.account_id, again.linked, again.role, again.database
+            ),
             generation=facts.generation,
             sealed=await seal_now(tx, ring, credential, place),
             credential_generation=generation,
@@ -165,6 +181,7 @@ def _kept(
     account_id: str,
     linked: Linked | None,
     role: RoleKey | None,
+    database: DatabaseKey | None,
 ) -> str:
     kept = {
         "powers": sorted(facts.powers),
@@ -173,6 +190,7 @@ def _kept(
         "account_id": account_id,
         "linked": linked,
         "role": role,
+        "database": database,
     }
     return msgspec.json.encode(kept).decode()
 
@@ -201,6 +219,7 @@ def of_row(row: Any) -> Connection:
         account_id=kept.get("account_id", ""),
         linked=msgspec.convert(kept["linked"], Linked) if kept.get("linked") else None,
         role=RoleKey(**kept["role"]) if kept.get("role") else None,
+        database=DatabaseKey(**kept["database"]) if kept.get("database") else None,
     )
 
 
@@ -211,6 +230,7 @@ def _place(
     installed: AppInstallation | None,
     linked: Linked | None,
     role: RoleKey | None,
+    database: DatabaseKey | None,
     *,
     generation: int,
 ) -> Place:
@@ -221,6 +241,9 @@ def _place(
     # SECURITY: so is which role: the key may be good for several.
     # Guarded by tests/attacks/test_aws_leases.py::test_a_key_moved_to_another_role_does_not_open
     of_app += "" if role is None else f" role {role.arn} key {role.access_key}"
+    # SECURITY: and which database, by the server's own number, at which login.
+    # Guarded by tests/attacks/test_database_address.py::test_a_password_moved_to_another_database_does_not_open
+    of_app += "" if database is None else f" database {database.address} oid {database.oid} login {database.login}"
     return Place(
         deployment=ring.deployment,
         organization=facts.org,
@@ -235,7 +258,16 @@ def _place(
 
 
 def _place_of_found(ring: KeyRing, found: Connection, generation: int) -> Place:
-    return _place(ring, found.facts, found.hosts, found.installed, found.linked, found.role, generation=generation)
+    return _place(
+        ring,
+        found.facts,
+        found.hosts,
+        found.installed,
+        found.linked,
+        found.role,
+        found.database,
+        generation=generation,
+    )
 
 
 def _place_of(ring: KeyRing, row: Any) -> Place:

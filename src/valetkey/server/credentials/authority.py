@@ -19,6 +19,8 @@ from valetkey.server.delegations.grants import parse_grants
 from valetkey.server.delegations.model import Delegation, Task
 from valetkey.server.errors import NotFound, Unavailable
 from valetkey.server.policy.model import Authority, ConnectionFacts
+from valetkey.server.policy.versions.model import node_of_own_rules, node_of_policy
+from valetkey.server.policy.versions.store import Layers
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.revocation import store as revocation
@@ -38,11 +40,13 @@ class Authorities:
     def __init__(
         self,
         database: Database,
+        layers: Layers,
         also_forget: Sequence[Callable[[frozenset[str]], None]] = (),
         also_learn: Sequence[Learn] = (),
         outrun: Callable[[frozenset[str], int], None] = lambda _nodes, _seq: None,
     ) -> None:
         self._database = database
+        self._layers = layers
         self._also_forget = also_forget
         self._also_learn = also_learn
         self._outrun = outrun  # told what changed and under which number, by whomever it was learned
@@ -139,7 +143,17 @@ class Authorities:
     async def _remembered(
         self, key: str, load: Callable[[AsyncConnection, str, int], Awaitable[Authority]]
     ) -> tuple[Authority, int]:
-        authority, seq = await self._read(lambda db, seq: load(db, key, seq))
+        async def governed(db: AsyncConnection, seq: int) -> Authority:
+            authority = await load(db, key, seq)
+            user = authority.user
+            return replace(
+                authority,
+                policy=await self._layers.of_org(db, user.org),
+                own_rules=await self._layers.of_user(db, user.id),
+                governed_by=frozenset({node_of_policy(user.org), node_of_own_rules(user.id)}),
+            )
+
+        authority, seq = await self._read(governed)
         self._remember(key, authority)
         return authority, seq
 
@@ -162,7 +176,7 @@ class Authorities:
             self._known.clear()
             self._by_node.clear()
         self._known[key] = authority
-        for node in authority.nodes:
+        for node in authority.nodes | authority.governed_by:
             self._by_node.setdefault(node, set()).add(key)
 
 

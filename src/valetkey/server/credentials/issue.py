@@ -24,6 +24,7 @@ from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.decide import live, usable
 from valetkey.server.policy.model import Authority, Deny, Reason
+from valetkey.server.policy.ruled import never_allowed
 from valetkey.server.principals.model import Agent
 from valetkey.server.settings import Settings
 from valetkey.server.tokens.doors import LAYOUT, gateway_address
@@ -370,6 +371,11 @@ class Issue:
             narrowed(authority.delegation.grants, (grant,), self._catalogue)
             for ceiling in authority.ceilings:
                 narrowed(ceiling, (grant.by_name(),), self._catalogue)
+            if integration is not None and not integration.is_registered:
+                # NOTE: rules are about operations, and a resource server of one's own has none that are known here.
+                refused = never_allowed(authority, grant, integration)
+                if refused is not None:
+                    raise Denied(refused.words, reason=refused.reason.value)
 
     async def refused(
         self, authority: Authority, reason: str, *, target: str = "", by: str = "", decided_under: int | None = None

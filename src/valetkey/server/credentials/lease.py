@@ -11,14 +11,18 @@ from enum import StrEnum
 from valetkey.server.delegations.model import Grant
 from valetkey.server.errors import Denied
 from valetkey.server.integrations.authorization import Installation
+from valetkey.server.integrations.databases import Database
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import PolicyTooLong, Role
+from valetkey.server.policy.layer import SILENCE
 from valetkey.server.policy.model import Authority
+from valetkey.server.policy.ruled import judges_calls
 
 MOST_RESOURCES = 100
 NO_OTHER_WAY = (
-    "Ask for named resources, the same scopes on each, and nothing that is counted: calls to AWS pass no gateway."
+    "Ask for named buckets, the same scopes on each, and nothing that is counted; or call through the gateway."
 )
+NAME_TABLES = "Ask for named tables of one database, and nothing that is counted: statements pass no gateway."
 USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
 
 
@@ -75,13 +79,23 @@ class Narrowing:
 def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integration) -> Narrowing:
     """How the API can narrow to exactly these lines. Raises `Denied` where it can not, with the way that can."""
     how = integration.installation or integration.role
-    if how is None:
+    if how is None and integration.database is None:
         raise _otherwise(
             integration, f"{integration.title} gives out no credentials that are narrow enough to hand out."
         )
     levels = (lines, authority.delegation.grants, authority.entitlements, *(t.grants for t in authority.tasks))
-    if any(g.max_calls is not None for grants in levels for g in grants if g.integration == integration.name):
+    if any(g.is_counted for grants in levels for g in grants if g.integration == integration.name):
         raise _otherwise(integration, "Calls are counted here, and a credential that is out cannot be counted.")
+    # SECURITY: a credential that is out asks nobody.
+    # Guarded by tests/rules/test_asking.py::test_what_asks_is_never_lent
+    if any(g.ask for grants in levels for g in grants if g.integration == integration.name):
+        raise _otherwise(
+            integration, "You asked to be asked before these calls, and a credential that is out asks nobody."
+        )
+    check_rules(lines, authority, integration)
+    if integration.database is not None:
+        return _of_database(lines, integration, integration.database)
+    assert how is not None
     if len({line.scopes for line in lines}) != 1 or len({line.connection for line in lines}) != 1:
         raise _otherwise(
             integration, "A credential has the same permissions on everything it reaches; these lines do not."
@@ -105,6 +119,31 @@ def narrowing(lines: Sequence[Grant], authority: Authority, integration: Integra
     return Narrowing(permissions=permissions, resource_ids=ids, scopes=held)
 
 
+def _of_database(lines: Sequence[Grant], integration: Integration, database: Database) -> Narrowing:
+    """Tables one by one, or all of a schema where that scope may be had so; each line has its own scopes."""
+    if len({line.connection for line in lines}) != 1:
+        raise _otherwise(integration, "A login is for one database; these lines are for several.")
+    resources = [(resource, line.scopes) for line in lines for resource in line.resources]
+    for resource, scopes in resources:
+        if resource.kind != "table" or not (resource.owner if resource.is_whole else resource.id):
+            raise _otherwise(integration, "A login is for tables that are named, or for all tables of a named schema.")
+        if resource.is_whole and not scopes <= database.on_a_whole_schema:
+            raise _otherwise(integration, f"{', '.join(sorted(scopes))} is for tables that are named one by one.")
+    if len(resources) > MOST_RESOURCES:
+        raise _otherwise(integration, f"A login reaches at most {MOST_RESOURCES} tables or schemas.")
+    scopes = frozenset(scope for line in lines for scope in line.scopes)
+    ids = sorted({resource.id or resource.owner for resource, _ in resources})
+    return Narrowing(permissions=scopes, resource_ids=tuple(ids), scopes=scopes)
+
+
+def check_rules(lines: Sequence[Grant], authority: Authority, integration: Integration) -> None:
+    """Raise `Denied` where a rule has to see every call: a credential that is out passes nobody who looks."""
+    rule = judges_calls(authority, lines, integration)
+    if rule is not None:
+        what = "No rule of the policy allows all of it" if rule == SILENCE else f"Rule {rule} judges single calls"
+        raise _otherwise(integration, f"{what}, and calls with a credential that is out are not seen here.")
+
+
 def _permissions(how: Installation | Role, held: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """The API's permissions that say no more than these scopes, and the scopes that they serve."""
     if isinstance(how, Role):
@@ -124,6 +163,8 @@ def _check_length(role: Role, held: frozenset[str], ids: tuple[str, ...], integr
 
 
 def _otherwise(integration: Integration, words: str) -> Denied:
+    if integration.database is not None:
+        return Denied(words, hint=NAME_TABLES, reason="not_leasable")
     if integration.role is not None:
         return Denied(words, hint=NO_OTHER_WAY, reason="not_leasable")
     return Denied(words, hint=USE_THE_GATEWAY, reason="use_gateway")

@@ -1,6 +1,6 @@
 """The only SQL of leases, and the only place a leased credential is opened again: to have it revoked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -81,6 +81,16 @@ async def close(tx: AsyncConnection, lease_id: str, state: State, *, problem: st
     return done.rowcount == 1
 
 
+async def end_soon(tx: AsyncConnection, lease_id: str, *, problem: str) -> bool:
+    """Nobody was given it, and it may be there: to be ended at the next sweep. False when it was over before."""
+    done = await tx.execute(
+        update(leases)
+        .where(leases.c.id == lease_id, leases.c.state.in_(_NOT_OVER))
+        .values(state=State.ENDING.value, problem=problem, next_at=None)
+    )
+    return done.rowcount == 1
+
+
 async def note(tx: AsyncConnection, lease_id: str, problem: str, *, next_at: int | None = None) -> None:
     """Why it could not be ended yet, for people to see, and when to look again where that is known."""
     when = {} if next_at is None else {"next_at": next_at}
@@ -100,12 +110,24 @@ async def not_over(connection: AsyncConnection, *, due_by: int | None = None, li
     return [_lease(row) for row in await connection.execute(query)]
 
 
-async def count_out(connection: AsyncConnection, org: str, *, agent: str) -> tuple[int, int]:
-    """How many of an organization's are not over, and how many of them are that agent's."""
-    is_its_own = func.sum(case((leases.c.agent == agent, 1), else_=0))
-    query = select(func.count(), is_its_own).where(leases.c.org == org, leases.c.state.in_(_NOT_OVER))
-    everybody, its_own = (await connection.execute(query)).one()
-    return int(everybody), int(its_own or 0)
+async def count_out(db: AsyncConnection, org: str, *, agent: str, connection: str) -> tuple[int, int, int]:
+    """How many of an organization's are not over, how many of them are that agent's, and that connection's."""
+    its_own = func.sum(case((leases.c.agent == agent, 1), else_=0))
+    through = func.sum(case((leases.c.connection == connection, 1), else_=0))
+    query = select(func.count(), its_own, through).where(leases.c.org == org, leases.c.state.in_(_NOT_OVER))
+    counted = (await db.execute(query)).one()
+    return int(counted[0]), int(counted[1] or 0), int(counted[2] or 0)
+
+
+async def of_ids(db: AsyncConnection, ids: Collection[str]) -> list[Lease]:
+    """These leases, over or not."""
+    return [_lease(row) for row in await db.execute(select(leases).where(leases.c.id.in_(list(ids))))]
+
+
+async def out_through(db: AsyncConnection, connection: str) -> list[Lease]:
+    """The leases of one connection that are out."""
+    query = select(leases).where(leases.c.connection == connection, leases.c.state == State.OUT.value)
+    return [_lease(row) for row in await db.execute(query)]
 
 
 async def leases_of(

@@ -6,18 +6,17 @@ by itself, and says so.
 """
 
 import asyncio
-import logging
+from collections.abc import Sequence
 from typing import Final
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
-from valetkey.server.connections.borrow import Borrow
-from valetkey.server.connections.installation import Installations
 from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED, Issue
-from valetkey.server.credentials.lease import Lease, State
+from valetkey.server.credentials.lease import Lease, State, check_rules
+from valetkey.server.credentials.sources.model import RUNS_OUT, Ended, Source, Sources
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
 from valetkey.server.errors import Denied, Revoked, Unavailable, ValetkeyError
@@ -35,10 +34,6 @@ LOST_AFTER_SECONDS: Final = 120
 LONGEST_PAUSE_SECONDS: Final = 300
 _MOST_LOOKED_AT: Final = 4_000
 _AT_ONCE: Final = 200
-RUNS_OUT: Final = "unsupported"
-"""The problem of a lease that cannot be ended there: it runs out, and not before."""
-
-log = logging.getLogger("valetkey")
 
 
 class TakeBack:
@@ -52,8 +47,7 @@ class TakeBack:
         authorities: Authorities,
         issue: Issue,
         catalogue: LiveCatalogue,
-        borrow: Borrow,
-        installations: Installations,
+        sources: Sources,
         ring: KeyRing,
         clock: Clock,
     ) -> None:
@@ -62,18 +56,23 @@ class TakeBack:
         self._authorities = authorities
         self._issue = issue
         self._catalogue = catalogue
-        self._borrow = borrow
-        self._installations = installations
+        self._sources = sources
         self._ring = ring
         self._clock = clock
+        self._running: dict[str, asyncio.Future[tuple[Outcome, int]]] = {}
+        self._turn = asyncio.Lock()
 
     async def unseen(self, lease: Lease, credential: Secret) -> None:
         """End a credential that nobody was given."""
-        problem = await self._told(lease, credential)
+        source = self._source(lease)
+        ended = await self._told(lease, credential)
         async with self._journal.change() as change:
-            state = State.LOST if problem else State.ENDED
-            if await store.close(change.tx, lease.id, state, problem=problem):
-                event = Event.LEASE_LOST if problem else Event.LEASE_ENDED
+            if ended.problem and (source is None or not source.ends_by_itself):
+                await store.end_soon(change.tx, lease.id, problem=ended.problem)
+                return
+            state = State.LOST if ended.problem else State.ENDED
+            if await store.close(change.tx, lease.id, state, problem=ended.problem):
+                event = Event.LEASE_LOST if ended.problem else Event.LEASE_ENDED
                 change.record(event, lease.org, lease=lease.id, why="given_back")
 
     async def stop(self, nodes: frozenset[str], _seq: int) -> HopReport:
@@ -82,10 +81,15 @@ class TakeBack:
             found = store.under(await store.not_over(db, limit=_MOST_LOOKED_AT), nodes)
         if not found:
             return HopReport(hop="leased credentials", outcome=Outcome.DONE, detail="None was out.")
-        became = [await self._ended(lease, why="revoked") for lease in found[:_AT_ONCE]]
+        sessions = await self._shut(found)
+        results = [await self._ended(lease, why="revoked") for lease in found[:_AT_ONCE]]
+        became = [outcome for outcome, _ in results]
         done, running = became.count(Outcome.DONE), became.count(Outcome.UNSUPPORTED)
         left = len(found) - done - running
         words = [f"{done} ended at the API."] if done or not running else []
+        if any(self._is_login(lease) for lease in found):
+            sessions += sum(also for _, also in results)
+            words.append(f"Logins of databases: none lets anybody in, {sessions} open sessions were ended.")
         if running:
             last = max(lease.ends_at for lease in found if self._runs_out(lease))
             words.append(f"{running} cannot be ended there: by its own policy each stops working by {moment(last)}.")
@@ -101,11 +105,17 @@ class TakeBack:
 
     async def sweep(self) -> int:
         """End what has reached its end, lost what it stands on, or failed to end before; how many were ended."""
+        async with self._turn:
+            return await self._swept()
+
+    async def _swept(self) -> int:
         now = int(self._clock.now())
         async with self._database.read() as db:
             found = await store.not_over(db, due_by=now, limit=_MOST_LOOKED_AT)
         over = [lease for lease in found if not await self._stands(lease, now)]
-        return [await self._ended(lease, why="swept") for lease in over[:_AT_ONCE]].count(Outcome.DONE)
+        await self._shut(over)
+        results = [await self._ended(lease, why="swept") for lease in over[:_AT_ONCE]]
+        return sum(outcome is Outcome.DONE for outcome, _ in results)
 
     async def _stands(self, lease: Lease, now: int) -> bool:
         """Whether it could be opened now as it was: whatever was narrowed, suspended or ended since ends it."""
@@ -135,53 +145,89 @@ class TakeBack:
                 raise Revoked(reason=Reason.REVOKED.value)
         narrowed(authority.task.grants, lease.lines, self._catalogue)
         self._issue.judge(authority, lease.lines)
+        check_rules(lease.lines, authority, self._catalogue[lease.integration])
 
-    async def _ended(self, lease: Lease, *, why: str) -> Outcome:
-        """Whether it is over at the API now. What fails is tried again, later and later, and never given up.
+    async def _shut(self, leases: Sequence[Lease]) -> int:
+        """Before one after the other is ended: none of them lets anybody in from now on."""
+        by_kind: dict[str, list[Lease]] = {}
+        for lease in leases:
+            if lease.state is not State.OPENING:
+                by_kind.setdefault(lease.integration, []).append(lease)
+        sessions = 0
+        for several in by_kind.values():
+            source = self._source(several[0])
+            sessions += 0 if source is None else await source.shut(several)
+        return sessions
+
+    async def end_now(self, lease: Lease, *, why: str) -> bool:
+        """End one that is not what it should be there."""
+        outcome, _ = await self._ended(lease, why=why)
+        return outcome is Outcome.DONE
+
+    async def _ended(self, lease: Lease, *, why: str) -> tuple[Outcome, int]:
+        """The same as `_end`, or what comes of it where this process is at that very lease already."""
+        running = self._running.get(lease.id)
+        if running is not None:
+            return await asyncio.shield(running)
+        result: tuple[Outcome, int] = (Outcome.PENDING, 0)
+        self._running[lease.id] = running = asyncio.get_running_loop().create_future()
+        try:
+            result = await self._end(lease, why=why)
+        finally:
+            del self._running[lease.id]
+            running.set_result(result)
+        return result
+
+    async def _end(self, lease: Lease, *, why: str) -> tuple[Outcome, int]:
+        """Whether it is over at the API now, and how many sessions ended with it. What fails is tried again, later and
+        later, and never given up.
 
         What cannot be ended there is looked at again when it has run out; until then it is said to be out.
         """
         now = int(self._clock.now())
         if lease.state is State.OPENING and now < lease.opened_at + LOST_AFTER_SECONDS:
-            return Outcome.PENDING  # whoever is making it finds that it has ended
+            return Outcome.PENDING, 0  # whoever is making it finds that it has ended
         async with self._database.write() as tx:
             pause = min(2**lease.tries, LONGEST_PAUSE_SECONDS)
             if not await store.take(tx, lease, tries=lease.tries + 1, next_at=now + pause):
-                return Outcome.PENDING
-        state, problem = State.ENDED, ""
+                found = await store.lease(tx, lease.id)
+                is_over = found is not None and found.state in (State.ENDED, State.LOST)
+                return (Outcome.DONE if is_over else Outcome.PENDING), 0
         async with self._database.read() as db:
             credential = await store.open_credential(db, lease, ring=self._ring)
-        if credential is None:
-            state = State.LOST
-        elif lease.upstream_ends_at is None or now < lease.upstream_ends_at:
-            problem = await self._told(lease, credential)
+        source = self._source(lease)
+        has_run_out = lease.upstream_ends_at is not None and now >= lease.upstream_ends_at
+        if source is not None and source.ends_by_itself and credential is not None and has_run_out:
+            ended = Ended()
+        else:
+            ended = await self._told(lease, credential)
         async with self._journal.change() as change:
-            if problem == RUNS_OUT:
-                await store.note(change.tx, lease.id, problem, next_at=lease.upstream_ends_at)
-                return Outcome.UNSUPPORTED
-            if problem:
-                await store.note(change.tx, lease.id, problem)
-                return Outcome.PENDING
-            if await store.close(change.tx, lease.id, state):
-                event = Event.LEASE_ENDED if state is State.ENDED else Event.LEASE_LOST
+            if ended.problem == RUNS_OUT:
+                await store.note(change.tx, lease.id, ended.problem, next_at=lease.upstream_ends_at)
+                return Outcome.UNSUPPORTED, 0
+            if ended.problem:
+                await store.note(change.tx, lease.id, ended.problem)
+                return Outcome.PENDING, ended.sessions
+            if await store.close(change.tx, lease.id, ended.state):
+                event = Event.LEASE_ENDED if ended.state is State.ENDED else Event.LEASE_LOST
                 change.record(event, lease.org, lease=lease.id, why=why)
-        return Outcome.DONE
+        return Outcome.DONE, ended.sessions
+
+    def _source(self, lease: Lease) -> Source | None:
+        return self._sources.known(self._catalogue.get(lease.integration))
 
     def _runs_out(self, lease: Lease) -> bool:
         """Whether the API has no way to end one credential: then what was made with it ends it, and nothing sooner."""
-        how = self._catalogue.get(lease.integration)
-        return how is not None and how.role is not None
+        source = self._source(lease)
+        return source is not None and source.runs_out
 
-    async def _told(self, lease: Lease, credential: Secret) -> str:
-        """Why it could not be ended at the API; empty when it was."""
+    def _is_login(self, lease: Lease) -> bool:
         how = self._catalogue.get(lease.integration)
-        if self._runs_out(lease):
-            return RUNS_OUT
-        if how is None or how.installation is None:
-            return "no_integration"
-        try:
-            opened = await self._borrow.opened(lease.connection)
-            return "" if await self._installations.end(how.installation, opened.base, credential) else "refused"
-        except ValetkeyError as error:
-            log.warning("a lease could not be ended yet: %s", error.code)
-            return error.code
+        return how is not None and how.database is not None
+
+    async def _told(self, lease: Lease, credential: Secret | None) -> Ended:
+        """End it there: what came of it."""
+        how, source = self._catalogue.get(lease.integration), self._source(lease)
+        if how is None or source is None:
+            return Ended(state=State.LOST) if credential is None else Ended(problem="no_integration")
+        return await source.revoke(lease, credential, how)

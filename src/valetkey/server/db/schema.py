@@ -206,9 +206,17 @@ dpop_proofs = Table(
     "dpop_proofs", metadata, Column("jkt", String(43), primary_key=True), Column("jti", String(43), primary_key=True),
     _time("expires_at"), Index(None, "expires_at"),
 )  # fmt: skip
-counters = Table(
-    "counters", metadata, _id("task"), Column("line", Integer, primary_key=True, autoincrement=False),
-    Column("spent", BigInteger, nullable=False), Column("cap", BigInteger, nullable=False),
+# What is spent of budgets, and what a task and the last hour of an agent remember
+budgets = Table(
+    "budgets", metadata, _id("task"), Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("measure", String(10), primary_key=True), Column("resource", String(200), primary_key=True),
+    Column("spent", BigInteger, nullable=False), Column("held", BigInteger, nullable=False),
+)  # fmt: skip
+memories = Table(
+    "memories", metadata, Column("span", String(100), primary_key=True),
+    Column("resource", String(200), primary_key=True),
+    Column("until", BigInteger, primary_key=True, autoincrement=False), Column("labels", Integer, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("calls", "writes", "rows", "bytes")), Index(None, "until"),
 )  # fmt: skip
 
 # Connections
@@ -235,6 +243,12 @@ linkings = Table(
     _text("facts"), _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
     Index(None, "expires_at"),
 )  # fmt: skip
+connect_codes = Table(
+    "connect_codes", metadata, _id(), Column("mac", LargeBinary(32), nullable=False, unique=True), _ref("org"),
+    _ref("user"), _ref("agent", optional=True), _ref("connection", optional=True), _text("facts"), _text("state"),
+    _text("reason"), _ref("session", optional=True), _ref("linked", optional=True), _time("created_at"),
+    _time("expires_at"), Index(None, "user"), Index(None, "expires_at"),
+)  # fmt: skip
 upstream_revocations = Table(
     "upstream_revocations", metadata, _id("connection"), _ref("org"), _text("state"), _text("detail"),
     Column("tries", Integer, nullable=False), _time("next_at", optional=True), _time("created_at"),
@@ -245,6 +259,16 @@ entitlements = Table(
     _ref("created_by"), _time("created_at"), Index(None, "user", "connection"),
 )  # fmt: skip
 
+# Rules
+policies = Table(
+    "policies", metadata, _id(), _ref("org"), Column("number", Integer, nullable=False), _text("text"),
+    _text("digest"), _text("people"), _text("why"), _ref("applied_by"), _time("applied_at"),
+    UniqueConstraint("org", "number"),
+)  # fmt: skip
+own_rules = Table(
+    "own_rules", metadata, _id("user"), _text("text"), Column("number", Integer, nullable=False)
+)  # fmt: skip
+
 # Credentials that are out
 leases = Table(
     "leases", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _ref("task"), _ref("delegation"),
@@ -252,6 +276,22 @@ leases = Table(
     Column("sealed", LargeBinary, nullable=True), _time("opened_at"), _time("ends_at"),
     _time("upstream_ends_at", optional=True), Column("tries", Integer, nullable=False), _time("next_at", optional=True),
     _text("problem"), Index(None, "org"), Index(None, "state", "ends_at"),
+)  # fmt: skip
+
+# Approvals
+approvals = Table(
+    "approvals", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _ref("task"), _text("key"),
+    Column("current", String(112), nullable=True, unique=True), _text("state"), _text("facts"),
+    Column("sealed", LargeBinary, nullable=False), _text("message"), _time("created_at"), _time("expires_at"),
+    _time("seen_at", optional=True), _time("answered_at", optional=True), _text("decision"),
+    Index(None, "org", "created_at"), Index(None, "user", "agent"),
+)  # fmt: skip
+approval_answers = Table(
+    "approval_answers", metadata, _id("approval"), _id("user"), _text("proof"), _time("created_at"),
+)  # fmt: skip
+standing_answers = Table(
+    "standing_answers", metadata, _id(), _ref("org"), _ref("user"), _ref("task"), _text("like"), _text("words"),
+    _time("created_at"), _time("ended_at", optional=True), Index(None, "task"), Index(None, "user"),
 )  # fmt: skip
 
 # Keys

@@ -218,7 +218,7 @@ class Confirm:
             else:
                 proof = await self._proof(change.tx, delegation, present, evidence, now)
             task = replace(drawn, evidence=proof)
-            await store.add_tasks(change.tx, [(task, delegation.grants)])
+            await store.add_tasks(change.tx, [task])
             change.record(Event.TASK_OPENED, task.org, **_task_members(task, delegation))
             if also is not None:
                 await also(change, task)
@@ -298,7 +298,7 @@ class Confirm:
             expires_at=min(now + seconds, parent.expires_at),
         )
         async with self._journal.change() as change:
-            await store.add_tasks(change.tx, [(child, child.grants)])
+            await store.add_tasks(change.tx, [child])
             change.record(Event.TASK_OPENED, child.org, **_task_members(child, delegation))
         return child
 
@@ -327,10 +327,15 @@ class Confirm:
     def _check_counted(self, grants: Sequence[Grant]) -> None:
         for grant in grants:
             integration = self._catalogue.get(grant.integration)
-            if grant.max_calls is not None and integration is not None and integration.is_registered:
+            if grant.is_counted and integration is not None and integration.is_registered:
                 raise InvalidRequest(
                     f"Calls to {integration.title} do not pass here, so they cannot be counted.",
                     hint="Limit the time instead.",
+                )
+            if grant.ask and integration is not None and integration.is_registered:
+                raise InvalidRequest(
+                    f"Calls to {integration.title} do not pass here, so nobody can be asked before them.",
+                    hint="Delegate it without asking, or not at all.",
                 )
 
     def _check_standing(self, wish: Wish) -> None:

@@ -16,6 +16,8 @@ _INTEGRATION = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _CONNECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
 _RESOURCE = re.compile(r"[A-Za-z0-9_.#-]+(?:/[A-Za-z0-9_.#-]+)*")
+_DATABASES = frozenset({"postgres"})
+"""Whose resources are `schema.table` and `schema.*`."""
 LONGEST_GRANT = 4096
 EXAMPLE = "github:repo:read@acme-corp/backend"
 
@@ -34,7 +36,7 @@ def parse_grant(text: str) -> Grant:
         if _SCOPE.fullmatch(scope) is None:
             raise _malformed(text, f"{scope!r} is not a scope")
     for resource in resources:
-        check_resource_name(resource, text)
+        check_resource_name(resource, text, dotted=integration in _DATABASES)
     if len(set(scopes)) != len(scopes) or len(set(resources)) != len(resources):
         raise _malformed(text, "it names something twice")
     return Grant(
@@ -50,9 +52,9 @@ def parse_grants(texts: Iterable[str]) -> tuple[Grant, ...]:
     return tuple(parse_grant(text) for text in texts)
 
 
-def check_resource_name(name: str, text: str) -> None:
-    """`*`, `owner/*`, or plain segments; no dot segments, no wildcard anywhere else."""
-    stem = "" if name == "*" else name.removesuffix("/*")
+def check_resource_name(name: str, text: str, *, dotted: bool = False) -> None:
+    """`*`, `owner/*` (or, `dotted`, `schema.*`), or plain segments; no dot segments, no wildcard anywhere else."""
+    stem = "" if name == "*" else name.removesuffix(".*" if dotted else "/*")
     if name == "*":
         return
     if _RESOURCE.fullmatch(stem) is None or any(part in (".", "..") for part in stem.split("/")):

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
+from valetkey.server.delegations.budgets.model import Limits, strictest
 from valetkey.server.errors import Denied
-from valetkey.server.integrations.model import Integration, ResourceFacts, same_name
+from valetkey.server.integrations.model import FOLDER, NESTING, Integration, ResourceFacts, same_name
 
 Catalogue = Mapping[str, Integration]
 
@@ -37,21 +38,30 @@ class Fit(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A resource as granted: `*`, `owner/*`, or one name; bound when it carries its kind and the upstream's ids."""
+    """A resource as granted: `*`, `owner/*`, `schema.*`, or one name; bound when it carries the upstream's ids."""
 
     name: str
     id: str = ""
     owner: str = ""
     kind: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is of one owner (`owner/*`) or of one schema (`schema.*`)."""
+        return self.name.endswith(("/*", ".*"))
+
     def fit(self, actual: ResourceFacts) -> Fit:
         """Whether `actual` is this resource. A name that now means another thing is `CHANGED`, never `YES`."""
         if self.name == "*":
             return Fit.YES
+        # A folder's name is its id; what is in it is never another kind of thing under the same name.
+        if self.kind in ("", FOLDER) and self.name in actual.inside:
+            return Fit.YES if not self.owner or actual.owner_id == self.owner else Fit.CHANGED
         if self.kind and self.kind != actual.kind:
             return Fit.NO  # ids of different kinds may be equal: a repository's and an organization's
-        if self.name.endswith("/*"):
-            named = same_name(self.name[:-2], actual.name.partition("/")[0]) and "/" in actual.name
+        if self.is_whole:
+            mark = self.name[-2]
+            named = same_name(self.name[:-2], actual.name.partition(mark)[0], kind=_kind(mark)) and mark in actual.name
             if not self.owner:
                 return Fit.YES if named else Fit.NO
             if actual.owner_id == self.owner:
@@ -74,14 +84,21 @@ class Resource:
             return self
         if self.name == "*" or ((self.id or self.owner) and not (wider.id or wider.owner)):
             return None
-        if wider.name.endswith("/*"):
-            head = self.name.partition("/")[0]
-            if "/" not in self.name or not same_name(head, wider.name[:-2]):
+        if wider.is_whole:
+            mark = wider.name[-2]
+            head, marked, _ = self.name.partition(mark)
+            if not marked or not same_name(head, wider.name[:-2], kind=_kind(mark)):
                 return None
             if self.owner and wider.owner and self.owner != wider.owner:
                 return None
-            return replace(self, owner=self.owner or wider.owner)
-        if self.name.endswith("/*") or not same_name(self.name, wider.name):
+            kind = self.kind or (wider.kind if self.is_whole else "")
+            return replace(self, owner=self.owner or wider.owner, kind=kind)
+        if wider.kind in NESTING and self.kind in ("", FOLDER) and self.name.startswith(wider.name + "/"):
+            if self.is_whole or (self.owner and self.owner != wider.owner):
+                return None
+            return replace(self, id=self.name, owner=wider.owner, kind=FOLDER)
+        exact = "table" if "table" in (self.kind, wider.kind) else "repository"
+        if self.is_whole or not same_name(self.name, wider.name, kind=exact):
             return None
         if (self.id and wider.id and self.id != wider.id) or (self.owner and wider.owner and self.owner != wider.owner):
             return None
@@ -95,15 +112,16 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Limits):
     """One line: scopes on resources through one connection, under conditions. Times are seconds since the epoch."""
 
     integration: str
     connection: str
     scopes: frozenset[str]
     resources: tuple[Resource, ...]
-    max_calls: int | None = None
     not_after: int | None = None
+    ask: bool = False
+    """The person is asked before each of these calls."""
 
     @property
     def is_empty(self) -> bool:
@@ -121,7 +139,9 @@ class Grant:
 
     def by_name(self) -> "Grant":
         """The same line as a ceiling is written: over any connection, by names alone."""
-        return replace(self, connection="", resources=tuple(Resource(name=r.name) for r in self.resources))
+        # The names of tables compare letter by letter, so the kind stays with them.
+        named = (Resource(name=r.name, kind=r.kind if r.kind == "table" else "") for r in self.resources)
+        return replace(self, connection="", resources=tuple(named), ask=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,20 +234,19 @@ def _narrowed(held: Sequence[Grant], asked: Grant, catalogue: Catalogue) -> Gran
             reason="ambiguous_connection",
         )
     resources: list[Resource] = []
-    caps = [asked.max_calls]
-    ends = [asked.not_after]
+    under = [asked]
     for resource in asked.resources:
         bound, needed = _covered(lines, asked.scopes, resource, integration)
         resources.append(bound)
-        caps += [line.max_calls for line in needed]
-        ends += [line.not_after for line in needed]
+        under += needed
     return Grant(
         integration=asked.integration,
         connection=connections.pop(),
         scopes=asked.scopes,
         resources=tuple(resources),
-        max_calls=min((c for c in caps if c is not None), default=None),
-        not_after=min((e for e in ends if e is not None), default=None),
+        **strictest(under),
+        not_after=min((g.not_after for g in under if g.not_after is not None), default=None),
+        ask=any(g.ask for g in under),
     )
 
 
@@ -272,6 +291,11 @@ def _covering(
             if resource.within(wider) is not None and (not integration.is_registered or spelled(resource, wider)):
                 return line, wider
     return None, None
+
+
+def _kind(mark: str) -> str:
+    """Of names before a slash ASCII case says nothing; the names of schemas differ by it."""
+    return "repository" if mark == "/" else "schema"
 
 
 def spelled(resource: Resource, wider: Resource) -> bool:

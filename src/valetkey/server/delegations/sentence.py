@@ -36,11 +36,11 @@ def _where(grant: Grant, catalogue: Catalogue) -> str:
 
 
 def _conditions(grant: Grant) -> str:
-    limits = []
-    if grant.max_calls is not None:
-        limits.append(f"at most {grant.max_calls} calls")
+    limits = grant.words
     if grant.not_after is not None:
         limits.append(f"not after {datetime.fromtimestamp(grant.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    if grant.ask:
+        limits.append("asking before each call")
     return f" ({', '.join(limits)})" if limits else ""
 
 

@@ -1,4 +1,4 @@
-"""The only SQL of delegations, tasks, evidence, counters and entitlements."""
+"""The only SQL of delegations, tasks, evidence and entitlements."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -8,9 +8,8 @@ import msgspec
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.db.schema import counters, delegations, entitlements, evidence, tasks
+from valetkey.server.db.schema import delegations, entitlements, evidence, tasks
 from valetkey.server.delegations.model import Basis, Delegation, Grant, Mode, Task
-from valetkey.server.errors import TooMany
 
 _grants = msgspec.json.Decoder(tuple[Grant, ...])
 _grant = msgspec.json.Decoder(Grant)
@@ -130,8 +129,8 @@ async def delegations_by_id(connection: AsyncConnection, ids: Collection[str]) -
     return {row.id: _delegation(row) for row in rows}
 
 
-async def add_tasks(tx: AsyncConnection, opened: Sequence[tuple[Task, Sequence[Grant]]]) -> None:
-    """Write tasks, and for each a counter for every line that limits calls among those counted on it."""
+async def add_tasks(tx: AsyncConnection, opened: Sequence[Task]) -> None:
+    """Write tasks."""
     if not opened:
         return
     rows = [
@@ -149,17 +148,9 @@ async def add_tasks(tx: AsyncConnection, opened: Sequence[tuple[Task, Sequence[G
             "created_at": task.created_at,
             "expires_at": task.expires_at,
         }
-        for task, _ in opened
+        for task in opened
     ]
     await tx.execute(insert(tasks), rows)
-    limited = [
-        {"task": task.id, "line": line, "spent": 0, "cap": grant.max_calls}
-        for task, counted in opened
-        for line, grant in enumerate(counted)
-        if grant.max_calls is not None
-    ]
-    if limited:
-        await tx.execute(insert(counters), limited)
 
 
 async def task(connection: AsyncConnection, task_id: str) -> Task | None:
@@ -228,25 +219,6 @@ async def use_evidence(tx: AsyncConnection, mac: bytes, *, delegation: str, now:
         )
     ).first()
     return None if row is None else str(row.user)
-
-
-async def spend(tx: AsyncConnection, spends: Sequence[tuple[str, int]]) -> TooMany | None:
-    """Count one call on each line, all or none, in the caller's transaction."""
-    for number, (task_id, line) in enumerate(spends):
-        counted = await tx.execute(
-            update(counters)
-            .where(counters.c.task == task_id, counters.c.line == line, counters.c.spent < counters.c.cap)
-            .values(spent=counters.c.spent + 1)
-        )
-        if counted.rowcount != 1:
-            for done_task, done_line in spends[:number]:
-                await tx.execute(
-                    update(counters)
-                    .where(counters.c.task == done_task, counters.c.line == done_line)
-                    .values(spent=counters.c.spent - 1)
-                )
-            return TooMany("The number of calls that was delegated is used up.", detail=f"{task_id} line {line}")
-    return None
 
 
 async def add_entitlement(

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyreqwest.exceptions import ConnectError, PyreqwestError, TransportError
+from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, TransportError
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response as Answer
 
@@ -105,6 +105,18 @@ class Egress:
         """Raise `UpstreamFailed` unless a request to this place would be sent now. It is judged again when one is."""
         self._refuse_plain(url)
         await self._proven(url)
+
+    async def addresses(self, url: Url) -> tuple[str, ...]:
+        """The addresses that may be dialled for this place now, by who speaks another protocol there."""
+        if not self._is_open:
+            raise UpstreamFailed(detail="egress is closed")
+        self._refuse_plain(url)
+        return await self._proven(url)
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The certificate authorities (PEM) that are trusted besides the system's."""
+        return self._roots
 
     async def answer(
         self, method: str, url: Url, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | bytes | None
@@ -252,4 +264,7 @@ def _failed(url: Url, error: Exception) -> UpstreamFailed:
     """Name the place and the innermost cause. The client's own sentence holds the whole address, so it is not used."""
     causes = error.details["causes"] if isinstance(error, PyreqwestError) and hasattr(error, "details") else None
     why = causes[-1]["message"] if causes and "://" not in causes[-1]["message"] else ""
-    return UpstreamFailed(detail=f"{url.place}: {type(error).__name__} {why}".rstrip())
+    failed = UpstreamFailed(detail=f"{url.place}: {type(error).__name__} {why}".rstrip())
+    failed.is_unreached = isinstance(error, ConnectError | ConnectTimeoutError)
+    failed.is_silent = isinstance(error, TimeoutError) and not failed.is_unreached
+    return failed

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from valetkey.server.connections.borrow import Borrowed
 from valetkey.server.egress import Response, Sending
 from valetkey.server.errors import UpstreamFailed
+from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.headers import incoming, is_encoded
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.rewrite import Addresses
@@ -25,7 +26,7 @@ _BEGINNING: Final = 256
 class Finished(Protocol):
     """Told once how a call ended."""
 
-    def __call__(self, *, status: int, size: int, ended: str) -> None: ...
+    def __call__(self, *, status: int, size: int, sent: int, ended: str) -> None: ...
 
 
 class Answer:
@@ -41,6 +42,7 @@ class Answer:
         addresses: Addresses | None,
         success: str,
         finished: Finished,
+        allowance: Allowance,
     ) -> None:
         self.status = response.status
         self.headers = headers
@@ -51,6 +53,7 @@ class Answer:
         self._addresses = addresses  # None where nothing is rewritten
         self._success = success
         self._finished = finished
+        self._allowance = allowance
         self._began = b""
         self._size = 0
         self._ended = "interrupted"
@@ -65,6 +68,7 @@ class Answer:
             clean = self._scrubber.scrub(first)
             self.whole = clean if self._addresses is None else self._addresses.rewritten(clean)
             self._size = len(self.whole)
+            self._allowance.must_fit(self._size)
             self.headers.append((b"content-length", b"%d" % self._size))
             return
         self._is_over = False
@@ -84,6 +88,12 @@ class Answer:
                 self._ended = "truncated"
                 raise
             clean = self._cleaned(chunk)
+        left = self._allowance.left_after(self._size)
+        if left is not None and len(clean) > left:
+            clean, self._ready = clean[:left], clean[left:]
+            if not clean:
+                self._ended = "over_budget"
+                raise over_budget()
         self._size += len(clean)
         return clean
 
@@ -94,7 +104,7 @@ class Answer:
     async def close(self) -> None:
         """Report how the call ended and let go of the upstream."""
         ended = "failed" if self._ended == "complete" and self._says_no() else self._ended
-        self._finished(status=self.status, size=self._size, ended=ended)
+        self._finished(status=self.status, size=self._size, sent=self._allowance.sent, ended=ended)
         await self._sending.close()
 
     def _says_no(self) -> bool:
@@ -123,6 +133,7 @@ async def answer(
     path: str,
     decision_id: str,
     finished: Finished,
+    allowance: Allowance,
 ) -> Answer:
     """Begin the answer. Raises `UpstreamFailed` for what cannot be read, so cannot be scrubbed."""
     if is_encoded(response.headers):
@@ -130,7 +141,13 @@ async def answer(
     addresses = door.addresses(base_url)
     scrubber = door.scrubber(borrowed)
     headers = [
-        *_led_back(incoming(response.headers), addresses, scrubber, status=response.status, path=path),
+        *_led_back(
+            incoming(response.headers, keep_length=sending.method == "HEAD"),
+            addresses,
+            scrubber,
+            status=response.status,
+            path=path,
+        ),
         (b"x-decision-id", decision_id.encode()),
     ]
     begun = Answer(
@@ -141,6 +158,7 @@ async def answer(
         addresses=addresses if _is_json(response.headers) else None,
         success=door.integration.success,
         finished=finished,
+        allowance=allowance,
     )
     await begun.begin()
     return begun

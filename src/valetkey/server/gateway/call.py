@@ -10,16 +10,24 @@ from typing import Final
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.connections.reachable import Reachable
+from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
+from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
-from valetkey.server.errors import Unavailable, ValetkeyError
+from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again, Attempt
+from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.canonical import Target
+from valetkey.server.gateway.charge import Charge, Settled, account
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.signed import signed_call
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import GIT_PREFIX
+from valetkey.server.integrations.role import Role
 from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
 
@@ -36,14 +44,20 @@ class Calls:
         journal: Journal,
         proofs: Proofs,
         borrow: Borrow,
+        sessions: RoleSessions,
+        clock: Clock,
         egress: Egress,
+        reachable: Reachable,
         timeout: float,
     ) -> None:
         self._admit = admit
         self._journal = journal
         self._proofs = proofs
         self._borrow = borrow
+        self._sessions = sessions
+        self._clock = clock
         self._egress = egress
+        self._reachable = reachable
         self._timeout = timeout
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> Answer:
@@ -51,12 +65,12 @@ class Calls:
         judged = await self._admit(attempt, door, stream, address=door.gateway)
         authority, target, proof = judged.authority, judged.target, judged.proof
         decision_id, connection_id = judged.decision, judged.connection
-        finished = partial(self._finished, decision_id, authority, stream)
+        finished = partial(self._finished, decision_id, authority, stream, judged.charge)
+        allowance = Allowance(judged.charge.allowance)
         status, sending = 0, None
         try:
             stream.decided()
             facts = authority.connections[connection_id]
-            borrowed = await self._borrow.borrow(facts)
             kept = outgoing(
                 attempt.headers,
                 agent=authority.agent.name,
@@ -64,11 +78,26 @@ class Calls:
                 credential_headers=door.credential_headers,
             )
             body = attempt.body
-            if judged.rewritten is not None:
+            if judged.kept is not None:
+                # SECURITY: what was approved is what is sent; nothing of what came now.
+                # Guarded by tests/flows/test_approvals.py::test_what_was_kept_is_sent_once_byte_for_byte
+                kept, body = list(judged.kept.headers), judged.kept.chunks() if judged.kept.body else None
+            elif judged.rewritten is not None:
                 kept, body = judged.rewritten.headers(kept), judged.rewritten.chunks()
-            sending = self._sending(door, target, borrowed, kept, body)
-            response = await sending.open()
+            if body is not None:
+                allowance.must_send(attempt.headers)
+                body = allowance.counted(body)
+            if door.integration.role is not None:
+                session = await self._sessions.of(facts, authority, door.integration)
+                borrowed = session.api
+                sending = await self._signing(door.integration.role, target, session, kept, body)
+            else:
+                borrowed = await self._borrow.borrow(facts)
+                sending = self._sending(door, target, borrowed, kept, body)
+            response = await self._reachable.open(sending)
             status = response.status
+            if status == 403 and door.integration.role is not None:
+                self._sessions.refused(session)
             if status == 401:
                 borrowed = await self._borrow.later(facts, borrowed)
                 # SECURITY: what may change something is never sent twice by us, whatever the API says it did not do.
@@ -81,7 +110,7 @@ class Calls:
                     )
                 await sending.close()
                 sending = self._sending(door, target, borrowed, kept, None)
-                response = await sending.open()
+                response = await self._reachable.open(sending)
                 status = response.status
             if status == 401:
                 raise refused(door.integration, facts)
@@ -94,19 +123,23 @@ class Calls:
                 path=target.path_bytes.decode(),
                 decision_id=decision_id,
                 finished=finished,
+                allowance=allowance,
             )
             if proof is not None and (nonce := self._proofs.offer(proof)) is not None:
                 answered.headers.append((b"dpop-nonce", nonce.encode()))
             return answered
-        except BaseException as error:
+        except BaseException as failed:
+            # The sender tells of a body that broke off, not why it did.
+            error = over_budget() if allowance.is_over and isinstance(failed, Exception) else failed
             why = "interrupted"
             if isinstance(error, ValetkeyError):
-                why = error.code
+                why = "not_sent" if isinstance(error, UpstreamFailed) and not error.was_sent else error.code
                 error.members.setdefault("decision", decision_id)
-            finished(status=status, size=0, ended=why)
+            finished(status=status, size=0, sent=allowance.sent, ended=why)
             if sending is not None:
                 await sending.close()
-            raise
+            await self._admit.asks_person(error, authority, connection_id)
+            raise error from failed.__cause__
 
     def _sending(
         self,
@@ -122,6 +155,20 @@ class Calls:
         headers = [*kept, (borrowed.header, borrowed.value.reveal().encode())]
         return self._egress.send(target.method, borrowed.at(sent), headers, body, timeout=self._timeout)
 
+    async def _signing(
+        self,
+        how: Role,
+        target: Target,
+        session: RoleSession,
+        kept: list[tuple[bytes, bytes]],
+        body: AsyncIterator[bytes] | None,
+    ) -> Sending:
+        """The call signed anew: nothing of the client's own signature is left in it."""
+        call = await signed_call(target, kept, body, session, region=how.region, now=self._clock.now())
+        return self._egress.send(
+            target.method, session.api.at(call.target), call.headers, call.body, timeout=self._timeout
+        )
+
     async def told(
         self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again
     ) -> list[tuple[bytes, bytes]]:
@@ -132,7 +179,7 @@ class Calls:
         """
         judged = await self._admit(attempt, door, stream, address=address, org=org, again=again, as_it_is=True)
         authority = judged.authority
-        finished = partial(self._finished, judged.decision, authority, stream)
+        finished = partial(self._finished, judged.decision, authority, stream, judged.charge)
         ended = "interrupted"
         try:
             stream.decided()
@@ -150,19 +197,31 @@ class Calls:
                 (b"x-decision-id", judged.decision.encode()),
             ]
         finally:
-            finished(status=0, size=0, ended=ended)
+            finished(status=0, size=0, sent=0, ended=ended)
 
     async def settle(self) -> None:
         """Wait until every outcome is written; at shutdown."""
         await self._journal.settle()
 
     def _finished(
-        self, decision_id: str, authority: Authority, stream: Stream, *, status: int, size: int, ended: str
+        self,
+        decision_id: str,
+        authority: Authority,
+        stream: Stream,
+        charged: Charge,
+        *,
+        status: int,
+        size: int,
+        sent: int,
+        ended: str,
     ) -> None:
         """Record the outcome without holding up the answer."""
         if stream.was_cut and ended != "complete":
             ended = "cut"
         members = {"decision": decision_id, "status": status, "bytes": size, "ended": ended}
+        if sent:
+            members["sent"] = sent
+        also = Together(account, Settled(charged, size + sent)) if size + sent or charged.held else None
         self._journal.note(
-            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id)
+            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id, also=also)
         )

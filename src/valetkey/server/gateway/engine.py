@@ -6,77 +6,53 @@ nginx (`auth_request`), Traefik and Caddy (forward-auth) ask at `/forward-auth` 
 the engine sends on what it has, not what we would write. No answer may be kept: every call asks, and is recorded.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from valetkey.server.errors import InvalidRequest, NotAuthenticated, NotFound
+from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.admit import Attempt
-from valetkey.server.gateway.call import Calls
+from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.errors import refusal
-from valetkey.server.gateway.inject import Prepared
-from valetkey.server.gateway.streams import Streams
 from valetkey.server.ids import new_id
-from valetkey.server.principals.engines.engines import Engines
 from valetkey.server.principals.engines.model import Engine
 from valetkey.server.problems import log_bug
-from valetkey.server.secret import Secret
 
 SECRET_HEADER: Final = b"x-valetkey-engine"
 FORWARD: Final = b"/forward-auth"
 ENVOY: Final = b"/ext-authz"
 _NAMES: Final = ((b"x-original-method", b"x-original-uri"), (b"x-forwarded-method", b"x-forwarded-uri"))
 _ENGINES_OWN: Final = frozenset({SECRET_HEADER, *(name for pair in _NAMES for name in pair)})
-_NOT_THE_CALLS: Final = frozenset({b"content-length", b"transfer-encoding"})  # the body stays with the engine
+NOT_THE_CALLS: Final = frozenset({b"content-length", b"transfer-encoding"})  # the body stays with the engine
 
 
 class DecisionDoor:
     """An ASGI application for the decision port."""
 
-    def __init__(self, calls: Calls, streams: Streams, engines: Engines, doors: Mapping[str, Prepared]) -> None:
-        self._calls = calls
-        self._streams = streams
-        self._engines = engines
-        self._doors = doors
+    def __init__(self, deciding: Deciding) -> None:
+        self._deciding = deciding
 
     async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        stream = self._streams.enter()
         only_401_and_403 = any(name == b"x-original-uri" for name, _ in scope["headers"])
-        try:
-            engine, secret = await self._engine(scope)
-            door = self._doors.get(engine.integration)
-            if door is None:
-                raise NotFound("There is nothing at this address.")
-            attempt = _attempt(scope, engine)
+        with self._deciding.entered() as stream:
+            try:
+                proven = engine, _, _ = await self._deciding.proven(_shown(scope))
+                told = await self._deciding.told(_attempt(scope, engine), stream, *proven)
+                await _send(send, 200, [*told, (b"cache-control", b"no-store"), (b"content-length", b"0")], b"")
+            except Exception as error:
+                await _refuse(scope, send, error, only_401_and_403=only_401_and_403)
 
-            async def again() -> None:
-                await self._proven(secret)
 
-            told = await self._calls.told(attempt, door, stream, address=engine.address, org=engine.org, again=again)
-            await _send(send, 200, [*told, (b"cache-control", b"no-store"), (b"content-length", b"0")], b"")
-        except Exception as error:
-            await _refuse(scope, send, error, only_401_and_403=only_401_and_403)
-        finally:
-            self._streams.leave(stream)
-
-    async def _engine(self, scope: Any) -> tuple[Engine, Secret]:
-        values = [value for name, value in scope["headers"] if name == SECRET_HEADER]
-        path = scope["raw_path"]
-        # SECURITY: one answer for no proof, a wrong one and a wrong address: whoever is no engine learns nothing.
-        # Guarded by tests/attacks/test_engines.py::test_whoever_is_no_engine_finds_nothing
-        if len(values) != 1 or not (path == FORWARD or path.startswith(ENVOY + b"/")):
-            raise NotFound("There is nothing at this address.")
-        secret = Secret(values[0].decode("latin-1"))
-        return await self._proven(secret), secret
-
-    async def _proven(self, secret: Secret) -> Engine:
-        try:
-            return await self._engines.proven(secret)
-        except NotAuthenticated as error:
-            raise NotFound("There is nothing at this address.") from error
+def _shown(scope: Any) -> list[bytes]:
+    """The secrets a question shows."""
+    path = scope["raw_path"]
+    # SECURITY: one answer for no proof, a wrong one and a wrong address: whoever is no engine learns nothing.
+    # Guarded by tests/attacks/test_engines.py::test_whoever_is_no_engine_finds_nothing
+    if not (path == FORWARD or path.startswith(ENVOY + b"/")):
+        return []
+    return [value for name, value in scope["headers"] if name == SECRET_HEADER]
 
 
 def _attempt(scope: Any, engine: Engine) -> Attempt:
@@ -92,7 +68,7 @@ def _attempt(scope: Any, engine: Engine) -> Attempt:
     path, _, query = target.partition(b"?")
     if target.endswith(b"?"):
         raise InvalidRequest("The address ends with an empty query.")
-    dropped = _ENGINES_OWN | _NOT_THE_CALLS
+    dropped = _ENGINES_OWN | NOT_THE_CALLS
     return Attempt(
         method=method,
         raw_path=engine.below(path),

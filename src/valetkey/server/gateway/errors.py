@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from valetkey.server.errors import UpstreamFailed
-from valetkey.server.policy.model import Reason
 from valetkey.server.problems import headers_of, problem, status_of
 from valetkey.server.tokens.proofs import is_under_dpop
 
@@ -27,7 +26,7 @@ def refusal(
 ) -> tuple[int, list[tuple[bytes, bytes]], dict[str, Any]]:
     """Status, headers and document of a refusal; `asked` are the headers of the request it answers."""
     document = problem(error, request_id=request_id)
-    if isinstance(error, UpstreamFailed):  # whatever of it failed, here it is the API that was called
+    if isinstance(error, UpstreamFailed) and error.was_sent:  # whatever failed, here it is the API that was called
         document["detail"] = "The API behind the gateway did not answer properly."
     document["message"] = f"{document['detail']} {document['hint']}"
     document["documentation_url"] = document["type"]
@@ -50,7 +49,7 @@ def as_the_api_says_it(
 
     Not for who asks for problem details, and not for who proves a key, whose answer is in the headers of a 401.
     """
-    is_final = status in _FINAL or document.get("reason") == Reason.OUT_OF_CALLS.value  # which no waiting mends
+    is_final = status in _FINAL or (status == 429 and "retry_after" not in document)  # no waiting mends it
     if not is_final or is_under_dpop(asked) or _asks_for(asked, b"application/problem+json"):
         return status, list(headers), document
     kept = [_PLAIN_JSON if name == b"content-type" else (name, value) for name, value in headers]

@@ -13,7 +13,9 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.challenge import challenge
 from valetkey.server.gateway.errors import as_the_api_says_it, refusal
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.signed import without_signature
 from valetkey.server.gateway.streams import Stream, Streams
+from valetkey.server.gateway.xml_errors import in_xml, wants_problem_details
 from valetkey.server.ids import new_id
 from valetkey.server.listen import CutStream
 from valetkey.server.problems import log, log_bug
@@ -80,12 +82,15 @@ class GatewayDoor:
         if door is None:
             raise NotFound("No API of that name is served here.")
         headers = scope["headers"]
+        if door.integration.role is not None:
+            headers = without_signature(headers)
         return door, Attempt(
             method=scope["method"],
             raw_path=slash + rest,
             query=scope["query_string"],
             headers=headers,
             body=incoming.body() if incoming.has_body else None,
+            left=incoming.left,
         )
 
 
@@ -162,6 +167,13 @@ async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared
     if asked is not None and (success := asked[0].integration.success):
         status, headers, document = as_the_api_says_it(success, status, headers, document, asked=scope["headers"])
     body = msgspec.json.encode(document)
+    if asked is not None and asked[0].integration.role is not None and not wants_problem_details(scope["headers"]):
+        status, headers, body = in_xml(status, headers, document)
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        # SECURITY: who waited to be told to go on does not send its body, and what it sends next on this connection
+        # would be read as that body. RFC 9110 section 10.1.1.
+        # Guarded by tests/flows/test_s3_gateway.py::test_a_refusal_before_the_body_ends_the_connection
+        headers.append((b"connection", b"close"))
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

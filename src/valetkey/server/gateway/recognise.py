@@ -86,6 +86,7 @@ async def recognised(
         query=target.query,
         content_type=content_type,
         body=await _read(body, reader.most_bytes) if whole and body is not None else b"",
+        headers=tuple((name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in headers),
     )
     reading = reader(said)
     if reading is None:

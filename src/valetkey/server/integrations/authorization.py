@@ -43,6 +43,14 @@ class Revocation:
     method: Literal["POST", "DELETE", "GET"] = "POST"
     of: Literal["access", "refresh"] = "access"
     kills: Literal["grant", "token"] = "grant"
+    one_url: str = ""
+    """The same, for the one credential only, where `url` ends all of the grant and others may live by it."""
+
+    def of_one(self) -> "Revocation | None":
+        """How to end the one credential and nothing beside it; None where the API has no such way."""
+        if self.kills == "token":
+            return self
+        return replace(self, url=self.one_url, kills="token", one_url="") if self.one_url else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +103,11 @@ class OAuth:
 
         Nothing is known of the issuer's name there.
         """
-        revocation = self.revocation and replace(self.revocation, url=_moved(self.revocation.url, origin))
+        revocation = self.revocation and replace(
+            self.revocation,
+            url=_moved(self.revocation.url, origin),
+            one_url=_moved(self.revocation.one_url, origin),
+        )
         return replace(
             self,
             authorize_url=_moved(self.authorize_url, origin),

@@ -26,6 +26,9 @@ class Lookup:
     id: str
     name: str
     owner_id: str = ""
+    private: str = ""
+    """Where the answer says that not everybody may read it, or in `public` that everybody may."""
+    public: str = ""
 
     def segments(self, ref: ResourceRef) -> tuple[str, ...]:
         """The path to GET for `ref`, decoded, below the base path. Raises ValueError for another kind of resource."""
@@ -52,7 +55,9 @@ class Lookup:
         found = [_pointed(document, p) for p in (self.id, self.name, self.owner_id or self.id)]
         if not all(found):
             return None
-        return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=found[2] if self.owner_id else "")
+        public = _is_public(document, private=self.private, public=self.public)
+        owner = found[2] if self.owner_id else ""
+        return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=owner, public=public)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,9 @@ class FormLookup:
     id: str
     name: str
     owner_id: str = ""
+    private: str = ""
+    """Where the answer says that only members read it, and in `shared` that people outside do as well."""
+    shared: str = ""
     sign: str = ""
     listed: Listed | None = None
 
@@ -111,7 +119,9 @@ class FormLookup:
             return None
         # NOTE: what has no name (a direct message), or one that cannot be written into a grant, is known by its id.
         known_as = self.sign + name if _WRITABLE.fullmatch(name) else id_
-        return ResourceFacts(self.kind, name=known_as, id=id_, owner_id=_pointed(item, self.owner_id or ""))
+        public = _is_public(item, private=self.private, public=self.shared)
+        owner = _pointed(item, self.owner_id or "")
+        return ResourceFacts(self.kind, name=known_as, id=id_, owner_id=owner, public=public)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,8 @@ class Question:
     name: str
     by_name: str = ""
     owner_id: str = ""
+    private: str = ""
+    """Where the answer says that not everybody may read it; of several places, the one that is there."""
 
     @property
     def is_by_name(self) -> bool:
@@ -153,7 +165,9 @@ class Question:
         found = [_one_of(document, places) for places in (self.id, self.name, self.owner_id or self.id)]
         if not all(found):
             return None
-        return ResourceFacts(self.answers, name=found[1], id=found[0], owner_id=found[2] if self.owner_id else "")
+        public = _is_public(document, private=self.private, public="")
+        owner = found[2] if self.owner_id else ""
+        return ResourceFacts(self.answers, name=found[1], id=found[0], owner_id=owner, public=public)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +219,19 @@ def _pointed(document: object, pointer: str) -> str:
     if isinstance(found, int) and not isinstance(found, bool):
         return str(found)
     return found if isinstance(found, str) else ""
+
+
+def _is_public(document: object, *, private: str, public: str) -> bool | None:
+    """What the answer says of it; None where it leaves out one of the places that say it, or contradicts itself.
+
+    Saying that it is open is enough; that it is closed counts only when every place does.
+    """
+    closed = [found for at in private.split("|") if at and isinstance(found := _found(document, at), bool)]
+    opened = [found for at in public.split("|") if at and isinstance(found := _found(document, at), bool)]
+    if any(opened) or False in closed:
+        return True
+    is_said = (not private or bool(closed)) and (not public or bool(opened)) and bool(private or public)
+    return False if is_said else None
 
 
 def _one_of(document: object, pointers: str) -> str:

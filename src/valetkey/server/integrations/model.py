@@ -4,6 +4,7 @@ Responsible for saying which scope contains which operation, which scope is wide
 Refuses to know users, delegations, sockets, and where the data came from.
 """
 
+import hashlib
 import re
 import string
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from valetkey.server.integrations.authorization import Installation, Key, OAuth
+    from valetkey.server.integrations.databases import Database
     from valetkey.server.integrations.git import GitHost
     from valetkey.server.integrations.lookup import FormLookup, Identify, Lookup, Question
     from valetkey.server.integrations.operations import Operations
@@ -21,12 +23,19 @@ if TYPE_CHECKING:
 
 Access = Literal["read", "write"]
 Tier = Literal["read", "write", "danger"]
+Shows = Literal["outsiders", "members", "nothing"]
 Layout = Literal["agent", "rfc8693"]
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
+ACCOUNT: Final = "account"
+"""What a call is counted by that names no resource."""
 GIT_PREFIX: Final = "git"
 """The first segment of the git host's addresses at the gateway: `/p/github/git/acme-corp/backend.git`."""
+FOLDER: Final = "folder"
+"""A place inside a bucket: `acme-reports/2027` is every key that begins with `2027/`. Its name is its id."""
+NESTING: Final = frozenset({"bucket", FOLDER})
+"""Kinds of things that hold folders, by their names."""
 _FOLDED_KINDS: Final = frozenset({"repository", "organization", "enterprise", "user"})
 
 
@@ -59,6 +68,16 @@ class ResourceFacts:
     name: str
     id: str
     owner_id: str = ""
+    inside: tuple[str, ...] = ()
+    """Names of the folders that hold all of what a call is about, where names of folders can be granted."""
+    public: bool | None = None
+    """Whether people can read it whom nobody let in by name; None: the API did not say."""
+
+    @property
+    def key(self) -> str:
+        """What it is counted by, whatever it is called: one thing, one key, at most 200 characters."""
+        key = f"{self.kind}/{self.id}"
+        return key if len(key) <= 150 else f"{self.kind[:20]}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,8 @@ class Scope:
     outlives: bool
     resource_kind: str
     operations: frozenset[str]
+    shows: Shows = "outsiders"
+    """Who may have written what its operations return, where the resource is public: anybody, or members only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +228,8 @@ class Integration:
     """How an app installed there gets narrow credentials; None where there are none to be had."""
     role: "Role | None" = None
     """How a role is taken on there, by whoever signs its calls; None where there are none."""
+    database: "Database | None" = None
+    """How a database is connected; None for an API. No call to one passes the gateway."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"

@@ -22,7 +22,7 @@ COLUMNS: Final = (
     *("resource", "tags", "judged", "values", "never", "guards"),
 )
 BODY_TAG: Final = "body"
-"""Marks an operation that a body names and no path: a reader matches it (GraphQL)."""
+"""Marks an operation that no path names, but a body, a query or a header: a reader matches it (GraphQL, S3)."""
 ALIAS_TAG: Final = "alias"
 """Marks an operation whose path is another's under a second name: listed, in its scope, never matched by itself."""
 

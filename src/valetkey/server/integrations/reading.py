@@ -1,7 +1,7 @@
 """How a call is read whose path does not say all it does: its query and its body have one reading, or it is refused.
 
 Responsible for the shape of that reading. What goes out is built from it, so the API is told what was judged and
-nothing else. Refuses to know sockets, headers besides the content type, users, and what is allowed.
+nothing else. Refuses to know sockets, users, and what is allowed.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Reads(Enum):
 class Said:
     """A call as it came, its target already canonical. `content_type` is the header's value, empty without one.
 
-    Body and content type are empty where only the target is read.
+    Body and content type are empty where only the target is read. `headers` are all of them, names in small letters.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Said:
     query: Pairs
     content_type: str
     body: bytes
+    headers: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

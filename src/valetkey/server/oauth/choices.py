@@ -109,7 +109,8 @@ def _line(line: Line, scopes: frozenset[str], form: Form, number: int, catalogue
     if not scopes <= line.grant.scopes:
         raise _more()
     resources = names_in(form.get(f"resources-{number}") or "")
-    picked = Grant(integration=line.grant.integration, connection="", scopes=scopes, resources=resources)
+    asks = str(number) in form.every("ask")
+    picked = Grant(integration=line.grant.integration, connection="", scopes=scopes, resources=resources, ask=asks)
     held = replace(line.grant, connection="", resources=line.grant.resources or (Resource(name="*"),))
     try:
         narrowed((held,), (picked,), catalogue)

@@ -23,7 +23,7 @@ from valetkey.server.db.effects import Effect, Outcome, Together, carry_out
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations import store as delegations
 from valetkey.server.delegations.confirm import Answered, Confirm
-from valetkey.server.delegations.model import Catalogue, Delegation, Grant, Mode, Task
+from valetkey.server.delegations.model import Catalogue, Delegation, Mode, Task
 from valetkey.server.delegations.opening import check_openable, nodes_of
 from valetkey.server.errors import Denied, NotFound, Revoked
 from valetkey.server.ids import new_handle, new_id
@@ -59,7 +59,6 @@ class _Opening:
 
     spend: Effect | None
     task: Task
-    counted: Sequence[Grant]
     refresh: store.Fresh | None
 
 
@@ -122,7 +121,7 @@ class Redeem:
             token = store.RefreshToken(id=family, family=family, agreed=kept, task=task.id, expires_at=ends)
             refresh = store.Fresh(mac=self._mac.mac("refresh-token", "rf", handle), token=token, now=task.created_at)
         spending = spend(task)
-        opening = _Opening(spend=spending.effect, task=task, counted=delegation.grants, refresh=refresh)
+        opening = _Opening(spend=spending.effect, task=task, refresh=refresh)
         beside = With(entries=(opened, *spending.entries), effect=Together(_open, opening))
         authority = under(bounds, task)
         said = dict(await self.answer(asked, agreed, authority, seq, target, beside=beside))
@@ -337,7 +336,7 @@ def check_grant(asked: Asked, client: Client) -> None:
 async def _open(tx: AsyncConnection, openings: Sequence[_Opening]) -> list[Outcome]:
     outcomes = await carry_out(tx, [one.spend for one in openings])
     spends = [one for one, refused in zip(openings, outcomes, strict=True) if refused is None]
-    await delegations.add_tasks(tx, [(one.task, one.counted) for one in spends])
+    await delegations.add_tasks(tx, [one.task for one in spends])
     await store.add(tx, [one.refresh for one in spends if one.refresh is not None])
     return outcomes
 

@@ -1,16 +1,30 @@
-"""The decision core: pure, total, fail closed. Deny beats Allow; silence denies; an error in evaluation is Deny.
+"""The decision core: pure, total, fail closed. Deny beats Ask beats Allow; silence denies; an error is Deny.
 
 allowed = what is alive ∩ ceilings of every agent ∩ the user's delegation ∩ what the user may delegate ∩ every task
-          ∩ the token ∩ what the connection can do ∩ this call
+          ∩ the token ∩ what the connection can do ∩ this call ∩ the organization's policy ∩ the user's own rules
 
 `live` is asked when a credential is issued and again on every call, by the same function.
 """
 
 from collections.abc import Sequence
 
+from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.model import Catalogue, Fit, Grant
-from valetkey.server.integrations.model import Integration
-from valetkey.server.policy.model import Allow, Authority, Call, ConnectionFacts, Decision, Deny, Reason, Spend
+from valetkey.server.integrations.model import ACCOUNT, Integration
+from valetkey.server.policy.history import NOTHING_YET, History
+from valetkey.server.policy.model import (
+    Allow,
+    Answerers,
+    Ask,
+    Authority,
+    Call,
+    ConnectionFacts,
+    Decision,
+    Deny,
+    Reason,
+    Spend,
+)
+from valetkey.server.policy.ruled import is_dangerous, ruled
 from valetkey.server.principals.model import Status
 
 
@@ -61,16 +75,33 @@ def next_end(authority: Authority, token_grants: Sequence[Grant], now: float) ->
 
 
 def decide(
-    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+    call: Call,
+    authority: Authority,
+    token_grants: Sequence[Grant],
+    catalogue: Catalogue,
+    now: float,
+    *,
+    history: History = NOTHING_YET,
 ) -> Decision:
     """Judge one call. Every level of the chain must allow it by itself; nothing is inferred from another level."""
+    delegated = permitted(call, authority, token_grants, catalogue, now)
+    return delegated if isinstance(delegated, Deny) else ruled(delegated, call, authority, catalogue, now, history)
+
+
+def permitted(
+    call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
+) -> Decision:
+    """What everything but rules says of it: the part that a call's history and the hour of the day do not change.
+
+    It may be remembered for as long as this authority is current; what rules say of the call (`ruled`) may not.
+    """
     try:
-        return _decide(call, authority, token_grants, catalogue, now)
+        return _permitted(call, authority, token_grants, catalogue, now)
     except Exception as error:
         return Deny(reason=Reason.ERROR, detail=type(error).__name__)
 
 
-def _decide(
+def _permitted(
     call: Call, authority: Authority, token_grants: Sequence[Grant], catalogue: Catalogue, now: float
 ) -> Decision:
     ended = live(authority, now)
@@ -93,21 +124,47 @@ def _decide(
         return Deny(reason=Reason.NOT_ENTITLED)
     if _line(token_grants, call, integration, now) is None:
         return _refusal(token_grants, call, integration, now)
-    spends = []
+    spends: list[Spend] = []
     for task in authority.tasks:
         line = _line(task.grants, call, integration, now)
         if line is None:
             return _refusal(task.grants, call, integration, now)
-        if task.parent is not None and task.grants[line].max_calls is not None:
-            spends.append(Spend(task=task.id, line=line))
+        if task.parent is not None:
+            spends += _counted(task.id, line, task.grants[line], call)
     line = _line(authority.delegation.grants, call, integration, now)
     if line is None:
         return _refusal(authority.delegation.grants, call, integration, now)
     # SECURITY: the root counts by the delegation's lines, not its own: splitting a line must not multiply its calls.
     # Guarded by tests/flows/test_conditions.py::test_a_limited_line_split_in_two_is_still_one_limit
-    if authority.delegation.grants[line].max_calls is not None:
-        spends.append(Spend(task=authority.tasks[-1].id, line=line))
+    spends += _counted(authority.tasks[-1].id, line, authority.delegation.grants[line], call)
+    # SECURITY: at every level, so that no narrowing loses what the delegation says.
+    # Guarded by tests/rules/test_asking.py::test_a_narrowing_never_drops_the_asking
+    levels = (token_grants, *(task.grants for task in authority.tasks), authority.delegation.grants)
+    if any(_asks(grants, call, integration, now) for grants in levels):
+        return Ask(
+            asked_by=(authority.delegation.id,),
+            words="You asked to be asked before each of these calls.",
+            answerers=(Answerers(people=None),),
+            danger=is_dangerous(call, integration),
+            spends=tuple(spends),
+        )
     return Allow(spends=tuple(spends))
+
+
+def _counted(task: str, line: int, grant: Grant, call: Call) -> list[Spend]:
+    """What the call is counted on by one line. What names no resource has the account's own share of `per resource`."""
+    thing = ACCOUNT if call.actual is None else call.actual.key
+    return [
+        Spend(task=task, line=line, cap=cap, measure=measure, resource=thing if each else "")
+        for measure, each, cap in grant.limits
+        if measure is not Measure.WRITES or call.operation.access == "write"
+    ]
+
+
+def _asks(grants: Sequence[Grant], call: Call, integration: Integration, now: float) -> bool:
+    """Whether every line of this level that allows the call asks first: she gave it without asking on none of them."""
+    allowing = [g for g in grants if _reaches(g, call, integration, now) and _fit(g, call) is Fit.YES]
+    return bool(allowing) and all(g.ask for g in allowing)
 
 
 def _line(

@@ -1,11 +1,13 @@
 """Call, Authority, Decision, Reason: what a decision is made of. Frozen data; no clock, no store."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.model import Delegation, Grant, Task
 from valetkey.server.integrations.model import Operation, ResourceFacts
+from valetkey.server.policy.layer import Layer
 from valetkey.server.principals.model import Agent, User
 
 
@@ -30,7 +32,21 @@ class Reason(StrEnum):
     AMBIGUOUS_CONNECTION = "ambiguous_connection"
     RESOURCE_CHANGED = "resource_changed"
     OUT_OF_CALLS = "out_of_calls"
+    OUT_OF_WRITES = "out_of_writes"
+    OUT_OF_BYTES = "out_of_bytes"
+    UNSEEN_BYTES = "unseen_bytes"
     ASKS = "approval_required"
+    ASKS_ELSEWHERE = "approval_needs_the_gateway"
+    CANNOT_BE_HELD = "too_large_to_be_approved"
+    TOO_MANY_ASKS = "too_many_approvals"
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_UNREACHED = "approval_unreached"
+    APPROVAL_CANCELLED = "approval_cancelled"
+    APPROVAL_USED = "approval_used"
+    POLICY = "denied_by_policy"
+    POLICY_SILENT = "no_rule_allows"
+    OWN_RULE = "denied_by_own_rule"
     PROOF_USED = "proof_used"
     LIFETIME = "lifetime"
 
@@ -54,7 +70,21 @@ WORDS: Mapping[Reason, str] = {
     Reason.AMBIGUOUS_CONNECTION: "Several connections could serve this call; the credential must name one.",
     Reason.RESOURCE_CHANGED: "Another resource now stands behind this name, or it has a new owner.",
     Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
+    Reason.OUT_OF_WRITES: "The number of writes that was delegated is used up.",
+    Reason.OUT_OF_BYTES: "The number of bytes that was delegated is used up.",
+    Reason.UNSEEN_BYTES: "Bytes are counted for this, and an engine does not show them. Use the gateway.",
     Reason.ASKS: "A person has to agree to this call first.",
+    Reason.ASKS_ELSEWHERE: "A person has to agree to this call first, and only the gateway can ask. Use the gateway.",
+    Reason.CANNOT_BE_HELD: "A person has to agree to this call first, and its body is too large to be kept until then.",
+    Reason.TOO_MANY_ASKS: "Too many calls of this agent wait for a person already.",
+    Reason.APPROVAL_DENIED: "The person who was asked said no to this call.",
+    Reason.APPROVAL_EXPIRED: "Nobody answered in time, or the answer was not used in time.",
+    Reason.APPROVAL_UNREACHED: "Nobody who could agree to this call could be reached in time.",
+    Reason.APPROVAL_CANCELLED: "The question about this call was taken back.",
+    Reason.APPROVAL_USED: "This call was approved and sent before. It is not sent twice.",
+    Reason.POLICY: "The organization's policy denies this.",
+    Reason.POLICY_SILENT: "The organization has a policy, and no rule of it allows this.",
+    Reason.OWN_RULE: "A rule of the user's own denies this.",
     Reason.PROOF_USED: "The proof of the key was used before.",
     Reason.LIFETIME: "The lifetime asked for is longer than allowed.",
 }
@@ -89,6 +119,10 @@ class Authority:
     ceilings: tuple[tuple[Grant, ...], ...]  # every one of every agent in `agents`
     stopped: frozenset[str] = field(default_factory=frozenset)  # revoked nodes among `nodes`
     nodes: frozenset[str] = field(default_factory=frozenset)
+    policy: Layer | None = None  # None: the organization has written none, and what is delegated is allowed
+    own_rules: Layer | None = None  # the user's
+    governed_by: frozenset[str] = field(default_factory=frozenset)
+    """Nodes of the rules: a change there makes this old, but ends nothing."""
 
     @property
     def task(self) -> Task:
@@ -141,21 +175,55 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """One call to be counted: on a child's own line, or, on the root task, on the delegation's line."""
+    """What a call is counted on: a child's own line, or, on the root task, the delegation's line.
+
+    `resource` is empty for the sum over all. Of bytes as much is set aside as the call turns out to need.
+    """
 
     task: str
     line: int
+    cap: int
+    measure: Measure = Measure.CALLS
+    resource: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """What rules had to do with a decision, as it is recorded: versions, the rules that said it, what was observed."""
+
+    policies: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(parts: "Sequence[Ruled]") -> "Ruled":
+        """All of several, each once."""
+        return Ruled(
+            policies=tuple(dict.fromkeys(one for part in parts for one in part.policies)),
+            rules=tuple(dict.fromkeys(one for part in parts for one in part.rules)),
+            observed=tuple(dict.fromkeys(one for part in parts for one in part.observed)),
+        )
+
+    def members(self) -> dict[str, list[str]]:
+        """As members of a record; what is empty is left out."""
+        found = {"policies": self.policies, "rules": self.rules, "observed": self.observed}
+        return {name: list(value) for name, value in found.items() if value}
+
+
+UNRULED = Ruled()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allow:
     spends: tuple[Spend, ...] = ()
+    ruled: Ruled = UNRULED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:
     reason: Reason
     detail: str = ""
+    ruled: Ruled = UNRULED
 
     @property
     def words(self) -> str:
@@ -180,6 +248,7 @@ class Ask:
     answerers: tuple[Answerers, ...]  # every one of them must have agreed
     danger: bool  # demands a fresh proof of the person, and is never answered for more than this one call
     spends: tuple[Spend, ...] = ()  # what an agreed call is counted on
+    ruled: Ruled = UNRULED
 
 
 Decision = Allow | Ask | Deny

@@ -12,7 +12,7 @@ from valetkey.server.errors import InvalidRequest
 
 MANAGEMENT_SCOPES = frozenset(
     {"agents:read", "agents:write", "users:read", "users:write", "connections:read", "delegations:read",
-     "revocations:write", "audit:read", "tokens:introspect"}
+     "revocations:write", "audit:read", "policy:write", "tokens:introspect"}
 )  # fmt: skip
 """What a service account may be given. None of them opens /p, a task, or an exchange."""
 

@@ -9,11 +9,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.connections import store
+from valetkey.server.connections.by_code.model import ConnectCode
 from valetkey.server.connections.linking.model import Answer
 from valetkey.server.connections.model import Connection
 from valetkey.server.errors import InvalidRequest, NotFound, ValetkeyError
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.oauth.form import Form
+from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import User
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
@@ -25,6 +27,17 @@ _ANSWERED = ("state", "code", "iss", "error")
 
 async def choose(services: Services, visitor: Visitor, request: Request) -> Response:
     asked = request.query_params
+    if code_id := asked.get("code"):
+        code = await services.connect_codes.opened(code_id, *visitor.signed_in())
+        return await _choice(
+            services,
+            visitor,
+            code.integration,
+            back="/",
+            reconnect=code.connection or "",
+            wanted=(),
+            code=code,
+        )
     return await _choice(
         services,
         visitor,
@@ -39,6 +52,13 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
     user, session = visitor.signed_in()
     integration, back = form.get("integration") or "", local_path(form.get("next"))
     reconnect = form.get("reconnect") or ""
+    code = None
+    if code_id := form.get("code"):
+        code = await services.connect_codes.opened(code_id, user, session)
+        integration, reconnect, back = code.integration, code.connection or "", "/"
+        if form.get("decision") == "decline":
+            await services.connect_codes.decline(code_id, user, session)
+            return page("request_done.html", view(visitor, "Declined", allowed=False, is_connecting=True))
     try:
         address = await services.connect.begin(
             integration,
@@ -48,9 +68,12 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
             back=back,
             connection=reconnect,
             shared=form.get("shared") == "1",
+            code=code,
         )
     except InvalidRequest as error:
-        return await _choice(services, visitor, integration, back=back, reconnect=reconnect, wanted=(), problem=error)
+        return await _choice(
+            services, visitor, integration, back=back, reconnect=reconnect, wanted=(), problem=error, code=code
+        )
     return RedirectResponse(address, 303)
 
 
@@ -83,6 +106,7 @@ async def _choice(
     reconnect: str,
     wanted: Collection[str],
     problem: ValetkeyError | None = None,
+    code: ConnectCode | None = None,
 ) -> Response:
     user, _ = visitor.signed_in()
     known = await _known(services, user, reconnect) if reconnect else None
@@ -91,6 +115,10 @@ async def _choice(
     title, at = services.catalogue[name].title, urlsplit(way.authorize_url)
     had = known.linked.granted if known is not None and known.linked is not None else ()
     picked = {*had, *(way.asked_for(wanted) if wanted else ())}
+    permissions = _permissions(way, picked)
+    if code is not None and code.permissions:  # what it was made for, and nothing besides
+        asked = [one for one in permissions if one["name"] in code.permissions]
+        permissions = [one | {"is_ticked": True} for one in asked]
     facts = view(
         visitor,
         f"Connect {title}",
@@ -101,12 +129,22 @@ async def _choice(
         reconnect=reconnect,
         back="" if back == "/" else back,
         is_decided_there=way.app_decides or not way.scopes,
-        permissions=_permissions(way, picked),
-        can_share=user.is_administrator and known is None,
+        permissions=permissions,
+        can_share=user.is_administrator and known is None and code is None,
+        code=None if code is None else await _of_code(services, code),
         problem=problem,
     )
     status = 200 if problem is None else 400
     return page("connecting.html", facts, status=status, submits_to=[f"{at.scheme}://{at.netloc}"])
+
+
+async def _of_code(services: Services, code: ConnectCode) -> dict[str, Any]:
+    """Who began it, in words."""
+    agent = None
+    if code.agent is not None:
+        async with services.database.read() as db:
+            agent = await principals.agent(db, code.agent)
+    return {"id": code.id, "agent": "" if agent is None else agent.name, "is_shared": code.shared}
 
 
 def _permissions(way: OAuth, picked: Collection[str]) -> list[dict[str, Any]]:

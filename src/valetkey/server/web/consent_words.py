@@ -93,6 +93,7 @@ def _line(
         "is_open": not grant.resources,
         "needs_account": not integration.is_registered,
         "can_be_given": can_be_given,
+        "asks": form is not None and str(number) in form.every("ask"),
         "is_on": can_be_given and (form is None or str(number) in form.every("line")),
         "names": sent if sent is not None else _names(grant, integration),
         "rows": max(1, min(6, len(grant.resources))),

@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.errors import NotFound, TooMany
-from valetkey.server.oauth.decoupled.model import spelled, typed
 from valetkey.server.oauth.form import Form
+from valetkey.server.principals.user_codes import spelled, typed
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, address_of, shown, view
 from valetkey.server.web.render import page
@@ -44,7 +44,7 @@ async def confirm(services: Services, visitor: Visitor, request: Request, form: 
     chosen = form.get("request") or ""
     if form.get("decision") != "mine":
         await services.answering.decline(chosen, user)
-        return page("request_done.html", view(visitor, "Declined", allowed=False))
+        return page("request_done.html", view(visitor, "Declined", allowed=False, is_connecting=False))
     await services.answering.confirm(chosen, user)
     return RedirectResponse(f"/requests/{chosen}", 303)
 

@@ -6,10 +6,12 @@ from valetkey.server.services import Services
 from valetkey.server.web import (
     account,
     agents,
+    approvals,
     apps,
     audit,
     authorize,
     cli_login,
+    connect_code,
     connecting,
     connections,
     consent,
@@ -17,14 +19,15 @@ from valetkey.server.web import (
     device,
     passkeys,
     requests,
+    rules,
     sessions,
     sign_in,
     sso,
 )
 
 ROOMS = (
-    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, agents, authorize,
-    consent, device, requests, apps, audit,
+    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
+    authorize, consent, device, requests, approvals, apps, rules, audit,
 )  # fmt: skip
 
 

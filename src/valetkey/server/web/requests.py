@@ -40,7 +40,7 @@ async def answer(services: Services, visitor: Visitor, request: Request, form: F
     chosen = form.get("request") or ""
     if form.get("decision") != "allow":
         await services.answering.decline(chosen, user)
-        return page("request_done.html", view(visitor, "Declined", allowed=False))
+        return page("request_done.html", view(visitor, "Declined", allowed=False, is_connecting=False))
     found, question = await services.answering.question(chosen, user)
     if (detour := _detour(found, question, session)) is not None:
         return detour

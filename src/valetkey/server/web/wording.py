@@ -26,8 +26,9 @@ class LineWords:
     shared: bool
     scopes: tuple[ScopeWords, ...]
     resources: tuple[str, ...]
-    max_calls: int | None
+    limits: tuple[str, ...]  # each in words
     not_after: int | None
+    ask: bool
 
 
 def words_of(
@@ -59,8 +60,9 @@ def _words(number: int, grant: Grant, catalogue: Catalogue, connection: Connecti
             for name in sorted(grant.scopes)
         ),
         resources=tuple(r.name for r in grant.resources),
-        max_calls=grant.max_calls,
+        limits=tuple(grant.words),
         not_after=grant.not_after,
+        ask=grant.ask,
     )
 
 

@@ -21,6 +21,7 @@ from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.model import App
 from valetkey.server.connections.ending import store
 from valetkey.server.connections.ending.store import State
+from valetkey.server.connections.linking import store as linkings
 from valetkey.server.connections.model import Connection
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.db.engine import Database
@@ -45,6 +46,8 @@ MOST_TRIES: Final = 32
 CALL_SECONDS: Final = 5.0
 _MOST_BYTES: Final = 1 << 16
 _AT_ONCE: Final = 50
+
+_ONE_ONLY: Final = " Others of the same app may still work there."
 
 log = logging.getLogger("valetkey")
 
@@ -150,7 +153,8 @@ class EndThere:
         else:
             of_refresh = way.revocation.of == "refresh" and granted.refresh is not None
             credential = granted.refresh if of_refresh and granted.refresh is not None else granted.access
-            state, _ = await self._asked(title, way, credential)
+            shares = way.revocation.kills == "grant" and await self._shares_its_grant(connection, way.app)
+            state, _ = await (self._asked_for_one if shares else self._asked)(title, way, credential)
         if state == "pending" and one.tries + 1 < MOST_TRIES:
             return replace(one, tries=one.tries + 1, next_at=int(self._clock.now()) + pause)
         async with self._journal.change() as change:
@@ -188,7 +192,29 @@ class EndThere:
             told, credential = await self._credential(connection.facts.id, of_refresh=way.revocation.of == "refresh")
         except VaultError:
             return connection.credential_generation, "unsupported", _unopened(title)
+        if way.revocation.kills == "grant" and await self._shares_its_grant(connection, way.app):
+            return told, *await self._asked_for_one(title, way, credential)
         return told, *await self._asked(title, way, credential)
+
+    async def _shares_its_grant(self, connection: Connection, app: App) -> bool:
+        """Whether something that is alive hangs on the same consent: surely of this account, or nobody can tell."""
+        facts, account = connection.facts, connection.account_id
+        async with self._database.read() as db:
+            others = await linkings.linked_by(db, app.id, org=facts.org, integration=facts.integration)
+        return any(
+            other.facts.id != facts.id and (not account or other.account_id in ("", account)) for other in others
+        )
+
+    async def _asked_for_one(self, title: str, way: "_Way", credential: Secret) -> tuple[State, str]:
+        """End the one credential, and leave what another connection lives by."""
+        # SECURITY: what others use by their own consent is not ended with it, and nobody is told that all of it was.
+        # Guarded by tests/flows/test_ending_there.py::test_the_grant_is_ended_with_the_last_connection_by_it
+        one = way.revocation.of_one()
+        lives_on = "Another connection to the same account goes on, and with it what was agreed to there."
+        if one is None:
+            return "unsupported", f"{title} can only end all of it at once. {lives_on}"
+        state, words = await self._asked(title, replace(way, revocation=one), credential)
+        return state, f"{words} {lives_on}" if state == "ended" else words
 
     async def _way(self, connection: Connection) -> tuple["_Way | str", str]:
         """How its API is told, or why it cannot be; and what the API is called."""
@@ -228,7 +254,7 @@ class EndThere:
             return "pending", f"{title} did not answer; it is tried again."
         match read_outcome(way.oauth, way.revocation, status, body):
             case "ended":
-                rest = "" if way.revocation.kills == "grant" else " Others of the same app may still work there."
+                rest = "" if way.revocation.kills == "grant" else _ONE_ONLY
                 return "ended", f"{title} ended it.{rest}"
             case "was_gone":
                 return "ended", f"{title} knew it no more."

@@ -19,6 +19,8 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.model import App
 from valetkey.server.connections.apps.register import CALL_SECONDS, Apps
+from valetkey.server.connections.by_code import store as codes
+from valetkey.server.connections.by_code.model import ConnectCode, State
 from valetkey.server.connections.linking import store
 from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep, Kept
@@ -111,8 +113,18 @@ class Connect:
         back: str,
         connection: str = "",
         shared: bool = False,
+        code: ConnectCode | None = None,
     ) -> str:
-        """Where to send her browser. `permissions` are the API's own; `connection` is one to be connected again."""
+        """Where to send her browser. `permissions` are the API's own; `connection` is one to be connected again.
+
+        A `code` she opened in this browser binds what is asked, and for how long.
+        """
+        if code is not None:
+            integration, connection, shared = code.integration, code.connection or "", code.shared
+            # SECURITY: a code that was made for little never ends in asking for much.
+            # Guarded by tests/flows/test_connecting_by_code.py::test_no_more_is_asked_than_the_code_was_made_for
+            if code.permissions and not set(permissions) <= set(code.permissions):
+                raise Denied("This would ask for more than was begun with.", hint=_BEGIN_AGAIN, reason="wider")
         app, way = await self.app(integration, by.org)
         if shared and not by.is_administrator:
             raise Denied("Only an administrator shares a connection.", reason="not_administrator")
@@ -129,11 +141,12 @@ class Connect:
             connection=connection,
             shared=shared,
             back=back,
+            code="" if code is None else code.id,
             created_at=now,
-            expires_at=now + LINKING_SECONDS,
+            expires_at=now + LINKING_SECONDS if code is None else min(now + LINKING_SECONDS, code.expires_at),
         )
         if connection:
-            await self._keep.check_again(linking, by)
+            await self.check_again(connection, by)
         async with self._database.write() as tx:
             begun, first_over = await store.begun_by(tx, by.id, now=now)
             if begun >= MOST_BEGUN:
@@ -151,6 +164,10 @@ class Connect:
             challenge=_base64url(hashlib.sha256(self._verifier(state).encode()).digest()),
             asked=linking.asked,
         )
+
+    async def check_again(self, connection: str, by: User) -> None:
+        """Raises `NotFound` where it is not hers to connect again, or has ended."""
+        await self._keep.check_again(connection, by)
 
     async def finish(self, app_id: str, answer: Answer, *, user: User | None, session: str) -> Finished:
         """What came back, kept. Raises the typed refusal; then nothing was, and no code was shown to anybody."""
@@ -171,24 +188,47 @@ class Connect:
         assert app is not None
         assert way is not None
         assert user is not None
+        try:
+            return await self._finished(linking, app, way, answer, by=user)
+        except ValetkeyError as refusal:
+            await self._told(linking, refusal)
+            raise
+
+    async def _finished(self, linking: Linking, app: App, way: OAuth, answer: Answer, *, by: User) -> Finished:
         title = self._catalogue[app.integration].title
         if answer.error or not answer.code:
             declined = f"You declined at {title}." if answer.error == "access_denied" else f"{title} gave no access."
-            raise Denied(declined, hint="Nothing was connected.", reason="refused_there", detail=answer.error[:64])
+            reason = "refused_there" if answer.error == "access_denied" else "no_access"
+            raise Denied(declined, hint="Nothing was connected.", reason=reason, detail=answer.error[:64])
         granted = await self._redeemed(app, way, answer)
+        return await self.kept(linking, app, way, granted, by=by)
+
+    async def kept(self, linking: Linking, app: App, way: OAuth, granted: Granted, *, by: User) -> Finished:
+        """What the API gave for a linking that was spent, kept; what is refused now is ended there."""
         try:
-            kept = await self._keep(linking, app, way, granted, by=user)
+            kept = await self._keep(linking, app, way, granted, by=by)
         except ValetkeyError as refusal:
             reason = str(refusal.members.get("reason", refusal.code))
             await self._discard(linking, app, way, granted, reason=reason)
             raise
         return Finished(kept=kept, back=linking.back)
 
+    async def _told(self, linking: Linking, refusal: ValetkeyError) -> None:
+        """Whoever began it elsewhere is told why nothing was connected."""
+        if not linking.code:
+            return
+        reason = str(refusal.members.get("reason", refusal.code))
+        state = State.DECLINED if reason == "refused_there" else State.REFUSED
+        async with self._database.write() as tx:
+            await codes.settle(tx, linking.code, state, now=int(self._clock.now()), reason=reason)
+
     async def _spent(self, linking: Linking, problem: str, app: App | None, *, by: User | None) -> bool:
         """Use the linking up; False when it was before. Who began it and who came back both have a record."""
         now = int(self._clock.now())
         async with self._journal.change() as change:
             is_first = await store.spend(change.tx, linking, now=now)
+            if is_first and problem and linking.code:
+                await codes.settle(change.tx, linking.code, State.REFUSED, now=now, reason=problem)
             if is_first and problem:
                 members = {
                     "linking": linking.id,

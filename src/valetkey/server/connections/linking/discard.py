@@ -69,7 +69,7 @@ class Discard:
         }
         # SECURITY: an API that ends all an app was given for an account would end what others use by consent, too.
         # Guarded by tests/flows/test_linking_refused.py::test_what_others_use_of_the_same_account_is_not_ended
-        if way.revocation is None or (way.revocation.kills == "grant" and is_shared_grant(account, others)):
+        if way.revocation is None or (way.revocation.of_one() is None and is_shared_grant(account, others)):
             async with self._journal.change() as change:
                 change.record(Event.CONNECTION_LINK_REFUSED, linking.org, **members, outcome="left_there")
             return

@@ -16,6 +16,8 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections import store
 from valetkey.server.connections.apps.model import App
 from valetkey.server.connections.borrow import injected
+from valetkey.server.connections.by_code import store as codes
+from valetkey.server.connections.by_code.model import State
 from valetkey.server.connections.link import usual_name
 from valetkey.server.connections.linking.model import Linking
 from valetkey.server.connections.lookup import Lookups
@@ -65,10 +67,10 @@ class Keep:
         self._catalogue = catalogue
         self._chance = chance
 
-    async def check_again(self, linking: Linking, by: User) -> Connection:
+    async def check_again(self, connection: str, by: User) -> Connection:
         """The connection she wants to connect again. Raises `NotFound` where it is not hers, or has ended."""
         async with self._database.read() as db:
-            return await _again(db, linking, by)
+            return await _again(db, connection, by)
 
     async def __call__(self, linking: Linking, app: App, way: OAuth, granted: Granted, *, by: User) -> Kept:
         """Seal what came. Raises `Denied` when it is not the account that was to be connected again."""
@@ -89,12 +91,12 @@ class Keep:
             if await revocation.among(change.tx, {by.id, by.org, linking.session}):
                 raise Revoked("Your session has ended. Nothing was connected.")
             if linking.connection:
-                found: Connection | None = await _again(change.tx, linking, by)
+                found: Connection | None = await _again(change.tx, linking.connection, by)
             else:
                 found = await _same(change.tx, integration, app, account, owner=owner, org=by.org)
             if found is None:
-                return await self._added(change, integration, granted, linked, way, account, powers, owner=owner, by=by)
-            if account is None or (found.account_id or account.id, found.facts.base_url) != (
+                kept = await self._added(change, integration, granted, linked, way, account, powers, owner=owner, by=by)
+            elif account is None or (found.account_id or account.id, found.facts.base_url) != (
                 account.id,
                 integration.base_url,
             ):
@@ -103,7 +105,15 @@ class Keep:
                     hint="Sign in there with the same account, or connect this one as a new one.",
                     reason="another_account",
                 )
-            return await self._replaced(change, found, granted, linked, way, account, powers, by=by)
+            else:
+                kept = await self._replaced(change, found, granted, linked, way, account, powers, by=by)
+            # SECURITY: in one commit, so that whoever waits for the code never hears "expired" of what was connected.
+            # Guarded by tests/flows/test_connecting_by_code.py::test_what_comes_too_late_for_the_code_is_not_kept
+            if linking.code and not await codes.settle(
+                change.tx, linking.code, State.LINKED, now=int(self._clock.now()), linked=kept.facts.id
+            ):
+                raise Denied("This took too long, or was finished already.", reason="over")
+            return kept
 
     async def _added(
         self,
@@ -191,8 +201,8 @@ class Keep:
         await refreshing.begin_again(tx, row, connection, token=granted.refresh, ring=self._ring)
 
 
-async def _again(db: AsyncConnection, linking: Linking, by: User) -> Connection:
-    found = await store.connection(db, linking.connection)
+async def _again(db: AsyncConnection, connection: str, by: User) -> Connection:
+    found = await store.connection(db, connection)
     mine = found is not None and found.facts.org == by.org and found.facts.owner in (by.id, None)
     may = mine and found is not None and (found.facts.owner == by.id or by.is_administrator)
     if not may or found is None or await revocation.among(db, {found.facts.id}):

@@ -27,6 +27,7 @@ class Linking:
     connection: str
     shared: bool
     back: str
+    code: str  # the connect code that led here, or empty
     created_at: int
     expires_at: int
     used_at: int | None = None

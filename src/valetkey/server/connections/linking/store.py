@@ -20,6 +20,7 @@ async def add(tx: AsyncConnection, mac: bytes, linking: Linking) -> None:
         "connection": linking.connection,
         "shared": linking.shared,
         "back": linking.back,
+        "code": linking.code,
     }
     await tx.execute(
         insert(linkings).values(
@@ -82,6 +83,7 @@ def _linking(row: Any) -> Linking:
         connection=facts["connection"],
         shared=facts["shared"],
         back=facts["back"],
+        code=facts.get("code", ""),
         created_at=row.created_at,
         expires_at=row.expires_at,
         used_at=row.used_at,

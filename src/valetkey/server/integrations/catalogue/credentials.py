@@ -120,6 +120,16 @@ def _revocation(told: object, at: str, hosts: frozenset[str], *, loopback: bool)
     if told is None:
         return None
     revocation = read(Revocation, told, at)
+    _check_revocation(revocation, at, hosts, loopback=loopback)
+    if revocation.one_url:
+        if revocation.kills != "grant":
+            raise Misdescribed(f"{at}.one_url", "the other way ends no more than one credential", "leave it out")
+        one = replace(revocation, url=revocation.one_url, one_url="")
+        _check_revocation(one, f"{at}.one_url", hosts, loopback=loopback)
+    return revocation
+
+
+def _check_revocation(revocation: Revocation, at: str, hosts: frozenset[str], *, loopback: bool) -> None:
     check_address(revocation.url.replace("{token}", "t").replace("{client_id}", "c"), f"{at}.url", loopback=loopback)
     needed = {"path": "{token}", "github": "{client_id}"}.get(revocation.by, "")
     for placeholder in ("{token}", "{client_id}"):
@@ -134,4 +144,3 @@ def _revocation(told: object, at: str, hosts: frozenset[str], *, loopback: bool)
         "DELETE" if revocation.by == "github" else "POST"
     ):
         raise Misdescribed(f"{at}.method", f"is not how {revocation.by} revokes", "see docs/integrations.md")
-    return revocation

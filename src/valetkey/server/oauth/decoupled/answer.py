@@ -21,13 +21,14 @@ from valetkey.server.oauth.authorize import Question
 from valetkey.server.oauth.clients.clients import Clients
 from valetkey.server.oauth.decoupled import store
 from valetkey.server.oauth.decoupled.ask import Asking
-from valetkey.server.oauth.decoupled.model import OPEN, DecoupledRequest, Kind, Status, typed
+from valetkey.server.oauth.decoupled.model import OPEN, DecoupledRequest, Kind, Status
 from valetkey.server.oauth.decoupled.notify import Notify
 from valetkey.server.oauth.decoupled.patience import Patience
 from valetkey.server.oauth.outside import AgentFor
 from valetkey.server.oauth.request import EVERYWHERE, OFFLINE, Rules, request_of
 from valetkey.server.principals.model import User
 from valetkey.server.principals.sessions.model import Session
+from valetkey.server.principals.user_codes import typed
 from valetkey.server.revocation import store as revocation
 
 

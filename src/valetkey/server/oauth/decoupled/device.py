@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
 from valetkey.server.oauth.decoupled.ask import Asking
-from valetkey.server.oauth.decoupled.model import ALPHABET, CODE_LETTERS, INTERVAL, SECONDS, Kind, spelled
+from valetkey.server.oauth.decoupled.model import INTERVAL, SECONDS, Kind
 from valetkey.server.oauth.described import BESIDES, OF_ASKING, OF_CLIENTS, AskingForm, DescribedEndpoint
 from valetkey.server.oauth.form import Form, Headers
+from valetkey.server.principals.user_codes import ALPHABET, CODE_LETTERS, spelled
 
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 

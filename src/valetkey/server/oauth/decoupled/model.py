@@ -16,11 +16,7 @@ from valetkey.server.oauth.form import Form
 SECONDS: Final = 600
 INTERVAL: Final = 5
 LONGEST_INTERVAL: Final = 60
-ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ"
-"""No vowels, so that no words come out, and nothing that is read for something else (RFC 8628 section 6.1)."""
-CODE_LETTERS: Final = 8  # 20 ** 8: 34.6 bits, and few tries
 LONGEST_MESSAGE: Final = 100
-_TYPED = re.compile(f"[{ALPHABET}]{{{CODE_LETTERS}}}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,1024}=*")
 
 
@@ -102,27 +98,6 @@ def judged(request: DecoupledRequest, now: int) -> tuple[Verdict, int]:
     if now - request.polled_at < request.interval:
         return Verdict.SLOW_DOWN, min(request.interval + 5, LONGEST_INTERVAL)
     return Verdict.PENDING, request.interval
-
-
-def spelled(code: str) -> str:
-    """A user code as it is shown.
-
-    >>> spelled("WDJBMJHT")
-    'WDJB-MJHT'
-    """
-    return f"{code[:4]}-{code[4:]}"
-
-
-def typed(text: str) -> str | None:
-    """What a person typed as the code it can only be, or None. Case, spaces and dashes are theirs to choose.
-
-    >>> typed(" wdjb mjht "), typed("WDJB-MJHT"), typed("WDJB-MJHA"), typed("WDJB-MJH")
-    ('WDJBMJHT', 'WDJBMJHT', None, None)
-    """
-    if len(text) > 4 * CODE_LETTERS or not text.isascii():
-        return None
-    code = re.sub(r"[\s-]", "", text).upper()
-    return code if _TYPED.fullmatch(code) is not None else None
 
 
 def binding_message(text: str | None) -> str:

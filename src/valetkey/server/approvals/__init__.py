@@ -1,0 +1,1 @@
+"""Approvals: one person's answer to one exact call, usable once."""

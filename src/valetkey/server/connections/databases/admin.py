@@ -1,0 +1,177 @@
+"""The sessions of the connected login: one for each database and process, opened when needed and lent in turns.
+
+The sealed credential is opened here and goes nowhere but to the host that was frozen when it was connected. A database
+that was renamed is found again by its number, to take roles back; nothing is given out from it until it is connected
+again under its name.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import asyncpg
+import msgspec
+
+from valetkey.server.connections import store as connections
+from valetkey.server.connections.databases import store
+from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.db.engine import Database
+from valetkey.server.egress import Egress
+from valetkey.server.egress.postgres import dial, failed
+from valetkey.server.errors import ConnectionRequired, Denied, NotFound
+from valetkey.server.secret import Secret
+from valetkey.server.vault.ring import KeyRing
+
+_ALWAYS_THERE: Final = ("postgres", "template1")
+
+
+class Words(msgspec.Struct):
+    """What is sealed: the login's password, and the next one while it is being changed."""
+
+    password: str
+    next: str | None = None
+
+
+class Admins:
+    """One per process."""
+
+    def __init__(self, database: Database, ring: KeyRing, egress: Egress) -> None:
+        self._database = database
+        self._ring = ring
+        self._egress = egress
+        self._open: dict[str, tuple[int, Any]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def key(self, connection_id: str) -> DatabaseKey:
+        """Which database a connection is. Raises `Denied` for what is none."""
+        async with self._database.read() as db:
+            found = await connections.connection(db, connection_id)
+        if found is None or found.database is None:
+            raise Denied("This connection is no database.", reason="use_gateway")
+        return found.database
+
+    @contextlib.asynccontextmanager
+    async def session(self, connection_id: str, *, renamed: bool = False) -> AsyncIterator[Any]:
+        """The login's session, alone for a while. Whatever goes wrong in it is `UpstreamFailed`.
+
+        `renamed`: also where the database has another name now.
+        """
+        turn = self._turns.setdefault(connection_id, asyncio.Lock())
+        async with turn:
+            place, db = await self._ready(connection_id, renamed=renamed)
+            try:
+                yield db
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                if not isinstance(error, asyncpg.PostgresError) or db.is_closed():
+                    await self._let_go(connection_id)
+                raise failed(place, error) from None
+            except BaseException:
+                if db.is_closed() or db.is_in_transaction():
+                    await self._let_go(connection_id)
+                raise
+
+    @contextlib.asynccontextmanager
+    async def beside(self, connection_id: str, database: str) -> AsyncIterator[Any]:
+        """A session of the same login in another database of the same server, for one errand."""
+        async with self._database.read() as db:
+            found = await connections.with_credential(db, connection_id, self._ring)
+        if found is None or found.database is None:
+            raise Denied("This connection is no database.", reason="use_gateway")
+        words = opened(connections.open_credential(found, self._ring))
+        session = await self._dialled(replace(found.database, database=database), words)
+        try:
+            yield session
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise failed(found.database.place, error) from None
+        finally:
+            session.terminate()
+
+    async def try_out(self, key: DatabaseKey, password: Secret) -> Any:
+        """A session of a login that is not connected yet; the caller ends it."""
+        return await self._dialled(key, Words(password.reveal()))
+
+    async def close(self) -> None:
+        """End every session."""
+        for connection_id in list(self._open):
+            await self._let_go(connection_id)
+
+    async def _ready(self, connection_id: str, *, renamed: bool) -> tuple[str, Any]:
+        async with self._database.read() as db:
+            found = await connections.with_credential(db, connection_id, self._ring)
+        if found is None or found.database is None:
+            raise Denied("This connection is no database.", reason="use_gateway")
+        key, generation = found.database, found.credential_generation
+        known = self._open.get(connection_id)
+        if known is not None and known[0] == generation and not known[1].is_closed():
+            return key.place, known[1]
+        await self._let_go(connection_id)
+        words = opened(connections.open_credential(found, self._ring))
+        try:
+            session = await self._dialled(key, words)
+        except NotFound:
+            if not renamed:
+                raise ConnectionRequired(
+                    f"There is no database {key.database} there any more.", hint="Connect it again under its name."
+                ) from None
+            session = await self._found_again(key, words)
+        # SECURITY: the number decides: another database under the same name is another database.
+        # Guarded by tests/attacks/test_database_address.py::test_another_database_of_the_same_name_gives_nothing
+        if (await store.server(session)).database != key.oid and not renamed:
+            session.terminate()
+            raise ConnectionRequired(
+                f"Another database is called {key.database} now.", hint="Connect it again, if it is meant."
+            )
+        self._open[connection_id] = (generation, session)
+        if renamed and session is not None and key.oid and (await store.server(session)).database != key.oid:
+            del self._open[connection_id]  # good for this errand only
+        return key.place, session
+
+    async def _found_again(self, key: DatabaseKey, words: Words) -> Any:
+        for beside in _ALWAYS_THERE:
+            try:
+                session = await self._dialled(replace(key, database=beside), words)
+            except NotFound:
+                continue
+            name = await store.database_named(session, key.oid)
+            if name is None:
+                return session  # the database is gone, its roles are the server's
+            session.terminate()
+            return await self._dialled(replace(key, database=name), words)
+        raise ConnectionRequired("No database of this server lets the connected login in.")
+
+    async def _dialled(self, key: DatabaseKey, words: Words) -> Any:
+        try:
+            return await self._one(key, words.password)
+        except ConnectionRequired:
+            if words.next is None:
+                raise
+            return await self._one(key, words.next)
+
+    async def _one(self, key: DatabaseKey, password: str) -> Any:
+        return await dial(
+            self._egress,
+            host=key.host,
+            port=key.port,
+            database=key.database,
+            login=key.login,
+            password=Secret(password),
+            tls=key.tls,
+        )
+
+    async def _let_go(self, connection_id: str) -> None:
+        known = self._open.pop(connection_id, None)
+        if known is not None:
+            known[1].terminate()
+
+
+def sealed(words: Words) -> Secret:
+    """The words as they are sealed."""
+    return Secret(msgspec.json.encode(words).decode())
+
+
+def opened(secret: Secret) -> Words:
+    """The words that were sealed."""
+    return msgspec.json.decode(secret.reveal(), type=Words)

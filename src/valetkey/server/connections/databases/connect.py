@@ -1,0 +1,195 @@
+"""Connecting a database: the login is tried, what everybody may do there is listed, and only then is it sealed.
+
+1. the address is read and the login tried, 2. the schema that is ours is prepared, 3. what PUBLIC may write without a
+grant is listed: refused, taken away, or kept, as the administrator says, 4. the password is sealed, bound to the
+database's own number. Its password is changed on request in an order that survives a crash at every step.
+"""
+
+import secrets
+from dataclasses import replace
+from typing import Any, Literal
+
+import asyncpg
+
+from valetkey.server.audit.model import Event, fingerprint
+from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
+from valetkey.server.connections import store as connections
+from valetkey.server.connections.databases import store
+from valetkey.server.connections.databases.admin import Admins, Words, opened, sealed
+from valetkey.server.connections.databases.everybody import store as everybody
+from valetkey.server.connections.databases.model import OLDEST, DatabaseKey, parse_url, verifier
+from valetkey.server.db.engine import Database
+from valetkey.server.egress.postgres import failed
+from valetkey.server.errors import (
+    Conflict,
+    ConnectionRequired,
+    Denied,
+    InvalidRequest,
+    NotFound,
+    UpstreamFailed,
+)
+from valetkey.server.ids import new_id
+from valetkey.server.integrations.databases import POSTGRES
+from valetkey.server.policy.model import ConnectionFacts
+from valetkey.server.principals.model import User
+from valetkey.server.secret import Secret
+from valetkey.server.vault.ring import KeyRing
+
+Everybody = Literal["refuse", "revoke", "keep"]
+_MOST_LISTED = 40
+
+
+class ConnectDatabase:
+    """One per process."""
+
+    def __init__(self, journal: Journal, database: Database, admins: Admins, ring: KeyRing, clock: Clock) -> None:
+        self._journal = journal
+        self._database = database
+        self._admins = admins
+        self._ring = ring
+        self._clock = clock
+
+    async def connect(self, url: Secret, *, name: str | None, public: Everybody, by: User) -> ConnectionFacts:
+        """Connect a database as one of the organization's. `public` says what to do with the rights of everybody."""
+        if not by.is_administrator:
+            raise Denied("Only an administrator connects a database.", reason="not_administrator")
+        key, password = parse_url(url.reveal())
+        try:
+            session = await self._admins.try_out(key, password)
+        except (ConnectionRequired, NotFound) as error:
+            raise InvalidRequest(
+                "The database does not let this login in.",
+                hint="Check the login, its password and the database's name.",
+                detail=error.detail,
+            ) from error
+        except UpstreamFailed as error:
+            raise InvalidRequest(
+                f"There is no PostgreSQL to be had at {key.place}.",
+                hint="It must be reached by TLS with a certificate for that name. A database in your own network is "
+                "named in private_databases, one on this machine in unsafe_loopback_upstreams.",
+                detail=error.detail,
+            ) from error
+        try:
+            about = await self._checked(session)
+            await store.prepare(session)
+            found = await self._everybody(session, public)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise failed(key.place, error) from None
+        finally:
+            session.terminate()
+        key = replace(key, oid=about.database, version=about.version)
+        return await self._kept(key, password, name=name, by=by, found=found, public=public)
+
+    async def rotate(self, connection_id: str, *, by: User) -> None:
+        """Give the connected login another password, known to nobody but the vault."""
+        if not by.is_administrator:
+            raise Denied("Only an administrator changes a shared connection.", reason="not_administrator")
+        async with self._database.read() as db:
+            found = await connections.with_credential(db, connection_id, self._ring)
+        if found is None or found.database is None or found.facts.org != by.org:
+            raise NotFound("There is no such database connection.")
+        words = opened(connections.open_credential(found, self._ring))
+        fresh = Words(password=secrets.token_urlsafe(32))
+        # SECURITY: both are sealed before the server knows the new one, so that a crash never locks us out.
+        # Guarded by tests/faults/test_database_leases.py::test_a_rotation_that_breaks_off_locks_nobody_out
+        await self._reseal(found.facts.id, replace_next(words, fresh), by)
+        async with self._admins.session(connection_id) as session:
+            await store.change_password(session, verifier(Secret(fresh.password), secrets.token_bytes(16)))
+        await self._reseal(found.facts.id, fresh, by)
+
+    async def _reseal(self, connection_id: str, words: Words, by: User) -> None:
+        async with self._journal.change() as change:
+            found = await connections.connection(change.tx, connection_id)
+            if found is None:
+                raise NotFound("There is no such database connection.")
+            generation = found.credential_generation + 1
+            await connections.replace_credential(change.tx, found, generation, sealed(words), self._ring)
+            if words.next is None:
+                change.record(Event.CONNECTION_REFRESHED, by.org, connection=connection_id, by=by.id)
+
+    async def _checked(self, session: Any) -> store.Server:
+        about = await store.server(session)
+        if about.version < OLDEST:
+            raise InvalidRequest("This PostgreSQL is too old.", hint="Version 14 or newer is needed.")
+        if not about.makes_roles:
+            raise InvalidRequest("This login may not make roles.", hint="ALTER ROLE … CREATEROLE, or another login.")
+        return about
+
+    async def _everybody(self, session: Any, public: Everybody) -> list[everybody.Open]:
+        found = await everybody.rights(session)
+        if found and public == "revoke":
+            async with session.transaction():
+                for one in found:
+                    try:
+                        async with session.transaction():
+                            await everybody.take_away(session, [one])
+                    except asyncpg.InsufficientPrivilegeError:
+                        continue  # seen again below
+            left = await everybody.rights(session)
+            if left:
+                raise _open(left, "This login may not take everything away that everybody may do here.")
+        elif found and public == "refuse":
+            raise _open(found, "Everybody may write in this database without being granted it, and a lease could too.")
+        return found
+
+    async def _kept(
+        self,
+        key: DatabaseKey,
+        password: Secret,
+        *,
+        name: str | None,
+        by: User,
+        found: list[everybody.Open],
+        public: Everybody,
+    ) -> ConnectionFacts:
+        connection_id = new_id("con")
+        facts = ConnectionFacts(
+            id=connection_id,
+            org=by.org,
+            owner=None,
+            integration=POSTGRES.name,
+            name=name or key.database.lower(),
+            account=f"{key.login}@{key.place}/{key.database}",
+            base_url=key.address,
+            powers=frozenset({"*"}),
+            generation=1,
+        )
+        async with self._journal.change() as change:
+            await connections.add(
+                change.tx,
+                facts,
+                hosts=frozenset({key.place}),
+                credential=sealed(Words(password=password.reveal())),
+                ring=self._ring,
+                now=int(self._clock.now()),
+                database=key,
+            )
+            change.record(
+                Event.CONNECTION_CREATED,
+                by.org,
+                connection=facts.id,
+                integration=facts.integration,
+                account=facts.account,
+                owner="",
+                by=by.id,
+                credential=fingerprint(password),
+                everybody=public,
+                open_to_everybody=[one.what for one in found][:_MOST_LISTED],
+            )
+        return facts
+
+
+def replace_next(words: Words, fresh: Words) -> Words:
+    """The old word, and the new one beside it."""
+    return Words(password=words.password, next=fresh.password)
+
+
+def _open(found: list[everybody.Open], words: str) -> Conflict:
+    return Conflict(
+        words,
+        hint="Look at `statements`; then connect with --everybody revoke, have a superuser run them, or accept what "
+        "there is with --everybody keep.",
+        reason="open_to_everybody",
+        statements=[one.statement for one in found][:_MOST_LISTED],
+    )

@@ -1,0 +1,95 @@
+"""Comparing what is lent with what is there, both ways, in every connected database.
+
+A role of ours whose lease is over, or that nobody knows, is dropped; a lease whose role is gone is ended. The role is
+listed before its lease is read, and the lease was written before its role was made: so no role is ever too young to be
+known. Refuses to know why they came apart: a crash, a restored backup, somebody's hand.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
+from valetkey.server.connections import store as connections
+from valetkey.server.connections.databases import store as roles
+from valetkey.server.connections.databases.admin import Admins
+from valetkey.server.connections.databases.model import lease_of, prefix, role_of
+from valetkey.server.credentials import store
+from valetkey.server.credentials.lease import Lease, State
+from valetkey.server.credentials.sources.database import DatabaseSource
+from valetkey.server.credentials.take_back import TakeBack
+from valetkey.server.db.engine import Database
+from valetkey.server.errors import ValetkeyError
+
+EVERY_SECONDS: Final = 60.0
+_OVER: Final = frozenset({State.ENDED, State.LOST})
+log = logging.getLogger("valetkey")
+
+
+class Reconcile:
+    """One per process; of several processes each may look, for everything it does may be repeated."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        journal: Journal,
+        admins: Admins,
+        source: DatabaseSource,
+        take_back: TakeBack,
+        deployment: str,
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._admins = admins
+        self._source = source
+        self._take_back = take_back
+        self._deployment = deployment
+
+    async def watch(self) -> None:
+        """Compare for as long as the server runs, at once when it starts."""
+        while True:
+            await self.compare()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def compare(self) -> int:
+        """Bring every connected database into line; how many roles and leases were not."""
+        async with self._database.read() as db:
+            found = await connections.databases(db)
+        changed = 0
+        for connection in found:
+            try:
+                changed += await self._one(connection.facts.id, connection.facts.org)
+            except ValetkeyError as error:
+                log.warning("the roles of %s could not be compared: %s", connection.facts.id, error.code)
+        return changed
+
+    async def _one(self, connection: str, org: str) -> int:
+        async with self._admins.session(connection, renamed=True) as db:
+            there = await roles.roles(db, prefix(self._deployment))
+        of_role = {role: lease_of(role, self._deployment) for role in there}
+        async with self._database.read() as db:
+            known = {lease.id: lease for lease in await store.of_ids(db, set(of_role.values()))}
+            out = await store.out_through(db, connection)
+        strays = [role for role, lease in of_role.items() if lease not in known or known[lease].state in _OVER]
+        gone = [lease for lease in out if role_of(self._deployment, lease.id) not in there]
+        changed = 0
+        for role in strays:
+            changed += await self._dropped(connection, org, role, known.get(of_role[role]))
+        for lease in gone:
+            changed += await self._take_back.end_now(lease, why="gone_there")
+        return changed
+
+    async def _dropped(self, connection: str, org: str, role: str, lease: Lease | None) -> bool:
+        """A role that should not be there. One server may serve several connections: its own drops it."""
+        if lease is not None and lease.connection != connection:
+            return False
+        ended = await self._source.drop(connection, role)
+        if ended.problem:
+            return False
+        async with self._journal.change() as change:
+            change.record(
+                Event.LEASE_ENDED, org, lease=lease_of(role, self._deployment), connection=connection, why="stray"
+            )
+        return True

@@ -1,0 +1,161 @@
+"""Logins of a database: a role made for one lease, in group roles that have its rights, and dropped at its end.
+
+Obtain: 1. the server says what it is and what time it has, 2. each group has exactly the rights it is to have, 3. the
+role, its groups and its line among the live leases are made in one transaction.
+Revoke: 1. no new session, 2. none that is open, 3. it acts for nobody, 4. what is its own is dropped in every database,
+5. the role is dropped. Everything up to 2 holds even if 4 or 5 fail; all of it may be repeated.
+"""
+
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from valetkey.server.clock import Clock
+from valetkey.server.connections.databases import store
+from valetkey.server.connections.databases.admin import Admins
+from valetkey.server.connections.databases.model import (
+    DatabaseKey,
+    NewRole,
+    Wanted,
+    credential,
+    group_of,
+    role_of,
+    verifier,
+)
+from valetkey.server.connections.installation import Minted
+from valetkey.server.credentials.lease import Lease, Narrowing
+from valetkey.server.credentials.sources.model import Ended, Holder
+from valetkey.server.delegations.model import Resource
+from valetkey.server.errors import Denied, Expired, ValetkeyError
+from valetkey.server.integrations.model import Integration
+from valetkey.server.integrations.role import moment
+from valetkey.server.secret import Secret
+
+_PASSWORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"  # noqa: S105 - an alphabet
+_PASSWORD_LENGTH: Final = 43  # 256 bits
+Step = Callable[[str], Awaitable[None]]
+log = logging.getLogger("valetkey")
+
+
+async def _on(_step: str) -> None:
+    """Nothing happens between the steps; a test may make something happen."""
+
+
+class DatabaseSource:
+    """One per process. `step` is told the name of each step before it is taken."""
+
+    ends_by_itself = False
+    runs_out = False
+
+    def __init__(self, admins: Admins, clock: Clock, deployment: str) -> None:
+        self._admins = admins
+        self._clock = clock
+        self._deployment = deployment
+        self.step: Step = _on
+
+    async def ready(self, connection: str) -> None:
+        await self._admins.key(connection)
+
+    async def obtain(self, lease: Lease, _narrow: Narrowing, integration: Integration, holder: Holder) -> Minted:
+        database = integration.database
+        assert database is not None
+        key = await self._admins.key(lease.connection)
+        password = Secret("".join(secrets.choice(_PASSWORD) for _ in range(_PASSWORD_LENGTH)))
+        kept = verifier(password, secrets.token_bytes(16))
+        wanted = [
+            self._wanted(key, scope, database.rights[scope], resource)
+            for line in lease.lines
+            for scope in sorted(line.scopes)
+            for resource in line.resources
+        ]
+        name = role_of(self._deployment, lease.id)
+        async with self._admins.session(lease.connection) as db:
+            about = await store.server(db)
+            await self._check_writable(db, lease)
+            await self.step("groups")
+            await store.keep_groups(db, wanted)
+            seconds = lease.ends_at - int(self._clock.now())
+            if seconds < 1:
+                raise Expired("The task has ended.")
+            role = NewRole(
+                name=name,
+                lease=lease.id,
+                verifier=kept,
+                groups=tuple(sorted({one.group for one in wanted})),
+                reads_only=not any("write" in line.scopes for line in lease.lines),
+                seconds=seconds,
+                user_name=holder.user,
+                user_id=lease.user,
+                agent_name=holder.agent,
+                agent_id=lease.agent,
+                task=lease.task,
+            )
+            await self.step("role")
+            await store.make_role(db, role, about=about)
+        await self.step("made")
+        said = credential(
+            key, role=name, password=password, lease=lease.id, ends=moment(lease.ends_at), ends_at=lease.ends_at
+        )
+        text = msgspec.json.encode(said).decode()
+        # The name ends it; the password is kept nowhere.
+        return Minted(credential=Secret(text), expires_at=lease.ends_at, kept=Secret(name))
+
+    async def shut(self, leases: Sequence[Lease]) -> int:
+        by_connection: dict[str, list[str]] = defaultdict(list)
+        for lease in leases:
+            by_connection[lease.connection].append(role_of(self._deployment, lease.id))
+        ended = 0
+        for connection, names in by_connection.items():
+            try:
+                async with self._admins.session(connection, renamed=True) as db:
+                    ended += await store.shut(db, names)
+            except ValetkeyError as error:
+                log.warning("the roles of %s could not be shut at once: %s", connection, error.code)
+        return ended
+
+    async def revoke(self, lease: Lease, _credential: Secret | None, _integration: Integration) -> Ended:
+        return await self.drop(lease.connection, role_of(self._deployment, lease.id))
+
+    async def drop(self, connection: str, name: str) -> Ended:
+        """End one role, whatever is known of its lease."""
+        sessions = 0
+        try:
+            async with self._admins.session(connection, renamed=True) as db:
+                await self.step("shut")
+                sessions = await store.shut(db, [name])
+                await self.step("forget")
+                here = await store.is_prepared(db)
+                if here:
+                    await store.forget(db, name)
+                elsewhere = [one for one in await store.owning_in(db, name) if one != await store.current(db)]
+            await self.step("owned")
+            for database in elsewhere:
+                async with self._admins.beside(connection, database) as other:
+                    await store.drop_owned(other, name)
+            async with self._admins.session(connection, renamed=True) as db:
+                await store.drop_owned(db, name)
+                await self.step("drop")
+                await store.drop_role(db, name)
+            await self.step("dropped")
+        except ValetkeyError as error:
+            log.warning("the role %s could not be dropped yet: %s %s", name, error.code, error.detail)
+            return Ended(problem=error.code, sessions=sessions)
+        return Ended(sessions=sessions)
+
+    def _wanted(self, key: DatabaseKey, scope: str, rights: frozenset[str], resource: Resource) -> Wanted:
+        kind, oid = ("schema", int(resource.owner)) if resource.is_whole else ("table", int(resource.id))
+        group = group_of(self._deployment, database=key.oid, scope=scope, kind=kind, oid=oid)
+        if kind == "schema":
+            return Wanted(group=group, rights=rights, schema=oid)
+        return Wanted(group=group, rights=rights, table=oid)
+
+    async def _check_writable(self, db: object, lease: Lease) -> None:
+        """A view is written through to tables that nobody named, so only what holds rows itself is written to."""
+        for resource in [r for line in lease.lines if "write" in line.scopes for r in line.resources]:
+            row = await store.table_by_oid(db, int(resource.id))
+            if row is None or not row["holds_rows"]:
+                raise Denied(f"{resource.name} holds no rows of its own to be written.", reason="not_leasable")

@@ -1,0 +1,87 @@
+"""A connection to a PostgreSQL server: to a proven address, under its name, encrypted and verified in full.
+
+The same guard as for HTTP: every address of the name must be of the kind expected of it, the proven one is dialled, and
+the certificate is verified for the name. Only a place the settings call local may be spoken to in the clear.
+"""
+
+import ssl
+from typing import Any, Final
+
+import asyncpg
+
+from valetkey.server.egress.send import Egress
+from valetkey.server.egress.url import Url
+from valetkey.server.errors import ConnectionRequired, NotFound, UpstreamFailed
+from valetkey.server.secret import Secret
+
+CONNECT_SECONDS: Final = 5.0
+COMMAND_SECONDS: Final = 20.0
+
+
+class _Named(ssl.SSLContext):
+    """Verifies the name that was asked for, whatever address was dialled."""
+
+    name = ""
+
+    def wrap_bio(self, incoming: Any, outgoing: Any, server_side: bool = False, *_: Any, **more: Any) -> Any:
+        # SECURITY: the driver would verify the address it dialled, which no certificate names.
+        # Guarded by tests/attacks/test_database_address.py::test_a_server_that_does_not_prove_its_name_hears_nothing
+        more["server_hostname"] = self.name
+        return super().wrap_bio(incoming, outgoing, server_side, **more)
+
+
+async def dial(egress: Egress, *, host: str, port: int, database: str, login: str, password: Secret, tls: bool) -> Any:
+    """A session there. Raises `ConnectionRequired` when the login is refused, `NotFound` when there is no such
+    database, `UpstreamFailed` for everything else."""
+    url = Url(scheme="https" if tls else "http", host=host, port=port, target=b"/")
+    addresses = await egress.addresses(url)
+    try:
+        return await asyncpg.connect(
+            host=addresses[0],
+            port=port,
+            user=login,
+            password=password.reveal(),
+            database=database,
+            ssl=_context(host, egress.roots) if tls else False,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            statement_cache_size=0,
+            target_session_attrs="any",
+            server_settings={
+                "application_name": "valetkey",
+                # SECURITY: what others put into a database is not what a name of ours means.
+                "search_path": "pg_catalog, pg_temp",
+                "lock_timeout": "5s",
+                "statement_timeout": "15s",
+                "idle_in_transaction_session_timeout": "15s",
+            },
+        )
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError) as error:
+        raise ConnectionRequired(
+            "The database no longer lets the connected login in.",
+            hint="Ask an administrator to connect the database again.",
+            detail=f"{url.place}: {error.sqlstate}",
+        ) from None
+    except asyncpg.InvalidCatalogNameError:
+        raise NotFound(f"There is no database {database} there any more.", detail=url.place) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        raise failed(url.place, error) from None
+
+
+def failed(place: str, error: Exception) -> UpstreamFailed:
+    """Name the place and the kind of error: its text may hold what a statement held."""
+    code = getattr(error, "sqlstate", None) or ""
+    reason = "certificate" if isinstance(error, ssl.SSLCertVerificationError) else ""
+    return UpstreamFailed(
+        "The database did not answer properly.", detail=f"{place}: {type(error).__name__} {code}{reason}".rstrip()
+    )
+
+
+def _context(host: str, roots: tuple[bytes, ...]) -> ssl.SSLContext:
+    context = _Named(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    for root in roots:
+        context.load_verify_locations(cadata=root.decode("ascii"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.name = host.strip("[]")
+    return context

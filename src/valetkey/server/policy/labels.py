@@ -1,0 +1,45 @@
+"""What a call leaves in the memory of its task, and whether it writes to a public place: pure, from the operation and
+what its resource is.
+
+Whether a resource is public the API says; where it does not, it counts as private when it is read and as public when
+it is written to, so that rules ask rather than miss.
+"""
+
+from typing import Final
+
+from valetkey.server.integrations.model import Integration, Operation
+from valetkey.server.policy.history import Label
+from valetkey.server.policy.model import Call
+
+_LEAVES: Final = frozenset({"outlives", "access", "mints", "publishes", "runs", "searches"})
+
+
+def labels_of(call: Call, integration: Integration) -> frozenset[Label]:
+    """The labels the answer to this call brings with it.
+
+    A write brings them too: what it answers may show more than was sent.
+    """
+    scope = integration.scopes.get(call.operation.scope)
+    shows = "outsiders" if scope is None else scope.shows
+    if shows == "nothing" or "bare" in call.operation.tags:
+        return frozenset()
+    public = None if call.actual is None else call.actual.public
+    found = {Label.PUBLIC if public else Label.PRIVATE}
+    # Where only people who were let in can read, only they can have written.
+    if shows == "outsiders" and public is not False:
+        found.add(Label.UNTRUSTED)
+    return frozenset(found)
+
+
+def writes_to_the_public(call: Call) -> bool:
+    """Whether what the call carries may be read by people whom nobody let in by name."""
+    if _leaves(call.operation) or call.scopes_needed:
+        return True
+    if call.operation.access == "read":
+        return False
+    return call.actual is None or call.actual.public is not False
+
+
+def _leaves(operation: Operation) -> bool:
+    """Whether it carries things to where the resource's own readers are not the bound: webhooks, keys, searches."""
+    return bool(operation.tags & _LEAVES) and (operation.access == "write" or "searches" in operation.tags)

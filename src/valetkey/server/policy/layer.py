@@ -1,0 +1,344 @@
+"""One layer of rules over calls: the organization's policy, or a user's own rules. Compiled once; judges without I/O.
+
+Rules are sliced by agent and API when they are first needed, so that what is about others costs nothing. What a slice
+says of a call is remembered under every input it depends on: conditions (labels, counters, parameters, hours) are
+evaluated on every call, and only their answers are part of that key. An error is never remembered and is a deny.
+"""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import cedarpy
+
+from valetkey.server.delegations.model import Grant
+from valetkey.server.integrations.model import Integration, Operation, ResourceFacts
+from valetkey.server.policy.cedar import Clause, handle_of
+from valetkey.server.policy.history import Counter, History, Memory
+from valetkey.server.policy.rules import (
+    WORDS_OF_ACTIONS,
+    Condition,
+    Counted,
+    Effect,
+    Hours,
+    Labelled,
+    Rule,
+    Situation,
+    Span,
+    folded,
+    groups,
+)
+
+_REMEMBERED: Final = 8_192
+_OF_A_SPAN: Final = (Counted, Labelled)
+SILENCE: Final = "silence"
+"""What a verdict of no rule at all is called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a layer is asked: everything it may depend on."""
+
+    agent: str
+    user: str
+    integration: Integration
+    operation: Operation
+    scopes_needed: frozenset[str]
+    actual: ResourceFacts | None
+    resource: str
+    parameters: Mapping[str, str]
+    history: History
+    now: float
+
+    @property
+    def public(self) -> bool:
+        """Whether anybody may read what is there. What the API does not say counts as public."""
+        return getattr(self.actual, "public", None) is not False
+
+    @property
+    def situation(self) -> Situation:
+        return Situation(
+            history=self.history,
+            parameters=self.parameters,
+            where="" if self.actual is None else self.actual.id,
+            now=self.now,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`rules` said it; `observed` would have said something else, each as `effect:rule`. `failed` is a deny."""
+
+    effect: Effect
+    rules: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+    failed: str = ""
+
+    @property
+    def is_silence(self) -> bool:
+        return self.effect is Effect.DENY and not self.rules
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    clauses: tuple[Clause, ...]
+    enforced: "cedarpy.PolicySet"
+    observed: "cedarpy.PolicySet | None"
+    by_key: Mapping[str, Clause]
+    conditions: tuple[Condition, ...]
+    spans: tuple[Span, ...]
+    is_open: bool  # something was written in Cedar: what it depends on is not known, so nothing is remembered
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Layer:
+    """`id` and `number` name its version. `silence` is what is said where no rule says anything."""
+
+    id: str
+    number: int = 0
+    clauses: tuple[Clause, ...] = ()
+    silence: Effect = Effect.DENY
+    observes_silence: bool = False
+    people: Mapping[str, str] = field(default_factory=dict)  # users by email address, for who answers
+    _index: dict[tuple[str, str], list[Clause]] = field(default_factory=dict)
+    _slices: dict[tuple[str, str], _Slice] = field(default_factory=dict)
+    _verdicts: dict[Hashable, Verdict] = field(default_factory=dict)
+    _actions: dict[tuple[str, str], tuple[frozenset[str], cedarpy.Entities]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for clause in self.clauses:
+            self._index.setdefault((clause.agent, clause.integration), []).append(clause)
+
+    def judge(self, asked: Asked) -> Verdict:
+        """What the rules say of the call itself and of every scope it needs besides. The strictest counts."""
+        try:
+            part = self._slice(asked.agent, asked.integration.name)
+            key: Hashable = None
+            if not part.is_open:
+                situation = asked.situation
+                key = (
+                    asked.agent,
+                    asked.user,
+                    asked.integration.name,
+                    asked.operation.id,
+                    asked.scopes_needed,
+                    asked.resource,
+                    asked.actual,
+                    asked.public,
+                    tuple([condition.holds(situation) for condition in part.conditions]),
+                )
+                known = self._verdicts.get(key)
+                if known is not None:
+                    return known
+            verdict = self._judged(asked, part)
+            if key is not None and not verdict.failed:
+                if len(self._verdicts) >= _REMEMBERED:
+                    self._verdicts.clear()
+                self._verdicts[key] = verdict
+            return verdict
+        except Exception as error:
+            # SECURITY: whatever goes wrong in here denies, and is not remembered.
+            # Guarded by tests/rules/test_policy.py::test_an_error_in_one_rule_denies_although_another_allows
+            return Verdict(effect=Effect.DENY, failed=type(error).__name__)
+
+    def rules_of(self, agent: str, integration: str) -> tuple[Clause, ...]:
+        """The clauses of a slice that count: for answers that need no call."""
+        return tuple(clause for clause in self._slice(agent, integration).clauses if not clause.observe)
+
+    def looks_back(self, agent: str, integration: str) -> bool:
+        """Whether a history may change what is said of such calls; of what was written in Cedar nobody knows."""
+        part = self._slice(agent, integration)
+        return part.is_open or bool(part.spans)
+
+    def clause(self, rule_id: str) -> Clause | None:
+        """The clause of that name."""
+        return next((clause for clause in self.clauses if clause.id == rule_id), None)
+
+    def _judged(self, asked: Asked, part: _Slice) -> Verdict:
+        context = json.dumps(_context(asked, part))
+        _, entities = self._action(asked.integration, asked.operation)
+        verdicts = [self._asked(asked, part, f"{asked.integration.name}/{asked.operation.id}", entities, context)]
+        for scope in sorted(asked.scopes_needed):
+            uid = f"{asked.integration.name}:{scope}"
+            verdicts.append(self._asked(asked, part, uid, _one(uid, asked), context))
+        worst = max(verdicts, key=lambda verdict: (bool(verdict.failed), _STRICTNESS[verdict.effect]))
+        same = [verdict for verdict in verdicts if verdict.effect is worst.effect]
+        return Verdict(
+            effect=worst.effect,
+            rules=tuple(dict.fromkeys(rule for verdict in same for rule in verdict.rules)),
+            observed=tuple(dict.fromkeys(rule for verdict in verdicts for rule in verdict.observed)),
+            failed=worst.failed,
+        )
+
+    def _asked(self, asked: Asked, part: _Slice, action: str, entities: cedarpy.Entities, context: str) -> Verdict:
+        request = {
+            "principal": {"type": "Agent", "id": asked.agent},
+            "action": {"type": "Action", "id": action},
+            "resource": {"type": "Resource", "id": _uid(asked)},
+            "context": context,
+        }
+        answer = cedarpy.is_authorized(request, part.enforced, entities)
+        # SECURITY: Cedar skips a policy that errors, a forbid too; here any error denies.
+        # Guarded by tests/rules/test_policy.py::test_an_error_in_one_rule_denies_although_another_allows
+        if answer.diagnostics.errors:
+            return Verdict(effect=Effect.DENY, failed="a rule could not be evaluated")
+        said = [part.by_key[key] for key in answer.diagnostics.reasons]
+        observed = self._observed(request, part, entities)
+        if answer.decision is cedarpy.Decision.Allow:
+            effect = Effect.ASK if any(c.effect is Effect.ASK for c in said) else Effect.ALLOW
+        elif said or self.silence is Effect.DENY:
+            effect = Effect.DENY
+        else:
+            effect = self.silence
+        rules = tuple(sorted({c.id for c in said if c.effect is effect}))
+        if effect is Effect.DENY and not rules and self.observes_silence:
+            effect, observed = Effect.ALLOW, (*observed, f"deny:{SILENCE}")
+        return Verdict(effect=effect, rules=rules, observed=observed)
+
+    def _observed(self, request: dict[str, Any], part: _Slice, entities: cedarpy.Entities) -> tuple[str, ...]:
+        if part.observed is None:
+            return ()
+        answer = cedarpy.is_authorized(request, part.observed, entities)
+        found = {f"{part.by_key[key].effect}:{part.by_key[key].id}" for key in answer.diagnostics.reasons}
+        return (*sorted(found), *(["error:observed"] if answer.diagnostics.errors else []))
+
+    def _slice(self, agent: str, integration: str) -> _Slice:
+        agent = agent if any((agent, api) in self._index for api in ("", integration)) else ""
+        known = self._slices.get((agent, integration))
+        if known is not None:
+            return known
+        keys = {(who, api) for who in ("", agent) for api in ("", integration)}
+        clauses = tuple(clause for key in sorted(keys) for clause in self._index.get(key, ()))
+        watched = [clause for clause in clauses if clause.observe]
+        conditions = {c: None for clause in clauses if clause.rule is not None for c in clause.rule.conditions}
+        is_open = any(clause.rule is None for clause in clauses)
+        part = _Slice(
+            clauses=clauses,
+            enforced=handle_of(clause for clause in clauses if not clause.observe),
+            observed=handle_of(watched, all_permit=True) if watched else None,
+            by_key={clause.key: clause for clause in clauses},
+            conditions=tuple(conditions),
+            spans=tuple(Span) if is_open else tuple({c.span: None for c in conditions if isinstance(c, _OF_A_SPAN)}),
+            is_open=is_open,
+        )
+        if len(self._slices) >= _REMEMBERED:
+            self._slices.clear()
+        self._slices[agent, integration] = part
+        return part
+
+    def _action(self, integration: Integration, operation: Operation) -> tuple[frozenset[str], cedarpy.Entities]:
+        known = self._actions.get((integration.name, operation.id))
+        if known is None:
+            parents = groups(operation, integration)
+            known = (parents, _entity(f"{integration.name}/{operation.id}", parents))
+            self._actions[integration.name, operation.id] = known
+        return known
+
+
+_STRICTNESS: Final = {Effect.ALLOW: 0, Effect.ASK: 1, Effect.DENY: 2}
+
+
+def _entity(uid: str, parents: Sequence[str] | frozenset[str]) -> cedarpy.Entities:
+    entity = {
+        "uid": {"type": "Action", "id": uid},
+        "attrs": {},
+        "parents": [{"type": "Action", "id": parent} for parent in sorted(parents)],
+    }
+    return cedarpy.Entities.from_json_str(json.dumps([entity]))
+
+
+def _one(uid: str, asked: Asked) -> cedarpy.Entities:
+    """A scope that is needed besides: it is judged as an action of the same access."""
+    words = groups(asked.operation, asked.integration) & {*WORDS_OF_ACTIONS, "any", f"{asked.integration.name}:*"}
+    return _entity(uid, words)
+
+
+def _uid(asked: Asked) -> str:
+    return f"{asked.integration.name}/{folded(asked.actual.name)}" if asked.actual else asked.integration.name
+
+
+def _context(asked: Asked, part: _Slice) -> dict[str, Any]:
+    """What conditions may look at, as docs/policy.md lists it; of what is remembered, what this slice looks at."""
+    situation = asked.situation
+    name = "" if asked.actual is None else folded(asked.actual.name)
+    minutes = int(asked.now // 60)
+    return {
+        "integration": asked.integration.name,
+        "user": asked.user,
+        "access": asked.operation.access,
+        "resource": {
+            "name": name,
+            "owner": name.partition("/")[0] if "/" in name else "",
+            "id": situation.where,
+            "kind": asked.operation.resource_kind,
+        },
+        "public": asked.public,
+        "parameters": [f"{key}={value}" for key, value in asked.parameters.items()],
+        "labels": {span.attribute: sorted(span.of(asked.history).labels) for span in part.spans},
+        "counts": {span.attribute: _counts(span.of(asked.history), situation.where) for span in part.spans},
+        "within": [c.text for c in part.conditions if isinstance(c, Hours) and c.holds(situation)],
+        "utc": {"minute": minutes % 1_440, "weekday": (minutes // 1_440 + 3) % 7},  # Monday is 0
+    }
+
+
+_NAMES: Final = tuple((counter, counter.value, f"{counter}_here") for counter in Counter)
+
+
+def _counts(memory: Memory, where: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for counter, name, here in _NAMES:
+        found[name], found[here] = memory.count(counter), memory.count(counter, where)
+    return found
+
+
+def denies_all(layer: Layer, agent: str, grant: Grant, integration: Integration) -> str | None:
+    """The rule, or silence, that lets no call under this line pass: nothing is issued for it. None: some might pass."""
+    rules = layer.rules_of(agent, integration.name)
+    operations = _operations(grant, integration)
+    for clause in rules:
+        if clause.effect is Effect.DENY and clause.rule is not None and _covers(clause.rule, operations, integration):
+            return clause.id
+    silent = layer.silence is Effect.DENY and not layer.observes_silence
+    if silent and not any(
+        clause.effect is not Effect.DENY
+        and (clause.rule is None or any(_acts_on(clause.rule, op, integration) for op in operations))
+        for clause in rules
+    ):
+        return SILENCE
+    return None
+
+
+def needs_calls(layer: Layer, agent: str, grant: Grant, integration: Integration) -> str | None:
+    """The rule that could apply and needs a call to be judged; None where every call would be allowed anyway."""
+    operations = _operations(grant, integration)
+    allowed = layer.silence is Effect.ALLOW or layer.observes_silence
+    for clause in layer.rules_of(agent, integration.name):
+        if clause.rule is None:
+            return clause.id
+        if clause.effect is Effect.ALLOW:
+            allowed = allowed or _covers(clause.rule, operations, integration)
+        elif any(_acts_on(clause.rule, operation, integration) for operation in operations):
+            return clause.id
+    return None if allowed else SILENCE
+
+
+def _operations(grant: Grant, integration: Integration) -> list[Operation]:
+    ids = {operation for scope in grant.scopes for operation in integration.operations_of(scope)}
+    return [integration.operations[one] for one in sorted(ids) if one in integration.operations]
+
+
+def _covers(rule: Rule, operations: Sequence[Operation], integration: Integration) -> bool:
+    """Whether it applies to every such call, whatever it is."""
+    if rule.needs_a_call or rule.resources or rule.users:
+        return False
+    return bool(operations) and all(_acts_on(rule, operation, integration) for operation in operations)
+
+
+def _acts_on(rule: Rule, operation: Operation, integration: Integration) -> bool:
+    if not rule.actions:
+        return True
+    known = groups(operation, integration)
+    return any(
+        action in known or f"{integration.name}:{action}" in known or action == operation.id for action in rule.actions
+    )

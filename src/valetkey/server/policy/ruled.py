@@ -1,0 +1,140 @@
+"""What rules say of a call that everything else permits: the organization's policy, then the user's own rules.
+
+Each layer is asked for every agent of the chain: an agent that passes a task on does not shed the rules about it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from valetkey.server.delegations.model import Catalogue, Grant
+from valetkey.server.integrations.model import Integration
+from valetkey.server.policy.history import History
+from valetkey.server.policy.layer import SILENCE, Asked, Layer, Verdict, denies_all, needs_calls
+from valetkey.server.policy.model import UNRULED, Allow, Answerers, Ask, Authority, Call, Decision, Deny, Reason, Ruled
+from valetkey.server.policy.rules import Effect
+
+
+def ruled(
+    permitted: Allow | Ask, call: Call, authority: Authority, catalogue: Catalogue, now: float, history: History
+) -> Decision:
+    """Deny beats ask beats allow, over both layers and the whole chain. Anything that goes wrong denies."""
+    if authority.policy is None and authority.own_rules is None:
+        return permitted
+    try:
+        return _ruled(permitted, call, authority, catalogue, now, history)
+    except Exception as error:
+        return Deny(reason=Reason.ERROR, detail=type(error).__name__)
+
+
+def _ruled(
+    permitted: Allow | Ask, call: Call, authority: Authority, catalogue: Catalogue, now: float, history: History
+) -> Decision:
+    decision: Allow | Ask = permitted
+    by: Ruled | None = None
+    for layer in (authority.policy, authority.own_rules):
+        if layer is None:
+            continue
+        for agent in authority.agents:
+            asked = Asked(
+                agent=agent.name,
+                user=authority.user.email,
+                integration=catalogue[call.integration],
+                operation=call.operation,
+                scopes_needed=call.scopes_needed,
+                actual=call.actual,
+                resource=call.resource,
+                parameters=call.parameters,
+                history=history,
+                now=now,
+            )
+            verdict = layer.judge(asked)
+            this = Ruled(policies=(layer.id,), rules=verdict.rules, observed=verdict.observed)
+            by = this if by is None else Ruled.of((by, this))
+            if verdict.effect is Effect.DENY:
+                return _denied(verdict, layer, is_own=layer is authority.own_rules, by=by)
+            if verdict.effect is Effect.ASK:
+                asking = _asking(verdict, layer, call, catalogue, permitted)
+                decision = asking if not isinstance(decision, Ask) else _both(decision, asking)
+    if isinstance(decision, Ask):
+        return replace(decision, ruled=by or UNRULED)
+    return Allow(spends=permitted.spends, ruled=by or UNRULED)
+
+
+def looks_back(authority: Authority, integration: str) -> bool:
+    """Whether what a task has done so far may change what rules say of its calls to an API."""
+    layers = [layer for layer in (authority.policy, authority.own_rules) if layer is not None]
+    return any(layer.looks_back(agent.name, integration) for layer in layers for agent in authority.agents)
+
+
+def is_dangerous(call: Call, integration: Integration) -> bool:
+    """Whether a scope that the call needs is of the danger tier. An unknown scope is."""
+    named = {call.operation.scope, *call.scopes_needed} - {""}
+    tiers = [integration.scopes[name].tier if name in integration.scopes else "danger" for name in named]
+    return not tiers or "danger" in tiers
+
+
+def _denied(verdict: Verdict, layer: Layer, *, is_own: bool, by: Ruled) -> Deny:
+    if verdict.failed:
+        return Deny(reason=Reason.ERROR, detail=verdict.failed, ruled=by)
+    if verdict.is_silence:
+        return Deny(reason=Reason.POLICY_SILENT, ruled=replace(by, rules=()))
+    by = replace(by, rules=verdict.rules)
+    return Deny(reason=Reason.OWN_RULE if is_own else Reason.POLICY, detail=_words(verdict, layer), ruled=by)
+
+
+def _asking(verdict: Verdict, layer: Layer, call: Call, catalogue: Catalogue, permitted: Allow | Ask) -> Ask:
+    clauses = [clause for rule in verdict.rules if (clause := layer.clause(rule)) is not None]
+    answerers = [
+        Answerers(people=frozenset(layer.people[email] for email in rule.answered_by), enough=rule.enough)
+        for clause in clauses
+        if (rule := clause.rule) is not None and rule.answered_by
+    ]
+    return Ask(
+        asked_by=verdict.rules,
+        words=_words(verdict, layer),
+        answerers=tuple(answerers) or (Answerers(people=None),),
+        danger=is_dangerous(call, catalogue[call.integration])
+        or any(c.rule is not None and c.rule.danger for c in clauses),
+        spends=permitted.spends,
+    )
+
+
+def _both(one: Ask, other: Ask) -> Ask:
+    return replace(
+        one,
+        asked_by=tuple(dict.fromkeys((*one.asked_by, *other.asked_by))),
+        words=one.words if one.words == other.words else f"{one.words} {other.words}",
+        answerers=tuple(dict.fromkeys((*one.answerers, *other.answerers))),
+        danger=one.danger or other.danger,
+    )
+
+
+def _words(verdict: Verdict, layer: Layer) -> str:
+    clauses = [clause for rule in verdict.rules if (clause := layer.clause(rule)) is not None]
+    return " ".join(f"Rule {c.id}: {c.why}" if c.why else f"Rule {c.id}." for c in clauses)
+
+
+def never_allowed(authority: Authority, grant: Grant, integration: Integration) -> Deny | None:
+    """Why nothing is issued for a line: rules would deny every call under it. None where some call might pass."""
+    for layer in (authority.policy, authority.own_rules):
+        for agent in authority.agents if layer is not None else ():
+            assert layer is not None
+            rule = denies_all(layer, agent.name, grant, integration)
+            if rule is None:
+                continue
+            by = Ruled(policies=(layer.id,), rules=() if rule == SILENCE else (rule,))
+            verdict = Verdict(effect=Effect.DENY, rules=by.rules)
+            return _denied(verdict, layer, is_own=layer is authority.own_rules, by=by)
+    return None
+
+
+def judges_calls(authority: Authority, grants: Sequence[Grant], integration: Integration) -> str | None:
+    """The rule that has to see every call under these lines; None where all of them would be allowed."""
+    for layer in (authority.policy, authority.own_rules):
+        for agent in authority.agents if layer is not None else ():
+            for grant in grants:
+                assert layer is not None
+                rule = needs_calls(layer, agent.name, grant, integration)
+                if rule is not None:
+                    return rule
+    return None
