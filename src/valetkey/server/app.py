@@ -10,7 +10,7 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
-from valetkey.server.audit.index import Index
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -372,7 +372,7 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
-        index = Index(database)
+        index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
             clock=clock,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
-from valetkey.server.audit.index import Index
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from sqlalchemy import Table, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.chain import read_record
 from valetkey.server.audit.model import AuditRecord, Event
-from valetkey.server.audit.sight import OUTCOMES, Seen, follows, mark
+from valetkey.server.audit.sight import OUTCOMES, Seen, follows, mark, names
 from valetkey.server.db.schema import audit_indexed, audit_marks, audit_records, audit_writers
 
-_ROWS_AT_ONCE: Final = 2_000
+MOST_UNNOTED: Final = 1_000
+"""Records the index has not come to that one look reads, the newest of them."""
 _RARE_ENOUGH: Final = 2_000
 
 
@@ -128,17 +128,29 @@ async def _records(db: AsyncConnection, ids: Collection[str]) -> list[AuditRecor
     return [read_record(body) for body in (await db.execute(query)).scalars()]
 
 
-async def origins(db: AsyncConnection, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
-    """For each record that says only what it follows: the record that says whose that is, by the id of the first."""
+async def origins(
+    db: AsyncConnection, records: Iterable[AuditRecord], unnoted: Sequence[AuditRecord] | None = None
+) -> dict[str, AuditRecord]:
+    """For each record that says only what it follows: the record that says whose that is, by the id of the first.
+
+    What the index has not come to is looked for among the `unnoted`, which are read where they are not given.
+    """
     wanted = {r.id: (r.org, found) for r in records if (found := follows(r)) is not None}
     decisions = {value for _, (kind, value) in wanted.values() if kind == "record"}
     known = {record.id: record for record in await _records(db, decisions)}
+    nodes = {(org, kind, value) for org, (kind, value) in wanted.values() if kind != "record"}
     first: dict[tuple[str, str, str], str] = {}
-    for org, (kind, value) in set(wanted.values()):
-        if kind != "record":
-            query = select(func.min(audit_marks.c.id)).where(audit_marks.c.mark == mark(org, kind, value))
-            first[org, kind, value] = (await db.execute(query)).scalar() or ""
+    for node in nodes:
+        query = select(func.min(audit_marks.c.id)).where(audit_marks.c.mark == mark(*node))
+        first[node] = (await db.execute(query)).scalar() or ""
     known |= {record.id: record for record in await _records(db, {i for i in first.values() if i} - known.keys())}
+    if not all(first.values()):
+        recent = unnoted if unnoted is not None else (await read_unnoted(db))[0]
+        for record in sorted(recent, key=lambda one: one.id):
+            for org, kind, value in nodes:
+                if not first[org, kind, value] and record.org == org and names(record, kind, value):
+                    first[org, kind, value] = record.id
+                    known[record.id] = record
     return {
         one: origin
         for one, (org, (kind, value)) in wanted.items()
@@ -148,10 +160,33 @@ async def origins(db: AsyncConnection, records: Iterable[AuditRecord]) -> dict[s
     }
 
 
-async def seen(db: AsyncConnection, records: Sequence[AuditRecord]) -> list[Seen]:
+async def seen(
+    db: AsyncConnection, records: Sequence[AuditRecord], unnoted: Sequence[AuditRecord] | None = None
+) -> list[Seen]:
     """Each with its origin."""
-    known = await origins(db, records)
+    known = await origins(db, records, unnoted)
     return [Seen(record, known.get(record.id)) for record in records]
+
+
+async def read_unnoted(db: AsyncConnection) -> tuple[list[AuditRecord], int]:
+    """The newest records the index has not come to, within bounds, and how many more there are."""
+    found: list[AuditRecord] = []
+    left = 0
+    for writer, (noted, last) in (await behind(db)).items():
+        query = select(audit_records.c.body).where(audit_records.c.writer == writer, audit_records.c.seq > noted)
+        query = query.order_by(audit_records.c.seq.desc()).limit(MOST_UNNOTED - len(found))
+        lines = list((await db.execute(query)).scalars()) if len(found) < MOST_UNNOTED else []
+        found += [record for line in lines if (record := readable(line)) is not None]
+        left += last - noted - len(lines)
+    return found, max(left, 0)
+
+
+def readable(line: bytes) -> AuditRecord | None:
+    """The record of a stored line; None for one that somebody wrote who does not know the format."""
+    try:
+        return read_record(line)
+    except ValueError:
+        return None
 
 
 async def at_time(db: AsyncConnection, moment: str) -> str:
@@ -176,7 +211,6 @@ async def at_time(db: AsyncConnection, moment: str) -> str:
     return lowest
 
 
-# The index itself
 async def behind(db: AsyncConnection) -> dict[str, tuple[int, int]]:
     """The writers whose chain goes on after what was noted: how far that is, and where the chain ends."""
     last = (
@@ -195,27 +229,6 @@ async def following(db: AsyncConnection, writer: str, seq: int, *, limit: int) -
     """The lines of a chain after this number."""
     query = select(audit_records.c.body).where(audit_records.c.writer == writer, audit_records.c.seq > seq)
     return list((await db.execute(query.order_by(audit_records.c.seq).limit(limit))).scalars())
-
-
-async def advance(tx: AsyncConnection, writer: str, before: int, now: int) -> bool:
-    """Say how far a chain is noted, if it was `before`."""
-    if not before:
-        await tx.execute(_insert(tx, audit_indexed).values(writer=writer, seq=0).on_conflict_do_nothing())
-    moved = update(audit_indexed).where(audit_indexed.c.writer == writer, audit_indexed.c.seq == before)
-    return bool((await tx.execute(moved.values(seq=now))).rowcount)
-
-
-async def note(tx: AsyncConnection, rows: Collection[tuple[int, str]]) -> None:
-    """Note marks; one that is there already stays."""
-    listed = [{"mark": one, "id": record} for one, record in sorted(set(rows))]
-    for start in range(0, len(listed), _ROWS_AT_ONCE):
-        part = listed[start : start + _ROWS_AT_ONCE]
-        await tx.execute(_insert(tx, audit_marks).on_conflict_do_nothing(), part)
-
-
-def _insert(tx: AsyncConnection, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    made: sqlite.Insert | postgresql.Insert = (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(table)
-    return made
 
 
 async def by_id(db: AsyncConnection, org: str, record: str) -> AuditRecord | None:

@@ -154,6 +154,11 @@ def mark(org: str, kind: str, value: str) -> int:
     return int.from_bytes(sha256("\x00".join((org, kind, value)).encode()).digest()[:8], "big") >> 1
 
 
+def names(record: AuditRecord, kind: str, value: str) -> bool:
+    """Whether the record names this very thing."""
+    return value in record.members.values() and (kind, value) in _named(record)
+
+
 def _named(record: AuditRecord) -> Iterator[tuple[str, str]]:
     for value in record.members.values():
         for text in value if isinstance(value, list) else (value,):

@@ -134,6 +134,11 @@ class Journal:
         if moved or was_outrun:
             await self._begin()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a record to be durable: what can wait lets them go first."""
+        return self._group.is_awaited
+
     async def close(self) -> None:
         """Write what callers left behind, and let go of the writer."""
         await self.settle()

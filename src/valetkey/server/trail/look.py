@@ -22,7 +22,7 @@ _CLOCKS_APART: Final = 10.0  # seconds by which the order of ids and of times ma
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """A page, the newest first. `before` goes on after it, empty at the end; `behind` records cannot be found yet."""
+    """A page, the newest first. `before` goes on after it, empty at the end; `behind` records were not looked at."""
 
     found: tuple[Seen, ...]
     before: str
@@ -41,8 +41,7 @@ async def viewer_of(services: Services, who: User | ServiceAccount) -> Viewer:
 async def look(services: Services, viewer: Viewer, wanted: Wanted, *, before: str = "", limit: int = 50) -> Looked:
     """The newest records that are wanted and may be seen, before the id of one seen already."""
     groups = _groups(viewer, wanted)
-    behind = await services.index.catch_up() if groups else 0
-    found: list[Seen] = []
+    found: dict[str, Seen] = {}
     looked_at = 0
     async with services.database.read() as db:
         cursor = before or _NEWEST
@@ -50,6 +49,8 @@ async def look(services: Services, viewer: Viewer, wanted: Wanted, *, before: st
             cursor = min(cursor, late)
         floor = await find.at_time(db, _moved(wanted.since, -_CLOCKS_APART)) if wanted.since else ""
         is_over = bool(wanted.since) and not floor  # nothing is that late
+        unnoted, behind = await find.read_unnoted(db) if groups else ([], 0)
+        recent = [record for record in unnoted if record.id < cursor]
         while not is_over and len(found) <= limit and looked_at < MOST_LOOKED_AT:
             if groups:
                 records, further = await find.marked(db, groups, cursor, _CHUNK)
@@ -57,11 +58,17 @@ async def look(services: Services, viewer: Viewer, wanted: Wanted, *, before: st
                 records = await find.newest(db, cursor, _CHUNK)
                 further = records[-1].id if len(records) == _CHUNK else ""
             looked_at += _CHUNK
-            found += [one for one in await find.seen(db, records) if may_see(viewer, one) and is_wanted(wanted, one)]
+            # What the index has not come to is read as it is, and takes its place among what was found.
+            records += [record for record in recent if record.id >= further]
+            recent = [record for record in recent if record.id < further]
+            for seen in await find.seen(db, records, unnoted):
+                if may_see(viewer, seen) and is_wanted(wanted, seen):
+                    found[seen.id] = seen
             is_over, cursor = not further or further < floor, further
-    if len(found) > limit:
-        return Looked(found=tuple(found[:limit]), before=found[limit - 1].id, behind=behind)
-    return Looked(found=tuple(found), before="" if is_over else cursor, behind=behind)
+    newest = [found[one] for one in sorted(found, reverse=True)]
+    if len(newest) > limit:
+        return Looked(found=tuple(newest[:limit]), before=newest[limit - 1].id, behind=behind)
+    return Looked(found=tuple(newest), before="" if is_over else cursor, behind=behind)
 
 
 async def one(services: Services, viewer: Viewer, record_id: str) -> tuple[Seen, bytes]:
