@@ -12,6 +12,7 @@ from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.grow import Trees
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
@@ -168,8 +169,10 @@ class App:
         for algorithm in set(settings.algorithms.values()):
             await keys.ensure("tokens", algorithm_named(algorithm))
         checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
+        self.trees = trees = Trees(database, lambda: journal.is_awaited)
         self.witness = Witness(
             journal,
+            trees,
             checkpoints,
             clock,
             deployment=self.deployment,
@@ -449,6 +452,7 @@ class App:
         watches = (
             journal.watch,
             self.witness.watch,
+            trees.watch,
             index.watch,
             streams.watch,
             self.feed.watch,

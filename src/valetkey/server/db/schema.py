@@ -329,3 +329,8 @@ audit_marks = Table(  # what each record is about, to be found by: see audit/sig
     sqlite_with_rowid=False,
 )  # fmt: skip
 audit_indexed = Table("audit_indexed", metadata, _id("writer"), Column("seq", BigInteger, nullable=False))
+audit_tree = Table(  # of each chain, one digest for every 256 records, 65,536 and so on: see audit/tree
+    "audit_tree", metadata, _id("writer"), Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary(32), nullable=False), sqlite_with_rowid=False,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What audit records are found by. Filled afterwards, by following every chain from its first record."""
+"""What audit records are found by, and the trees over them. Both are filled afterwards, by following every chain."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +18,14 @@ def upgrade() -> None:
         "audit_indexed",
         sa.Column("writer", sa.String(40), primary_key=True, nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "audit_tree",
+        sa.Column("writer", sa.String(40), primary_key=True, nullable=False),
+        sa.Column("level", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("place", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("digest", sa.LargeBinary(32), nullable=False),
+        sqlite_with_rowid=False,
     )
 
 
