@@ -13,6 +13,7 @@ from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.tree.grow import Trees
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
@@ -425,6 +426,7 @@ class App:
             egress=egress,
             hops=hops,
             checkpoints=checkpoints,
+            prove=Prove(database, self.witness),
             data_keys=data_keys,
             approvals=approvals,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
@@ -86,5 +87,6 @@ class Services:
     egress: Egress
     hops: tuple[Stop, ...]
     checkpoints: Path
+    prove: Prove
     data_keys: DataKeys
     approvals: Approvals

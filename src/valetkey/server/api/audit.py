@@ -11,7 +11,9 @@ from starlette.routing import Route
 from valetkey.server.api import answers
 from valetkey.server.api.door import Caller, listed, route
 from valetkey.server.api.paging import Cursor, Listing
+from valetkey.server.audit.model import MAX_INTEGER
 from valetkey.server.audit.sight import Viewer, Wanted
+from valetkey.server.errors import Conflict, NotFound
 from valetkey.server.principals.model import Agent
 from valetkey.server.services import Services
 from valetkey.server.tokens.keys import TOKENS
@@ -28,6 +30,15 @@ Word = Annotated[str, msgspec.Meta(max_length=128, description="Only records abo
 class Rotate(msgspec.Struct, forbid_unknown_fields=True):
     algorithm: Algorithm = "ES256"
     at_once: bool = False
+
+
+Number = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER, description="The number of a checkpoint of this node.")]
+Later = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER, description="A later one; 0 for the newest.")]
+
+
+class Between(msgspec.Struct, forbid_unknown_fields=True):
+    earlier: Number = msgspec.field(name="from")
+    later: Later = msgspec.field(name="to", default=0)
 
 
 class Records(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,6 +71,18 @@ async def records(
 async def record(services: Services, caller: Caller, request: Request) -> answers.AuditRecord:
     seen, _ = await one(services, await _viewer(services, caller), request.path_params["id"])
     return cast(answers.AuditRecord, shown(seen))
+
+
+async def inclusion(services: Services, caller: Caller, request: Request) -> answers.InclusionProof:
+    seen, line = await one(services, await _viewer(services, caller), request.path_params["id"])
+    return cast(answers.InclusionProof, await services.prove.inclusion(seen.record, line))
+
+
+async def consistency(
+    services: Services, caller: Caller, request: Request, between: Between
+) -> answers.ConsistencyProof:
+    _may_read(caller)
+    return cast(answers.ConsistencyProof, await services.prove.consistency(between.earlier, between.later))
 
 
 async def _viewer(services: Services, caller: Caller) -> Viewer:
@@ -133,6 +156,27 @@ def routes(services: Services) -> list[Route]:
             summary="One record of the trail",
             answer=answers.AuditRecord,
             scopes=reads,
+        ),
+        route(
+            services,
+            "/v1/audit/records/{id}/proof",
+            "GET",
+            inclusion,
+            summary="That this record is under the newest signed checkpoint: a proof that stands alone",
+            answer=answers.InclusionProof,
+            scopes=reads,
+            refuses=(Conflict,),
+        ),
+        route(
+            services,
+            "/v1/audit/consistency",
+            "GET",
+            consistency,
+            summary="That one signed checkpoint of this node continues another: a proof that stands alone",
+            query=Between,
+            answer=answers.ConsistencyProof,
+            scopes=reads,
+            refuses=(Conflict, NotFound),
         ),
         route(
             services,

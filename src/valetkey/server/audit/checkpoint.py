@@ -218,7 +218,8 @@ def _check_body(said: _Body) -> None:
             raise InvalidCheckpoint("one of its heads is malformed")
         # SECURITY: a tree beside a format that does not sign trees, or a head without one, is another reading.
         # Guarded by tests/rules/test_checkpoint_trees.py::test_a_head_has_a_tree_exactly_in_format_2
-        if (said.v == 2) != isinstance(head.tree, str) or (head.tree and not _DIGEST.fullmatch(head.tree)):
+        tree = head.tree if isinstance(head.tree, str) else None
+        if (said.v == 2) != (tree is not None) or (tree is not None and not _DIGEST.fullmatch(tree)):
             raise InvalidCheckpoint("one of its heads has a malformed tree, or one where none belongs")
     if said.root != _root(said.heads):
         raise InvalidCheckpoint("its root is not that of its heads")

@@ -91,7 +91,7 @@ async def _row(db: AsyncConnection, writer: str, level: int, start: int, end: in
         audit_tree.c.place >= start,
         audit_tree.c.place < end,
     )
-    there = dict((await db.execute(query)).tuples().all())
+    there = {row.place: row.digest for row in await db.execute(query)}
     return [
         there[place]
         if place in there
