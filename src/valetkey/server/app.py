@@ -170,7 +170,7 @@ class App:
         for algorithm in set(settings.algorithms.values()):
             await keys.ensure("tokens", algorithm_named(algorithm))
         checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
-        self.trees = trees = Trees(database, lambda: journal.is_awaited)
+        self.trees = trees = Trees(database, journal.recent, lambda: journal.is_awaited)
         self.witness = Witness(
             journal,
             trees,

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.chain import Chain, read_record
 from valetkey.server.audit.model import NO_DIGEST, AuditRecord, Event, Unrecordable
+from valetkey.server.audit.recent import Recent
 from valetkey.server.clock import Clock
 from valetkey.server.db import fence
 from valetkey.server.db.effects import Effect, carry_out
@@ -96,6 +97,8 @@ class Journal:
         )
         self._claim: AsyncConnection | None = None
         self.writer = ""
+        self.recent = Recent()
+        self._pending_digests: list[bytes] = []
         self.appended = asyncio.Event()
         self.since_checkpoint = 0
         self.attest: Callable[[], Awaitable[None]] | None = None
@@ -280,13 +283,16 @@ class Journal:
                 self._was_outrun = True
                 raise Unavailable(detail=f"another process appends to {self.writer}") from error
         self._pending = chain
+        self._pending_digests += [row[5] for row in rows]
         return outcomes
 
     async def _settled(self, committed: bool) -> None:
         pending, self._pending = self._pending, None
+        digests, self._pending_digests = self._pending_digests, []
         if pending is None:
             return
         if committed:
+            self.recent.add(pending.writer, pending.seq, digests)
             before = self._chain.seq if self._chain is not None else 0
             self._chain = pending
             self.since_checkpoint += pending.seq - before

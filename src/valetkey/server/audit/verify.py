@@ -7,6 +7,7 @@ stands before the first bad line. The trees that checkpoints signed are built an
 store, clock or database.
 """
 
+from binascii import hexlify
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -112,7 +113,7 @@ class _Walk:
         self._index = 0  # of the next of the heads
         self._proven = 0
         self._edge = merkle.Edge()
-        self._digests: list[bytes] = []  # in hexadecimal, of records that are not in the edge yet
+        self._digests: list[bytes] = []  # of records that are not in the edge yet
         self.bad_tree: Bad | None = None
         """The first checkpoint whose tree is not that of the records; it comes before any the series itself shows."""
 
@@ -134,7 +135,7 @@ class _Walk:
                 last = self._last
             if record.seq != last.seq + 1:
                 return self._out_of_place(record, rest)
-            self._grow([record.digest])
+            self._grow([bytes.fromhex(record.digest.decode())])
             if self._index < len(self._heads.seqs) and record.seq == self._heads.seqs[self._index]:
                 if (bad := self._against_checkpoint(record)) is not None:
                     return bad
@@ -162,9 +163,10 @@ class _Walk:
             if not line.startswith(due) or seq + 1 == signed or len(line) > MAX_LINE or not _holds(line, len(due)):
                 stopped = line
                 break
-            head = sha256(line).hexdigest().encode()
+            digest = sha256(line).digest()
+            head = hexlify(digest)
             good, seq, number = line, seq + 1, number + 1
-            digests.append(head)
+            digests.append(digest)
             if len(digests) >= _FOLD_AT:
                 self._grow(digests)
                 digests = []
@@ -212,7 +214,7 @@ class _Walk:
                 self._fold()
 
     def _fold(self) -> None:
-        self._edge.extend([sha256(b"\x00" + bytes.fromhex(digest.decode())).digest() for digest in self._digests])
+        self._edge.extend([sha256(b"\x00" + digest).digest() for digest in self._digests])
         self._digests.clear()
 
     def _settled(self, doubted: _Record, following: "_Record | str | None") -> Bad:

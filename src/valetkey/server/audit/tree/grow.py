@@ -11,6 +11,7 @@ from typing import Final
 
 from valetkey.server.audit import merkle
 from valetkey.server.audit.checkpoint import Head
+from valetkey.server.audit.recent import Recent
 from valetkey.server.audit.tree import store
 from valetkey.server.db.engine import Database
 
@@ -25,10 +26,14 @@ _READ_AT_ONCE: Final = 5_000
 
 
 class Trees:
-    """One per process. `is_awaited` says whether somebody waits for the database to write."""
+    """One per process. `is_awaited` says whether somebody waits for the database to write.
 
-    def __init__(self, database: Database, is_awaited: Callable[[], bool]) -> None:
+    `recent` knows digests that need not be read back.
+    """
+
+    def __init__(self, database: Database, recent: Recent, is_awaited: Callable[[], bool]) -> None:
         self._database = database
+        self._recent = recent
         self._is_awaited = is_awaited
         self._edges: dict[str, merkle.Edge] = {}
         self._confirmed: dict[str, int] = {}
@@ -59,8 +64,7 @@ class Trees:
                 raise store.RecordsMissing(detail=f"{head.writer} had {edge.size} records and has {head.seq}")
             end = min(head.seq, edge.size + AT_ONCE)
             while edge.size < end:
-                async with self._database.read() as db:
-                    leaves = await store.leaves(db, head.writer, edge.size, min(end, edge.size + _READ_AT_ONCE))
+                leaves = await self._leaves(head.writer, edge.size, min(end, edge.size + _READ_AT_ONCE))
                 self._made += [
                     (head.writer, height // store.HEIGHT, place, digest)
                     for height, place, digest in edge.extend(leaves)
@@ -85,6 +89,12 @@ class Trees:
         except BaseException:
             self._made = made + self._made
             raise
+
+    async def _leaves(self, writer: str, start: int, end: int) -> list[bytes]:
+        if (digests := self._recent.between(writer, start, end)) is not None:
+            return [merkle.leaf(digest) for digest in digests]
+        async with self._database.read() as db:
+            return await store.leaves(db, writer, start, end)
 
     async def _begun(self, writer: str) -> merkle.Edge:
         async with self._database.read() as db:
