@@ -10,6 +10,8 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.tree.grow import Trees
@@ -427,6 +429,8 @@ class App:
             hops=hops,
             checkpoints=checkpoints,
             prove=Prove(database, self.witness),
+            badges=Badges(database, lambda: self.witness.path, keys.pin),
+            looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
         )

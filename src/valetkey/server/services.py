@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.tree.prove import Prove
@@ -88,5 +90,7 @@ class Services:
     hops: tuple[Stop, ...]
     checkpoints: Path
     prove: Prove
+    badges: Badges
+    looks: AtOnce
     data_keys: DataKeys
     approvals: Approvals

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from valetkey.server.audit import find
 from valetkey.server.audit.chain import read_record, spelled_time
 from valetkey.server.audit.sight import DECISIONS, Seen, Viewer, Wanted, is_wanted, mark, may_see
@@ -40,10 +42,11 @@ async def viewer_of(services: Services, who: User | ServiceAccount) -> Viewer:
 
 async def look(services: Services, viewer: Viewer, wanted: Wanted, *, before: str = "", limit: int = 50) -> Looked:
     """The newest records that are wanted and may be seen, before the id of one seen already."""
-    groups = _groups(viewer, wanted)
     found: dict[str, Seen] = {}
     looked_at = 0
     async with services.database.read() as db:
+        wanted = await _by_id(db, viewer, wanted)
+        groups = _groups(viewer, wanted)
         cursor = before or _NEWEST
         if wanted.until and (late := await find.at_time(db, _moved(wanted.until, _CLOCKS_APART))):
             cursor = min(cursor, late)
@@ -97,6 +100,17 @@ def read_wanted(wanted: Wanted) -> Wanted:
         if len(value) > 128 or not value.isprintable():
             raise InvalidRequest(f"{kind} has at most 128 printable characters.", hint="Correct it and look again.")
     return replace(wanted, since=_time(wanted.since, "since"), until=_time(wanted.until, "until"))
+
+
+async def _by_id(db: AsyncConnection, viewer: Viewer, wanted: Wanted) -> Wanted:
+    """An e-mail address or an agent's name as the id records name; one that nobody has is looked for as it is."""
+    if wanted.user and not is_id(wanted.user):
+        user = await principals.user_by_email(db, viewer.org, wanted.user)
+        wanted = replace(wanted, user=user.id if user is not None else wanted.user)
+    if wanted.agent and not is_id(wanted.agent):
+        agent = await principals.agent_by_name(db, viewer.org, wanted.agent)
+        wanted = replace(wanted, agent=agent.id if agent is not None else wanted.agent)
+    return wanted
 
 
 def _groups(viewer: Viewer, wanted: Wanted) -> list[list[int]]:

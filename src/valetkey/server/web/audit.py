@@ -19,7 +19,6 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.ids import is_id
 from valetkey.server.principals import store as principals
 from valetkey.server.services import Services
-from valetkey.server.trail.badge import badge
 from valetkey.server.trail.look import Looked, look, one, read_wanted, shown, viewer_of
 from valetkey.server.trail.words import told
 from valetkey.server.web.door import Visitor, view
@@ -38,10 +37,11 @@ async def trail(services: Services, visitor: Visitor, request: Request) -> Respo
     older = urlencode(asked | {"before": looked.before}) if looked.before else ""
     facts = view(
         visitor, "Audit", rows=rows, asked={name: asked.get(name, "") for name in _FIELDS}, older=older,
-        again=urlencode(asked), behind=looked.behind, sees_all=viewer.sees_all, decisions=DECISIONS,
-        events=[event.value for event in Event], badge=await badge(services),
+        again=urlencode(asked), is_newest=not request.query_params.get("before"), behind=looked.behind,
+        sees_all=viewer.sees_all, decisions=DECISIONS,
+        events=[event.value for event in Event], badge=await services.badges.now(),
     )  # fmt: skip
-    return page("audit.html", facts)
+    return page("audit.html", facts, script=True)
 
 
 async def trail_json(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -56,7 +56,7 @@ async def record(services: Services, visitor: Visitor, request: Request) -> Resp
     related = await _related(services, viewer, seen)
     facts = view(
         visitor, "Record", row=told(seen, names), seen=seen, line=line.decode(), facts=_facts(seen),
-        related=[(label, told(other, names)) for label, other in related], badge=await badge(services),
+        related=[(label, told(other, names)) for label, other in related], badge=await services.badges.now(),
     )  # fmt: skip
     return page("audit_record.html", facts)
 
@@ -77,7 +77,8 @@ async def _looked(services: Services, visitor: Visitor, request: Request) -> tup
     if before and not is_id(before):
         raise InvalidRequest("The page before this one is not known.", hint="Begin again at /audit.")
     viewer = await viewer_of(services, user)
-    return viewer, asked, await look(services, viewer, read_wanted(Wanted(**asked)), before=before, limit=_PAGE)
+    with services.looks.one(user.id):
+        return viewer, asked, await look(services, viewer, read_wanted(Wanted(**asked)), before=before, limit=_PAGE)
 
 
 async def _one(services: Services, visitor: Visitor, request: Request) -> tuple[Viewer, Seen, bytes]:

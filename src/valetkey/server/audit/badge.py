@@ -1,18 +1,21 @@
 """What can be said of the chain now: this process's newest checkpoint, and what of it the database still holds.
 
-Bounded, so it is asked for every page: one signature, and for every writer the last records up to the signed one.
+Bounded, so it is asked for every page: one signature, and for every writer the last records up to the signed one; one
+at a time, shared by all who ask while another is under way.
 Proves nothing to whoever distrusts this server; for that there is `valetkey audit verify`.
 """
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from valetkey.server.audit import checkpoint, find
 from valetkey.server.audit.chain import read_record
 from valetkey.server.audit.witness import last_line
-from valetkey.server.services import Services
+from valetkey.server.db.engine import Database
 
 RECORDS: Final = 100
 """Records checked back from each signed one."""
@@ -31,18 +34,40 @@ class Badge:
     problem: str = ""
 
 
-async def badge(services: Services) -> Badge:
-    """Check, within bounds, and say what was checked."""
-    line = await asyncio.to_thread(last_line, services.checkpoints)
+class Badges:
+    """One per process. `series` is where this process's checkpoints are, `pin` the key they are signed with."""
+
+    def __init__(self, database: Database, series: Callable[[], Path], pin: Callable[[], str]) -> None:
+        self._database = database
+        self._series = series
+        self._pin = pin
+        self._running: asyncio.Task[Badge] | None = None
+        self._next: asyncio.Task[Badge] | None = None
+
+    async def now(self) -> Badge:
+        """Check, within bounds, and say what was checked. Nobody is given what was checked before it asked."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+        return await asyncio.shield(self._next)
+
+    async def _after(self, earlier: "asyncio.Task[Badge] | None") -> Badge:
+        if earlier is not None:
+            await asyncio.wait([earlier])
+        self._running, self._next = self._next, None
+        return await _checked(self._database, self._series(), self._pin())
+
+
+async def _checked(database: Database, series: Path, pin: str) -> Badge:
+    line = await asyncio.to_thread(last_line, series)
     if line is None:
         return Badge(holds=None)
-    key = checkpoint.pinned(services.keys.pin())
+    key = checkpoint.pinned(pin)
     try:
         signed = checkpoint.verify(line, {key.kid: key})
     except checkpoint.InvalidCheckpoint as error:
         return Badge(holds=False, problem=f"The newest checkpoint does not hold: {error}.")
     ranges = []
-    async with services.database.read() as db:
+    async with database.read() as db:
         for head in signed.heads[:_WRITERS]:
             first = max(1, head.seq - RECORDS + 1)
             lines = await find.following(db, head.writer, first - 1, limit=head.seq - first + 1)
