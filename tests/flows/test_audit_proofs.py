@@ -182,6 +182,20 @@ async def test_a_long_trail_from_before_is_taken_in_by_and_by(paused: House, mon
     assert json.loads(paused.app.witness.path.read_bytes().splitlines()[-1])["v"] == 2
 
 
+async def test_no_checkpoint_is_signed_over_a_gap(paused: House) -> None:
+    """A record is gone from the middle; its twin, with every record there, is signed."""
+    await record(paused, 20)
+    await paused.app.witness.write()
+    before = numbers(paused)
+    async with paused.app.database.write() as tx:
+        await tx.execute(text("DELETE FROM audit_records WHERE seq = 9"))
+    paused.app.trees._edges.clear()  # as in a server that just started
+    with pytest.raises(store.RecordsMissing):
+        await paused.app.witness.write()
+    assert paused.app.witness.failure == "RecordsMissing"
+    assert numbers(paused) == before
+
+
 async def test_signing_reads_what_is_new_and_a_proof_never_the_whole_trail(paused: House) -> None:
     ids = await record(paused, 4 * store.WIDTH)
     await paused.app.witness.write()
