@@ -85,9 +85,10 @@ async def newest(db: AsyncConnection, before: str, limit: int) -> list[AuditReco
 async def marked(
     db: AsyncConnection, groups: Sequence[Sequence[int]], before: str, limit: int
 ) -> tuple[list[AuditRecord], str]:
-    """The newest records before this id that have one mark of every group, among `limit` candidates.
+    """The newest records before this id, at most `limit`, that have a mark of the rarest of these groups.
 
-    Also the id the next look begins before; empty when there is nothing further. Candidates come from the rarest group.
+    Also the id the next look begins before; empty when there is nothing further. Whether one has a mark of every group
+    is for its own line to say: asking the index for pairs takes PostgreSQL seconds before it has counted the table.
     """
     counted = [(await _count(db, group, before), number) for number, group in enumerate(groups)]
     rarest = groups[min(counted)[1]]
@@ -102,10 +103,6 @@ async def marked(
     candidates = sorted((i for i in ids if i >= cut), reverse=True)
     if len(candidates) > limit:
         candidates, cut = candidates[:limit], candidates[limit - 1]
-    for group in groups:
-        if group is not rarest and candidates:
-            having = await _having(db, group, candidates)
-            candidates = [one for one in candidates if one in having]
     return await _records(db, candidates), cut
 
 
@@ -113,11 +110,6 @@ async def _count(db: AsyncConnection, group: Sequence[int], before: str) -> int:
     query = select(audit_marks.c.id).where(audit_marks.c.mark.in_(group), audit_marks.c.id < before)
     inner = query.limit(_RARE_ENOUGH).subquery()
     return (await db.execute(select(func.count()).select_from(inner))).scalar_one()
-
-
-async def _having(db: AsyncConnection, group: Sequence[int], ids: Sequence[str]) -> set[str]:
-    query = select(audit_marks.c.id).where(audit_marks.c.mark.in_(group), audit_marks.c.id.in_(ids))
-    return set((await db.execute(query)).scalars())
 
 
 async def _records(db: AsyncConnection, ids: Collection[str]) -> list[AuditRecord]:
