@@ -70,6 +70,7 @@ async def test_whoever_waits_for_a_record_goes_first(paused: House) -> None:
         return len(asked) <= waiting
 
     before = await noted(paused)
+    await record(paused, 1)
     index = Index(paused.app.database, is_awaited)
     await index._quiet()
     assert (len(asked), await noted(paused)) == (waiting + 1, before)
