@@ -68,6 +68,7 @@ from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
+from valetkey.server.gateway.judge import Judge
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
@@ -331,14 +332,11 @@ class App:
             authorities=authorities,
             verifying=verifying,
             proofs=proofs,
-            lookups=lookups,
+            judge=Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories),
             streams=streams,
-            clock=clock,
-            catalogue=catalogue,
             hold=Hold(database, journal, ring, clock, approvals),
             approvals=approvals,
             ask_person=connect_codes.for_agent,
-            memories=memories,
         )
         self.calls = Calls(
             admit=admit,

@@ -59,7 +59,7 @@ class Approvals:
         """What waits for this person, the newest first; with `all_of_them` also what is over."""
         now = int(self._clock.now())
         async with self._database.read() as db:
-            found = await store.of_org(db, person.org, open_at=None if all_of_them else now)
+            found = await store.about(db, person.org, person.id, open_at=None if all_of_them else now)
             mine = [a for a in found if may_answer(person.id, a.user, a.facts)]
             ended = await revocation.among(db, {node for a in mine for node in a.facts.nodes})
         mine = [a for a in mine if all_of_them or not ended & set(a.facts.nodes)]
@@ -102,8 +102,8 @@ class Approvals:
     async def past(self, approval: Approval) -> list[Approval]:
         """Answers to the same operations on the same things before, the newest first."""
         async with self._database.read() as db:
-            found = await store.of_org(db, approval.org, open_at=None, limit=500)
-        return [a for a in found if a.user == approval.user and a.id != approval.id and a.like == approval.like][:5]
+            found = await store.of_user(db, approval.user, limit=500)
+        return [a for a in found if a.id != approval.id and a.like == approval.like][:5]
 
     async def approve(self, person: User, approval_id: str, *, proof: str, is_fresh: bool, for_the_task: bool) -> State:
         """Say yes, once or for all like it until the task ends. `proof` is how the person proved it is them."""
@@ -126,6 +126,8 @@ class Approvals:
             agreed = await store.agree(change.tx, found.id, person.id, proof=proof, now=now)
             said = {"approval": found.id, "by": person.id, "proof": proof, "key": found.key, "task": found.task}
             if not is_enough(agreed, found.user, found.facts):
+                if not await store.is_pending(change.tx, found.id, now=now):
+                    raise _over()
                 change.record(Event.APPROVAL_AGREED, found.org, **said, agreed=len(agreed))
                 state = State.PENDING
             elif await store.move(change.tx, found.id, Step.AGREE, now=now):
