@@ -198,6 +198,57 @@ async def test_a_decision_leads_to_its_consent_task_credential_and_outcome(house
     assert json.loads(body_of(tab)) == api == allowed
 
 
+ASKS = """
+[[rule]]
+id = "reads"
+effect = "allow"
+actions = ["read"]
+
+[[rule]]
+id = "writes"
+effect = "ask"
+actions = ["write"]
+"""
+
+
+async def test_a_decision_leads_to_its_approval_and_its_rules(house: House) -> None:
+    bob = await house.person("bob@acme.com")
+    await house.connect(bob)
+    agent = await house.agent("bobs", owner=bob)
+    delegation = await house.delegate(agent, "github:repo:write@acme-corp/backend", owner=bob)
+    token = await agent.token((await house.task(delegation, owner=bob))["task_token"])
+    await house.alice.does("POST", "/v1/policies", text=ASKS, after=0)
+    reply = await house.gateway(token, "POST", READ, json={"title": "hello"})
+    assert reply.code == "approval_required", reply.body
+    await bob.does("POST", f"/v1/approvals/{reply.json()['approval']}/answer", answer="approve")
+    assert (await house.gateway(token, "POST", READ, json={"title": "hello"})).status == 201
+    [allowed], [rules] = await house.events("call.allowed"), await house.events("policy.applied")
+    approval = [*await house.events("approval.asked"), *await house.events("approval.answered")]
+    for person, sees_rules in (("alice@acme.com", True), ("bob@acme.com", False)):
+        tab = await house.signed_in(person)
+        assert (await tab.get(f"/audit/{allowed['id']}")).status == 200
+        links = re.findall(r'href="([^"]+)"', body_of(tab).decode())
+        assert {f"/audit/{record['id']}" for record in approval} <= set(links)
+        assert (f"/audit/{rules['id']}" in links) is sees_rules  # who applied them is the organization's to see
+
+
+async def test_a_record_that_was_written_over_or_taken_out_hides_no_other(house: House) -> None:
+    await lived_in(house)
+    tab = await house.signed_in()
+    before = {row["id"] for row in await found(tab, "?since=2027-01-15")}
+    async with house.app.database.write() as tx:
+        rows = (await tx.execute(text("SELECT seq, id FROM audit_records ORDER BY seq"))).all()
+        over, out = rows[len(rows) // 2 - 1], rows[len(rows) // 2]
+        await tx.execute(text("UPDATE audit_records SET body = :b WHERE seq = :s"), {"b": b"{", "s": over.seq})
+        await tx.execute(text("DELETE FROM audit_records WHERE seq = :s"), {"s": out.seq})
+    for query in ("", "?since=2027-01-15", "?until=2028-01-01", "?event=call.denied"):
+        seen = {row["id"] for row in await found(tab, query)}
+        assert seen, query
+        assert not seen & {over.id, out.id}
+        if "event" not in query:
+            assert before - {over.id, out.id} <= seen, query
+
+
 async def test_hostile_text_is_shown_and_does_nothing(house: House) -> None:
     """AUD-08, UI-03"""
     agent = await house.agent("pr-reviewer-v2")

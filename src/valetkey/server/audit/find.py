@@ -19,6 +19,7 @@ from valetkey.server.db.schema import audit_indexed, audit_marks, audit_records,
 MOST_UNNOTED: Final = 1_000
 """Records the index has not come to that one look reads, the newest of them."""
 _RARE_ENOUGH: Final = 2_000
+_STAND_INS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +76,22 @@ async def issue_of(db: AsyncConnection, thing: str) -> str:
     return (await db.execute(query.limit(1))).scalar() or ""
 
 
-async def newest(db: AsyncConnection, before: str, limit: int) -> list[AuditRecord]:
-    """The newest records before this id, the last first; of every organization: whoever shows one asks `may_see`."""
-    query = select(audit_records.c.body).where(audit_records.c.id < before)
-    rows = await db.execute(query.order_by(audit_records.c.id.desc()).limit(limit))
-    return [read_record(body) for body in rows.scalars()]
+async def referring(db: AsyncConnection, thing: str, events: Collection[Event]) -> list[str]:
+    """The ids of the records of these events about an approval, or a version of a policy; the oldest first."""
+    query = select(audit_records.c.id).where(
+        audit_records.c.refers == thing, audit_records.c.event.in_([event.value for event in events])
+    )
+    return list((await db.execute(query.order_by(audit_records.c.id).limit(20))).scalars())
+
+
+async def newest(db: AsyncConnection, before: str, limit: int) -> tuple[list[AuditRecord], str]:
+    """The newest records before this id, the last first; of every organization: whoever shows one asks `may_see`.
+
+    Also the id the next look begins before; empty when there is nothing further.
+    """
+    query = select(audit_records.c.id, audit_records.c.body).where(audit_records.c.id < before)
+    rows = list(await db.execute(query.order_by(audit_records.c.id.desc()).limit(limit)))
+    return _read(row.body for row in rows), rows[-1].id if len(rows) == limit else ""
 
 
 async def marked(
@@ -117,7 +129,7 @@ async def _records(db: AsyncConnection, ids: Collection[str]) -> list[AuditRecor
     if not ids:
         return []
     query = select(audit_records.c.body).where(audit_records.c.id.in_(ids)).order_by(audit_records.c.id.desc())
-    return [read_record(body) for body in (await db.execute(query)).scalars()]
+    return _read((await db.execute(query)).scalars())
 
 
 async def origins(
@@ -168,7 +180,7 @@ async def read_unnoted(db: AsyncConnection) -> tuple[list[AuditRecord], int]:
         query = select(audit_records.c.body).where(audit_records.c.writer == writer, audit_records.c.seq > noted)
         query = query.order_by(audit_records.c.seq.desc()).limit(MOST_UNNOTED - len(found))
         lines = list((await db.execute(query)).scalars()) if len(found) < MOST_UNNOTED else []
-        found += [record for line in lines if (record := readable(line)) is not None]
+        found += _read(lines)
         left += last - noted - len(lines)
     return found, max(left, 0)
 
@@ -181,6 +193,11 @@ def readable(line: bytes) -> AuditRecord | None:
         return None
 
 
+def _read(lines: Iterable[bytes]) -> list[AuditRecord]:
+    """Those that can be read: one line that was written over must not keep anybody from looking at the others."""
+    return [record for line in lines if (record := readable(line)) is not None]
+
+
 async def at_time(db: AsyncConnection, moment: str) -> str:
     """An id that no record from `moment` on is below, found by halving each chain. Empty: none is that late."""
     lowest = ""
@@ -190,12 +207,16 @@ async def at_time(db: AsyncConnection, moment: str) -> str:
         found = ""
         while low < high:
             middle = (low + high) // 2
-            query = select(audit_records.c.id, audit_records.c.body).where(
-                audit_records.c.writer == writer, audit_records.c.seq == middle
+            # A record that is missing or cannot be read is stood in for by the next one.
+            query = select(audit_records.c.seq, audit_records.c.id, audit_records.c.body).where(
+                audit_records.c.writer == writer, audit_records.c.seq >= middle, audit_records.c.seq < high
             )
-            row = (await db.execute(query)).one()
-            if read_record(row.body).time < moment:
-                low = middle + 1
+            rows = await db.execute(query.order_by(audit_records.c.seq).limit(_STAND_INS))
+            row = next((one for one in rows if readable(one.body) is not None), None)
+            if row is None:
+                high = middle
+            elif read_record(row.body).time < moment:
+                low = row.seq + 1
             else:
                 high, found = middle, row.id
         if found and (not lowest or found < lowest):

@@ -72,9 +72,12 @@ class Change:
         self.entries: list[Entry] = []
         self.has_touched = False
 
-    def record(self, event: Event, org: str, **members: Any) -> str:
-        """Note what happened; it is appended to the chain in this transaction. Returns the record's id."""
-        entry = Entry(event=event, org=org, members=members)
+    def record(self, event: Event, org: str, *, refers: str | None = None, **members: Any) -> str:
+        """Note what happened; it is appended to the chain in this transaction. Returns the record's id.
+
+        `refers` is the thing it is found by from other records.
+        """
+        entry = Entry(event=event, org=org, members=members, refers=refers)
         self.entries.append(entry)
         return entry.id
 

@@ -58,8 +58,7 @@ async def look(services: Services, viewer: Viewer, wanted: Wanted, *, before: st
             if groups:
                 records, further = await find.marked(db, groups, cursor, _CHUNK)
             else:
-                records = await find.newest(db, cursor, _CHUNK)
-                further = records[-1].id if len(records) == _CHUNK else ""
+                records, further = await find.newest(db, cursor, _CHUNK)
             looked_at += _CHUNK
             # What the index has not come to is read as it is, and takes its place among what was found.
             records += [record for record in recent if record.id >= further]

@@ -4,6 +4,7 @@ Every page has a `.json` twin with the facts of /v1. The badge says what this ve
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from valetkey.server.audit import find
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.sight import DECISIONS, Seen, Viewer, Wanted
-from valetkey.server.errors import InvalidRequest
+from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
 from valetkey.server.principals import store as principals
 from valetkey.server.services import Services
@@ -28,6 +29,8 @@ from valetkey.server.web.render import page, security_headers
 _FIELDS = ("since", "until", "event", "user", "agent", "task", "delegation", "connection", "integration", "decision",
            "reason")  # fmt: skip
 _PAGE = 50
+_RULES = (Event.POLICY_APPLIED, Event.OWN_RULES_CHANGED)
+_APPROVAL = (Event.APPROVAL_ASKED, Event.APPROVAL_AGREED, Event.APPROVAL_ANSWERED, Event.APPROVAL_CANCELLED)
 
 
 async def trail(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -90,19 +93,28 @@ async def _one(services: Services, visitor: Visitor, request: Request) -> tuple[
 
 async def _related(services: Services, viewer: Viewer, seen: Seen) -> Sequence[tuple[str, Seen]]:
     """The records this one stands on or was followed by, each asked for as if by its own address."""
-    # A call's approval and policy version are two more rows here, by the ids its record will name.
     ids: list[tuple[str, str]] = [("Decision", seen.says("decision"))]
     async with services.database.read() as db:
         if (ended := await find.outcome(db, seen.id)) is not None:
             ids.append(("Outcome", ended.id))
         if seen.record.event != Event.TOKEN_ISSUED and (token := seen.says("token")):
             ids.append(("Credential issued", await find.issue_of(db, token)))
+        policies = seen.record.members.get("policies")
+        for policy in policies if isinstance(policies, list) else ():
+            ids += [("Rules", other) for other in await find.referring(db, str(policy), _RULES)]
+        if approval := seen.says("approval"):
+            ids += [("Approval", other) for other in await find.referring(db, approval, _APPROVAL)]
     for label, event in (("Task opened", Event.TASK_OPENED), ("Consent", Event.DELEGATION_RECORDED)):
         kind = "task" if event is Event.TASK_OPENED else "delegation"
         if (value := seen.says(kind)) and seen.record.event != event:
             found = await look(services, viewer, Wanted(**{kind: value, "event": event.value}), limit=1)
             ids += [(label, other.id) for other in found.found]
-    return [(label, (await one(services, viewer, other))[0]) for label, other in ids if other]
+    related = []
+    for label, other in ids:
+        if other and other != seen.id:
+            with suppress(NotFound):  # rules are the administrators' to see, a call is hers
+                related.append((label, (await one(services, viewer, other))[0]))
+    return related
 
 
 async def _names(services: Services, viewer: Viewer) -> dict[str, str]:
