@@ -372,3 +372,19 @@ class Approval(TypedDict):
 class Approvals(TypedDict):
     data: list[Approval]
     standing: list[dict[str, Any]]
+
+
+class InclusionProof(TypedDict):
+    v: int
+    kind: str
+    record: str
+    path: list[str]
+    checkpoint: str
+
+
+class ConsistencyProof(TypedDict):
+    v: int
+    kind: str
+    earlier: str
+    later: str
+    paths: dict[str, list[str]]

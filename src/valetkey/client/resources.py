@@ -401,6 +401,16 @@ class Audit(Group):
     def checkpoints(self) -> Iterator[bytes]:
         return self._stream(get("/v1/audit/checkpoints"))
 
+    def prove(self, record: str) -> answers.InclusionProof:
+        """That a record is under the newest signed checkpoint, as a proof that stands alone."""
+        proof: answers.InclusionProof = self._call(get(at("audit", "records", record, "proof")))
+        return proof
+
+    def consistency(self, earlier: int, later: int = 0) -> answers.ConsistencyProof:
+        """That checkpoint `later`, 0 for the newest, continues `earlier`, as a proof that stands alone."""
+        proof: answers.ConsistencyProof = self._call(get("/v1/audit/consistency", **{"from": earlier}, to=later))
+        return proof
+
     def pin(self) -> str:
         """The checkpoint key, in the form people pin."""
         return str(self._call(get("/v1/audit/key"))["pin"])

@@ -10,7 +10,12 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.grow import Trees
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
@@ -168,8 +173,10 @@ class App:
         for algorithm in set(settings.algorithms.values()):
             await keys.ensure("tokens", algorithm_named(algorithm))
         checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
+        self.trees = trees = Trees(database, journal.recent, lambda: journal.is_awaited)
         self.witness = Witness(
             journal,
+            trees,
             checkpoints,
             clock,
             deployment=self.deployment,
@@ -369,11 +376,13 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
             clock=clock,
             database=database,
             journal=journal,
+            index=index,
             keys=keys,
             verifying=verifying,
             proofs=proofs,
@@ -417,6 +426,9 @@ class App:
             egress=egress,
             hops=hops,
             checkpoints=checkpoints,
+            prove=Prove(database, self.witness),
+            badges=Badges(database, lambda: self.witness.path, keys.pin),
+            looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
         )
@@ -444,6 +456,8 @@ class App:
         watches = (
             journal.watch,
             self.witness.watch,
+            trees.watch,
+            index.watch,
             streams.watch,
             self.feed.watch,
             self.last_used.watch,

@@ -390,6 +390,26 @@ class AuditRecord(TypedDict):
     event: str
 
 
+class InclusionProof(TypedDict):
+    """That `record`, a line of the trail, is under `checkpoint`, a signed line: docs/audit-format.md says how."""
+
+    v: int
+    kind: Literal["inclusion"]
+    record: str
+    path: list[str]
+    checkpoint: str
+
+
+class ConsistencyProof(TypedDict):
+    """That the checkpoint `later` continues `earlier`: a path for each writer. docs/audit-format.md says how."""
+
+    v: int
+    kind: Literal["consistency"]
+    earlier: str
+    later: str
+    paths: dict[str, list[str]]
+
+
 class Pin(TypedDict):
     """The key that verifies checkpoints, as an auditor pins it."""
 
