@@ -65,6 +65,7 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -327,12 +328,13 @@ class App:
         )
         hops = (streams.stop, take_back.stop, end_there.stop)
         self.memories = memories = Memories(database, clock)
+        judge = Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories)
         self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
             proofs=proofs,
-            judge=Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories),
+            judge=judge,
             streams=streams,
             hold=Hold(database, journal, ring, clock, approvals),
             approvals=approvals,
@@ -383,6 +385,7 @@ class App:
             database=database,
             journal=journal,
             index=index,
+            foresee=Foresee(authorities, judge, catalogue, gateway=settings.gateway),
             keys=keys,
             verifying=verifying,
             proofs=proofs,

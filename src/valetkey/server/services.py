@@ -23,6 +23,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.oauth.arriving import Arriving
@@ -55,6 +56,7 @@ class Services:
     database: Database
     journal: Journal
     index: Index
+    foresee: Foresee
     keys: Keys
     verifying: Verifying
     proofs: Proofs
