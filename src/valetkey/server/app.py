@@ -57,6 +57,7 @@ from valetkey.server.db.engine import open_database
 from valetkey.server.db.feed import Feed
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
@@ -351,8 +352,9 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
-        confirm = Confirm(journal, mac, clock, settings, catalogue)
-        pass_on = PassOn(database, confirm, clock)
+        confirm = Confirm(journal, clock, settings, catalogue)
+        open_task = OpenTask(journal, mac, clock, settings, catalogue)
+        pass_on = PassOn(database, open_task, clock)
         self.oauth = oauth = AuthorizationServer(
             Foundation(
                 settings=settings,
@@ -369,7 +371,7 @@ class App:
                 catalogue=catalogue,
                 issue=issue,
                 authorities=authorities,
-                confirm=confirm,
+                open_task=open_task,
                 pass_on=pass_on,
                 standing=Standing(verifying, authorities, issue, catalogue, clock),
                 known=known,
@@ -397,6 +399,7 @@ class App:
             login=build_login(database, journal, mac, ring, egress, clock, settings),
             mac=mac,
             confirm=confirm,
+            open_task=open_task,
             pass_on=pass_on,
             issue=issue,
             policies=Policies(journal, clock, catalogue),

@@ -21,6 +21,7 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.lend import Lend
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.gateway.foresee import Foresee
@@ -68,6 +69,7 @@ class Services:
     login: Login
     mac: Mac
     confirm: Confirm
+    open_task: OpenTask
     issue: Issue
     policies: Policies
     lend: Lend
