@@ -119,7 +119,7 @@ def _settle(ended: Settled, spent: dict[budgets.Key, Used], tally: Tally) -> Non
     charged, size, rows = ended
     for key, held in charged.held.items():
         spent[key] = Used(spent[key].spent - held + size, spent[key].held - held)
-    tally.add(charged.spans, charged.slots, charged.now, Row(bytes=size, rows=rows))
+    tally.ended(charged.spans, charged.slots, charged.now, Row(bytes=size, rows=rows))
 
 
 def _spend(one: Charge, spent: dict[budgets.Key, Used]) -> TooMany | None:

@@ -17,36 +17,50 @@ _LABELS: Final = tuple(tuple(label.value for label in labels_in(stored)) for sto
 _NONE: Final[Sequence[int]] = (0, 0, 0, 0, 0)
 
 _Sum = list[int]  # labels, then what is counted, as in `Row`
+_Where = tuple[Spans, tuple[str, ...], int]
 _Seen = tuple[Sequence[int], dict[str, Sequence[int]]]  # in all, and for each resource by its id
 
 
 class Tally:
-    """Good for one transaction, or for one look at what is there. What ended by `now` does not count."""
+    """Good for one transaction, or for one look at what is there. What ended by `now` does not count.
 
-    __slots__ = ("_added", "_sums", "now")
+    What `ended` is told comes before `found`, what `add` is told after it.
+    """
+
+    __slots__ = ("_added", "_sums", "_touched", "now")
 
     def __init__(self, now: float) -> None:
         self.now = int(now)
         self._sums: dict[tuple[str, str], _Sum] = {}  # by span and resource
-        self._added: dict[tuple[Spans, tuple[str, ...], int], _Sum] = {}
+        self._added: dict[_Where, _Sum] = {}
+        self._touched: dict[_Where, list[_Sum]] = {}  # the sums that something done there is added to
+
+    def ended(self, spans: Spans, slots: tuple[str, ...], now: float, row: Row) -> None:
+        """So much came of a call that was decided at that time."""
+        where = (spans, slots, slice_ends(now))
+        sum_ = self._added.get(where)
+        if sum_ is None:
+            self._added[where] = list(row)
+        else:
+            _plus(sum_, row)
 
     def found(self, rows: Iterable[Sequence[Any]]) -> None:
         """These rows are there: the three of the key, then what they say."""
         for span, resource, until, *row in rows:
             self._count(span, resource, until, row)
+        for key, added in self.added.items():
+            self._count(*key, added)
 
     def add(self, spans: Spans, slots: tuple[str, ...], now: float, done: Row) -> None:
-        """So much was done, at that time, and counts for who comes after it."""
-        ends = slice_ends(now)
-        sum_ = self._added.get((spans, slots, ends))
-        if sum_ is None:
-            self._added[spans, slots, ends] = list(done)
-        else:
+        """So much is done now, and counts for who comes after it."""
+        where = (spans, slots, slice_ends(now))
+        touched = self._touched.get(where)
+        if touched is None:
+            # What it adds counts from now on: whoever adds is judged by no earlier time than `self.now`.
+            sums = [self._sums.setdefault(key[:2], list(_NONE)) for key in spans.rows(slots, where[2])]
+            touched = self._touched[where] = [self._added.setdefault(where, list(_NONE)), *sums]
+        for sum_ in touched:
             _plus(sum_, done)
-        for resource in (ALL, *slots):
-            self._count(spans.task, resource, spans.until, done)
-            for span in spans.all[1:]:
-                self._count(span, resource, ends, done)
 
     @property
     def added(self) -> dict[Key, Row]:
@@ -84,11 +98,7 @@ class Tally:
 
     def _count(self, span: str, resource: str, until: int, row: Sequence[int]) -> None:
         if until > self.now:
-            sum_ = self._sums.get((span, resource))
-            if sum_ is None:
-                self._sums[span, resource] = list(row)
-            else:
-                _plus(sum_, row)
+            _plus(self._sums.setdefault((span, resource), list(_NONE)), row)
 
     def _seen(self, spans: Sequence[str], places: Sequence[Place]) -> _Seen:
         seen = [self._of_one(span, places) for span in spans]
@@ -127,7 +137,17 @@ def _most(rows: Sequence[Sequence[int]]) -> Sequence[int]:
 
 
 def _said(row: Sequence[int]) -> dict[str, Any]:
-    return {name: n for name, n in zip(_NAMES, row[1:], strict=True) if n}
+    _, calls, writes, rows, bytes_ = row
+    said = {}
+    if calls:
+        said["calls"] = calls
+    if writes:
+        said["writes"] = writes
+    if rows:
+        said["rows"] = rows
+    if bytes_:
+        said["bytes"] = bytes_
+    return said
 
 
 def _memory(seen: _Seen) -> Memory:
