@@ -203,6 +203,8 @@ def _unknown(integration: str, target: Target) -> Call:
 
 def _together(decisions: Sequence[Decision]) -> Decision:
     """What is decided of all the parts of one call: the first denial, or everybody's questions, or allowed."""
+    if len(decisions) == 1:
+        return decisions[0]
     for decision in decisions:
         if isinstance(decision, Deny):
             return decision
