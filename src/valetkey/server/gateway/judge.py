@@ -14,7 +14,7 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.errors import ConnectionRequired, Denied, Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.charge import Charge
-from valetkey.server.gateway.held import Holdings
+from valetkey.server.gateway.held import Held, Holdings
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.recognise import Recognised
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
@@ -59,9 +59,9 @@ class Judge:
         self._slots = Slots()
 
     async def __call__(
-        self, token: Delegated, asked: Recognised, door: Prepared, authority: Authority
+        self, token: Delegated | None, asked: Recognised, door: Prepared, authority: Authority
     ) -> tuple[Sequence[Call], Decision]:
-        """All that the call does, or the one thing that is denied."""
+        """All that the call does, or the one thing that is denied. Without a token: under all that its task has."""
         if not asked.matches:
             return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown)
         calls: list[Call] = []
@@ -78,7 +78,7 @@ class Judge:
         return calls, _together(decisions)
 
     async def _judged_one(
-        self, token: Delegated, match: Match, door: Prepared, authority: Authority
+        self, token: Delegated | None, match: Match, door: Prepared, authority: Authority
     ) -> tuple[Call, Decision]:
         now = self._clock.now()
         integration = door.integration
@@ -92,12 +92,14 @@ class Judge:
             actual=None,
             parameters=match.judged,
         )
-        ended = live(authority, now) or (
-            Deny(reason=Reason.REVOKED) if self._authorities.is_revoked(token.jti) else None
-        )
+        is_revoked = token is not None and self._authorities.is_revoked(token.jti)
+        ended = live(authority, now) or (Deny(reason=Reason.REVOKED) if is_revoked else None)
         if ended is not None:
             return call, ended
-        held = self._holdings.of(token, authority, now)
+        if token is None:
+            held = Held(authority, authority.task.grants, now)
+        else:
+            held = self._holdings.of(token, authority, now)
         chosen = held.reached.get(call.judged_by)
         if chosen is None:
             found = reaching(call, held.grants, self._catalogue, now)
