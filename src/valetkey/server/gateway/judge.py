@@ -97,7 +97,7 @@ class Judge:
         if ended is not None:
             return call, ended
         if token is None:
-            held = Held(authority, authority.task.grants, now)
+            held = Held(authority, authority.task.grants, now, Spans.of(authority))
         else:
             held = self._holdings.of(token, authority, now)
         chosen = held.reached.get(call.judged_by)
