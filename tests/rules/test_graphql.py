@@ -30,7 +30,8 @@ def linear() -> GraphQL:
 def asked(reader: GraphQL, query: str, variables: Any = None, operation: str | None = None) -> Reading | None:
     members = {"query": query, "variables": variables or {}, "operationName": operation}
     body = json.dumps(members).encode()
-    return reader(Said(method="POST", segments=("graphql",), query=(), content_type="application/json", body=body))
+    read = reader(Said(method="POST", segments=("graphql",), query=(), content_type="application/json", body=body))
+    return read if isinstance(read, Reading) else None
 
 
 # --- the slow and simple reading: a document as a tree that is written down, and told what it runs without parsing it

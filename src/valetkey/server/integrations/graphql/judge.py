@@ -68,36 +68,54 @@ class Reading:
     maybe: tuple[Filled, ...]
 
 
-Asked = tuple[Reading, ...]
-"""One root field, and what it may be, in order."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One root field, and what it may be, in order."""
+
+    name: str
+    readings: tuple[Reading, ...]
 
 
-def understood(document: Document, table: Table) -> tuple[Asked, ...] | None:
-    """What the document asks for, before its variables are known. None for what no file describes."""
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What no file describes; `why` names it, and stands in a sentence. Its names are the caller's own."""
+
+    why: str
+
+
+def understood(document: Document, table: Table) -> tuple[Asked, ...] | Unlisted:
+    """What the document asks for, before its variables are known."""
     asked: list[Asked] = []
     for field in document.fields:
         if field.on not in ("", _ROOT[document.kind]):
-            return None
+            return Unlisted(f"`{field.name}` is asked of `{field.on}`, which a {document.kind} is not")
         # SECURITY: by the name of the field: an alias is what its caller likes (GQ-01).
         # Guarded by tests/attacks/test_graphql.py::test_gq_01_every_root_field_is_judged
         rows = table.roots.get((document.kind, field.name), ())
-        readings = tuple(found for row in rows if (found := _reading(field, row, table)) is not None)
+        readings: list[Reading] = []
+        why = f"`{field.name}` is not a listed {document.kind}"
+        for row in rows:
+            found = _reading(field, row, table)
+            if isinstance(found, Reading):
+                readings.append(found)
+            elif not readings:
+                why = found.why
         if not readings:
-            return None
-        asked.append(readings)
+            return Unlisted(why)
+        asked.append(Asked(field.name, tuple(readings)))
     return tuple(asked)
 
 
-def matches(asked: tuple[Asked, ...], variables: Mapping[str, Any], table: Table) -> list[Match] | None:
-    """Every operation that is asked for, with these variables. None when one of them is none."""
+def matches(asked: tuple[Asked, ...], variables: Mapping[str, Any], table: Table) -> list[Match] | Unlisted:
+    """Every operation that is asked for, with these variables."""
     found: list[Match] = []
-    for readings in asked:
-        for reading in readings:
+    for one in asked:
+        for reading in one.readings:
             if (these := _fitting(reading, variables, table)) is not None:
                 found += these
                 break
         else:
-            return None
+            return Unlisted(f"`{one.name}` is not listed with these arguments")
     return found
 
 
@@ -149,27 +167,36 @@ def _referred(
     return (ResourceRef(kind, name=values[0]) if only == "name" else ResourceRef(kind, id=values[0]),)
 
 
-def _reading(field: Selected, row: Root, table: Table) -> Reading | None:
+def _reading(field: Selected, row: Root, table: Table) -> Reading | Unlisted:
     """The row with this field, if it can be what the field is."""
     filled = _filled(field.arguments, row.takes, table.words)
-    if filled is None or (row.returns != "*" and bool(field.below) != bool(row.returns)):
-        return None
+    if filled is None:
+        return Unlisted(f"`{field.name}` is not listed with these arguments")
+    if row.returns != "*" and bool(field.below) != bool(row.returns):
+        return Unlisted(_shape(field))
     away, maybe = False, []
     pending = [] if row.returns == "*" else [(below, row.returns) for below in field.below]
     while pending:
         below, type_ = pending.pop()
-        known = table.types.get(_narrowed(type_, below.on), {}).get(below.name)
-        if known is None or bool(below.below) != bool(known.returns):
-            return None
+        type_ = _narrowed(type_, below.on)
+        known = table.types.get(type_, {}).get(below.name)
+        if known is None:
+            return Unlisted(f"`{below.name}` of `{type_.partition('.')[0]}` is on no list")
+        if bool(below.below) != bool(known.returns):
+            return Unlisted(_shape(below))
         inner = _filled(below.arguments, known.takes, table.words)
         away |= not known.stays or inner is None
         if inner is not None and inner.places:
             maybe.append(inner)
         pending += [(inside, known.returns) for inside in below.below]
     if away and table.away is None:
-        return None
+        return Unlisted(f"`{field.name}` is asked for something that leads away from it")
     named = tuple((one, tuple((_places(field, paths), kind) for paths, kind in one.places)) for one in row.named)
     return Reading(row, filled, named, away, () if away else tuple(maybe))
+
+
+def _shape(field: Selected) -> str:
+    return f"`{field.name}` is asked {'for fields it does not have' if field.below else 'without naming its fields'}"
 
 
 def _places(field: Selected, paths: tuple[str, ...]) -> tuple[Place, ...]:
