@@ -179,6 +179,12 @@ NO_PLAIN_REQUEST: list[tuple[str, str]] = [
     ("application/json", '{"query":"{ issue(id: \\"LIN-123\\") { title } "}'),
     ("application/json", '{"query":"{ issue(id: \\"LIN-123\\") { title } } }"}'),
     ("application/json", '{"query":"{ issue(id: \\"LIN-123\\", id: \\"OPS-7\\") { title } }"}'),
+    ("application/json", '{"query":"\\"viewer\\" query { issue(id: \\"LIN-123\\") { title } }"}'),
+    ("application/json", '{"query":"{ issue(id: \\"LIN-123\\") { ...F } } \\"x\\" fragment F on Issue { title }"}'),
+    (
+        "application/json",
+        '{"query":"query(\\"x\\" $i: ID!) { issue(id: $i) { title } }","variables":{"i":"LIN-123"}}',
+    ),
     ("application/json", '{"query":"{ issue(id: $x) { title } }"}'),
     ("application/json", '{"query":"query($i: String!) { issue(id: $i) { title } }"}'),
     ("application/json", '{"query":"query($i: String!) { issue(id: $i) { title } }","variables":{"i":null}}'),

@@ -118,6 +118,9 @@ def _bound(text: str) -> None:
     """GQ-02: no limit is left to who parses or expands."""
     if len(text) > MOST_CHARACTERS:
         raise InvalidRequest(f"The document is longer than {MOST_CHARACTERS} characters.", hint="Use variables.")
+    # NOTE: upper bounds first: counting characters is far cheaper than reading tokens, and nearly always enough.
+    if len(text) <= MOST_TOKENS and sum(map(text.count, "{[(")) <= MOST_NESTED:
+        return
     lexer, depth, tokens = Lexer(Source(text)), 0, 0
     try:
         while (token := lexer.advance()).kind is not TokenKind.EOF:
@@ -144,6 +147,10 @@ def _chosen(
             known = operations
         else:
             raise InvalidRequest("The document defines something else than operations and fragments.")
+        # SECURITY: newer grammars know text before a definition, older ones refuse it: one reading, or none.
+        # Guarded by tests/attacks/test_graphql.py::test_gq_01_what_is_no_plain_request_never_leaves
+        if definition.description is not None:
+            raise InvalidRequest("The document describes a definition.", hint="Write it as a remark, after `#`.")
         name = definition.name.value if definition.name else ""
         if name in known:
             raise InvalidRequest(f"The document defines {name or 'an operation without a name'} twice.")
@@ -170,8 +177,8 @@ def _declared(chosen: OperationDefinitionNode) -> dict[str, Declared]:
     found: dict[str, Declared] = {}
     for definition in chosen.variable_definitions or ():
         name = definition.variable.name.value
-        if name in found or definition.directives:
-            raise InvalidRequest(f"${name} is declared twice, or with a directive.")
+        if name in found or definition.directives or definition.description is not None:
+            raise InvalidRequest(f"${name} is declared twice, or with a directive or a description.")
         found[name] = _variable(definition)
     return found
 
