@@ -49,7 +49,7 @@ class Filled:
         """Whether every leaf of every value is one that is taken."""
         for path, variable, may_be_leaf in self.places:
             value = variables.get(variable.name, None if variable.is_item else ABSENT)
-            if isinstance(value, dict | list) and value:
+            if isinstance(value, (dict, list)) and value:
                 if not all(self.takes.allows(inner, words) for inner, _ in leaves(value, path)):
                     return False
             elif value is not ABSENT and not may_be_leaf:
@@ -134,7 +134,9 @@ def _fitting(reading: Reading, variables: Mapping[str, Any], table: Table) -> li
             return None
         refs += some
     found = [Match(operation, fields, ref) for ref in refs or (None,)]
-    away = reading.away or not all(filled.is_taken(variables, table.words) for filled in reading.maybe)
+    away = reading.away
+    if reading.maybe and not away:
+        away = not all(filled.is_taken(variables, table.words) for filled in reading.maybe)
     if not away:
         return found
     # SECURITY: where no operation says what leading away is, nothing may.
@@ -191,7 +193,7 @@ def _reading(field: Selected, row: Root, table: Table) -> Reading | Unlisted:
         pending += [(inside, known.returns) for inside in below.below]
     if away and table.away is None:
         return Unlisted(f"`{field.name}` is asked for something that leads away from it")
-    named = tuple((one, tuple((_places(field, paths), kind) for paths, kind in one.places)) for one in row.named)
+    named = tuple((one, _said(field, one)) for one in row.named)
     return Reading(row, filled, named, away, () if away else tuple(maybe))
 
 
@@ -199,8 +201,12 @@ def _shape(field: Selected) -> str:
     return f"`{field.name}` is asked {'for fields it does not have' if field.below else 'without naming its fields'}"
 
 
-def _places(field: Selected, paths: tuple[str, ...]) -> tuple[Place, ...]:
-    return tuple(Place(path, *at(field.arguments, path.split("."))) for path in paths)
+def _said(field: Selected, named: Named) -> tuple[tuple[tuple[Place, ...], str], ...]:
+    """The ways of naming it that the document uses. What stands nowhere in it no variable can fill."""
+    places = [
+        (tuple(Place(p, *at(field.arguments, p.split("."))) for p in paths), kind) for paths, kind in named.places
+    ]
+    return tuple((some, kind) for some, kind in places if any(place.value is not ABSENT for place in some))
 
 
 def _filled(arguments: Mapping[str, Any], takes: Takes, words: frozenset[str]) -> Filled | None:
