@@ -48,8 +48,9 @@ bench-growth: $(VENV)/dev ## the same with a million delegations and ten million
 crash: $(VENV)/dev ## 200 kills at random moments under load
 	@VALETKEY_TEST_KILLS=200 $(BIN)/python -m pytest -s -p no:xdist tests/faults/test_kill.py
 
-fuzz: $(VENV)/dev ## a million calls under made-up policies, against the plainest judging there is
-	@VALETKEY_TEST_CASES=1000000 $(BIN)/python -m pytest -p no:xdist tests/rules/test_policy_differential.py
+fuzz: $(VENV)/dev ## a million calls under made-up policies, a million of GraphQL, against the plainest judging there is
+	@VALETKEY_TEST_CASES=1000000 $(BIN)/python -m pytest -p no:xdist tests/rules/test_policy_differential.py \
+		tests/rules/test_graphql_differential.py
 
 model: $(VENV)/dev ## check the models of the fence and of refreshing (docs/models)
 	@$(BIN)/python -m tests.support.models

@@ -63,7 +63,7 @@ class Judge:
     ) -> tuple[Sequence[Call], Decision]:
         """All that the call does, or the one thing that is denied. Without a token: under all that its task has."""
         if not asked.matches:
-            return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown)
+            return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown, detail=asked.unlisted)
         calls: list[Call] = []
         decisions: list[Decision] = []
         for match in asked.matches:
