@@ -181,6 +181,16 @@ class Policies(Group):
         said: answers.ExplainedDecision = self._call(get(at("decisions", decision)))
         return said
 
+    def foresee(
+        self, *, task: str, integration: str, method: str, path: str, body: str = "", content_type: str = ""
+    ) -> answers.ForeseenDecision:
+        """What would be decided of a call that was not made, under a task that acts for you."""
+        call = {"task": task, "integration": integration, "method": method, "path": path}
+        said: answers.ForeseenDecision = self._call(
+            post("/v1/decisions/foresee", **call, body=body, content_type=content_type)
+        )
+        return said
+
     def replay(self, text: str, *, seconds: int) -> Iterator[bytes]:
         """What that policy would have decided of the recorded calls of so long; lines of JSON as they are found."""
         return self._stream(post("/v1/policies/replay", text=text, seconds=seconds))

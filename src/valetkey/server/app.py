@@ -59,6 +59,7 @@ from valetkey.server.db.engine import open_database
 from valetkey.server.db.feed import Feed
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
@@ -67,6 +68,7 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -331,12 +333,13 @@ class App:
         )
         hops = (streams.stop, take_back.stop, end_there.stop)
         self.memories = memories = Memories(database, clock)
+        judge = Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories)
         self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
             proofs=proofs,
-            judge=Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories),
+            judge=judge,
             streams=streams,
             hold=Hold(database, journal, ring, clock, approvals),
             approvals=approvals,
@@ -353,8 +356,9 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
-        confirm = Confirm(journal, mac, clock, settings, catalogue)
-        pass_on = PassOn(database, confirm, clock)
+        confirm = Confirm(journal, clock, settings, catalogue)
+        open_task = OpenTask(journal, mac, clock, settings, catalogue)
+        pass_on = PassOn(database, open_task, clock)
         self.oauth = oauth = AuthorizationServer(
             Foundation(
                 settings=settings,
@@ -371,7 +375,7 @@ class App:
                 catalogue=catalogue,
                 issue=issue,
                 authorities=authorities,
-                confirm=confirm,
+                open_task=open_task,
                 pass_on=pass_on,
                 standing=Standing(verifying, authorities, issue, catalogue, clock),
                 known=known,
@@ -387,6 +391,7 @@ class App:
             database=database,
             journal=journal,
             index=index,
+            foresee=Foresee(authorities, judge, catalogue, gateway=settings.gateway),
             keys=keys,
             verifying=verifying,
             proofs=proofs,
@@ -398,6 +403,7 @@ class App:
             login=build_login(database, journal, mac, ring, egress, clock, settings),
             mac=mac,
             confirm=confirm,
+            open_task=open_task,
             pass_on=pass_on,
             issue=issue,
             policies=Policies(journal, clock, catalogue),

@@ -22,8 +22,10 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.lend import Lend
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.oauth.arriving import Arriving
@@ -56,6 +58,7 @@ class Services:
     database: Database
     journal: Journal
     index: Index
+    foresee: Foresee
     keys: Keys
     verifying: Verifying
     proofs: Proofs
@@ -67,6 +70,7 @@ class Services:
     login: Login
     mac: Mac
     confirm: Confirm
+    open_task: OpenTask
     issue: Issue
     policies: Policies
     lend: Lend

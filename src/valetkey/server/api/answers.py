@@ -139,6 +139,19 @@ class ExplainedDecision(TypedDict):
     observed: list[str]
 
 
+class ForeseenDecision(TypedDict):
+    """What would be decided of a call that nobody made. Budgets are not looked at."""
+
+    decision: Literal["allow", "ask", "deny"]
+    reason: str
+    words: str
+    calls: list[str]
+    connection: str
+    policies: list[str]
+    rules: list[str]
+    observed: list[str]
+
+
 class App(TypedDict):
     """An app at an API. `redirect_uri` is the exact address to register there. The secret is never shown."""
 
