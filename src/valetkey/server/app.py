@@ -24,6 +24,8 @@ from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.by_device import store as device_codes
+from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.databases.tables import Tables
@@ -116,6 +118,7 @@ SEALED = (
     connections.SEALED,
     apps.SEALED,
     refreshing.SEALED,
+    device_codes.SEALED,
     leases.SEALED,
     one_time_passwords.SEALED,
     identity_providers.SEALED,
@@ -297,21 +300,22 @@ class App:
             catalogue=catalogue,
             base=settings.issuer,
         )
+        discard = Discard(
+            database=database,
+            journal=journal,
+            lookups=lookups,
+            ring=ring,
+            clock=clock,
+            catalogue=catalogue,
+            end=end_there.stop,
+        )
         connect = Connect(
             database=database,
             journal=journal,
             egress=egress,
             registered=registered,
             keep=Keep(database=database, journal=journal, lookups=lookups, ring=ring, clock=clock, catalogue=catalogue),
-            discard=Discard(
-                database=database,
-                journal=journal,
-                lookups=lookups,
-                ring=ring,
-                clock=clock,
-                catalogue=catalogue,
-                end=end_there.stop,
-            ),
+            discard=discard,
             mac=mac,
             ring=ring,
             clock=clock,
@@ -419,6 +423,15 @@ class App:
             apps=registered,
             connect=connect,
             connect_codes=connect_codes,
+            connect_by_device=ConnectByDevice(
+                database=database,
+                egress=egress,
+                connect=connect,
+                discard=discard,
+                ring=ring,
+                clock=clock,
+                catalogue=catalogue,
+            ),
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,

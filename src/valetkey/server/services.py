@@ -13,6 +13,7 @@ from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
@@ -79,6 +80,7 @@ class Services:
     apps: Apps
     connect: Connect
     connect_codes: ConnectCodes
+    connect_by_device: ConnectByDevice
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers

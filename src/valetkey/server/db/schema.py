@@ -243,6 +243,11 @@ linkings = Table(
     _text("facts"), _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
     Index(None, "expires_at"),
 )  # fmt: skip
+device_linkings = Table(
+    "device_linkings", metadata, _id("linking"), _ref("org"), _ref("user"), _ref("app"),
+    Column("sealed", LargeBinary, nullable=True), _text("facts"), Column("wait_seconds", Integer, nullable=False),
+    _time("poll_at"), _time("expires_at"), Index(None, "expires_at"),
+)  # fmt: skip
 connect_codes = Table(
     "connect_codes", metadata, _id(), Column("mac", LargeBinary(32), nullable=False, unique=True), _ref("org"),
     _ref("user"), _ref("agent", optional=True), _ref("connection", optional=True), _text("facts"), _text("state"),
