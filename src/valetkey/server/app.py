@@ -10,6 +10,7 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.forget import Forget
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -232,6 +233,7 @@ class App:
             clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
         )
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
+        self.forget = forget = Forget(database, clock)
         self.authorities = authorities = Authorities(
             database,
             Layers(catalogue),
@@ -448,6 +450,7 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             memories.watch,
+            forget.watch,
             take_back.watch,
             reconcile.watch,
             end_there.watch,

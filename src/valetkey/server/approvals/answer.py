@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from valetkey.server.approvals import store
 from valetkey.server.approvals.model import LONGEST_MESSAGE, Approval, Kept, State, Step, is_enough, may_answer
-from valetkey.server.approvals.render import Shown, render
+from valetkey.server.approvals.render import Shown, forgotten, render
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
@@ -88,12 +88,16 @@ class Approvals:
         """What will be sent, in words, from the kept bytes alone."""
         async with self._database.read() as db:
             kept = await store.kept_of(db, approval, ring=self._ring)
-        return render(kept, approval.facts, self._catalogue.get(approval.facts.integration))
+        integration = self._catalogue.get(approval.facts.integration)
+        return forgotten(approval.facts, integration) if kept is None else render(kept, approval.facts, integration)
 
     async def kept(self, approval: Approval) -> Kept:
         """The exact bytes to send."""
         async with self._database.read() as db:
-            return await store.kept_of(db, approval, ring=self._ring)
+            kept = await store.kept_of(db, approval, ring=self._ring)
+        if kept is None:
+            raise _over()
+        return kept
 
     async def needs_proof(self, approval: Approval) -> bool:
         """Whether a click is not enough: it is dangerous, or cannot be shown whole."""
