@@ -319,17 +319,12 @@ async def test_a_dangerous_call_needs_a_fresh_proof(house: House) -> None:
         refused = await house.alice.call("POST", f"/v1/approvals/{approval}/answer", answer=answer)
         assert refused.status == 403
     tab = await house.signed_in()
-    house.clock.advance(121)
     await tab.get(f"/approvals/{approval}")
     assert "Approve once" not in tab.text
-    assert (await tab.post(f"/approvals/{approval}", {"answer": "approve", "csrf": tab.csrf})).status == 403
-    fresh = await house.signed_in()
-    await fresh.get(f"/approvals/{approval}")
-    assert "until the task ends" not in fresh.text
-    assert (await fresh.post(f"/approvals/{approval}", {"answer": "like-this", "csrf": fresh.csrf})).status == 403
-    assert (await fresh.post(f"/approvals/{approval}", {"answer": "approve", "csrf": fresh.csrf})).status == 303
-    [record] = await house.events("approval.answered")
-    assert "hwk" in str(record)
+    for answer in ("approve", "like-this"):
+        await tab.get(f"/approvals/{approval}")
+        assert (await tab.post(f"/approvals/{approval}", {"answer": answer, "csrf": tab.csrf})).status == 403
+    assert await house.events("approval.answered") == []  # what is enough: test_approvals_proven
 
 
 async def test_what_was_kept_is_forgotten_a_day_after_its_end(house: House) -> None:

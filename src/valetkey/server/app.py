@@ -11,6 +11,7 @@ from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.forget import Forget
+from valetkey.server.approvals.proving.prove import Prove
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
@@ -371,6 +372,7 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        login = build_login(database, journal, mac, ring, egress, clock, settings)
         self.services = services = Services(
             settings=settings,
             clock=clock,
@@ -384,7 +386,7 @@ class App:
             engines=engines,
             sessions=Sessions(journal, database, mac, clock),
             cli_logins=CliLogins(journal, database, mac, clock),
-            login=build_login(database, journal, mac, ring, egress, clock, settings),
+            login=login,
             mac=mac,
             confirm=confirm,
             pass_on=pass_on,
@@ -421,6 +423,7 @@ class App:
             checkpoints=checkpoints,
             data_keys=data_keys,
             approvals=approvals,
+            prove=Prove(database, login, clock),
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(

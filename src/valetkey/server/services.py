@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.proving.prove import Prove
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
@@ -86,3 +87,4 @@ class Services:
     checkpoints: Path
     data_keys: DataKeys
     approvals: Approvals
+    prove: Prove

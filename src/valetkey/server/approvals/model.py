@@ -159,6 +159,20 @@ class Approval:
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How whoever answers was proven. `approval` is the one it was proven anew for, by what `passkey` names or else."""
+
+    words: str
+    approval: str = ""
+    passkey: str = ""
+
+
+def agreed_to(approval: Approval) -> bytes:
+    """What a passkey signs to say yes: this approval of exactly this call."""
+    return length_prefixed(b"valetkey approval", approval.id.encode(), bytes.fromhex(approval.key))
+
+
 def may_answer(person: str, user: str, facts: Facts) -> bool:
     """Whether this person is one of those whose answer counts."""
     return any(_counts(person, user, group, facts) for group in facts.answerers)

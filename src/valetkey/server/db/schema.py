@@ -302,6 +302,9 @@ approvals = Table(
 approval_answers = Table(
     "approval_answers", metadata, _id("approval"), _id("user"), _text("proof"), _time("created_at"),
 )  # fmt: skip
+approval_proofs = Table(  # for which approval a person went to sign in anew
+    "approval_proofs", metadata, _id("user"), _ref("approval"), _ref("session"), _time("began_at"),
+)  # fmt: skip
 standing_answers = Table(
     "standing_answers", metadata, _id(), _ref("org"), _ref("user"), _ref("task"), _text("like"), _text("words"),
     _time("created_at"), _time("ended_at", optional=True), Index(None, "task"), Index(None, "user"),

@@ -18,6 +18,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("sealed IS NOT NULL"),
         postgresql_where=sa.text("sealed IS NOT NULL"),
     )
+    op.create_table(
+        "approval_proofs",
+        sa.Column("user", sa.String(length=40), nullable=False),
+        sa.Column("approval", sa.String(length=40), nullable=False),
+        sa.Column("session", sa.String(length=40), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("user", name=op.f("pk_approval_proofs")),
+    )
 
 
 def downgrade() -> None:
