@@ -11,6 +11,8 @@ from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.forget import Forget
+from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.notices import Notices
 from valetkey.server.approvals.proving.prove import Prove
 from valetkey.server.audit.store import Journal
 from valetkey.server.audit.witness import Witness
@@ -117,6 +119,7 @@ SEALED = (
     refresh_tokens.SEALED,
     decoupled.SEALED,
     approved.SEALED,
+    notice_addresses.SEALED,
     signing_keys.SEALED,
 )
 """Every column whose records are sealed under a data key."""
@@ -235,6 +238,16 @@ class App:
         )
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
         self.forget = forget = Forget(database, clock)
+        self.notices = notices = Notices(
+            database=database,
+            journal=journal,
+            ring=ring,
+            clock=clock,
+            egress=egress,
+            approvals=approvals,
+            base=settings.issuer,
+            never=frozenset(settings.private_databases),
+        )
         self.authorities = authorities = Authorities(
             database,
             Layers(catalogue),
@@ -330,7 +343,7 @@ class App:
             proofs=proofs,
             judge=Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories),
             streams=streams,
-            hold=Hold(database, journal, ring, clock, approvals),
+            hold=Hold(database, journal, ring, clock, approvals, notices),
             approvals=approvals,
             ask_person=connect_codes.for_agent,
         )
@@ -424,6 +437,7 @@ class App:
             data_keys=data_keys,
             approvals=approvals,
             prove=Prove(database, login, clock),
+            notices=notices,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
@@ -454,6 +468,7 @@ class App:
             self.last_used.watch,
             memories.watch,
             forget.watch,
+            notices.watch,
             take_back.watch,
             reconcile.watch,
             end_there.watch,
@@ -477,6 +492,7 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.oauth.notify.close()
+        await self.notices.close()
         await self.due.settle()
         await self.refresh.settle()
         await self.calls.settle()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.notices.notices import Notices
 from valetkey.server.approvals.proving.prove import Prove
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
@@ -88,3 +89,4 @@ class Services:
     data_keys: DataKeys
     approvals: Approvals
     prove: Prove
+    notices: Notices

@@ -50,6 +50,7 @@ def _approval(row: Any) -> Approval:
         created_at=row.created_at,
         expires_at=row.expires_at,
         decision=row.decision,
+        told_at=row.told_at,
     )
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from valetkey.server.approvals.model import Approval, Proof, State
 from valetkey.server.approvals.proving.prove import Wanted
-from valetkey.server.errors import Denied, InvalidRequest, NotAuthenticated, ValetkeyError
+from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated, ValetkeyError
 from valetkey.server.oauth.form import Form
 from valetkey.server.problems import status_of
 from valetkey.server.secret import Secret
@@ -70,12 +70,19 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
 async def answer(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
     user, _ = visitor.signed_in()
     found = await services.approvals.of(user, request.path_params["id"])
+    try:
+        await _answered(services, visitor, found, form)
+    except (NotAuthenticated, InvalidRequest, Denied, Conflict) as error:
+        # A second click, or another tab, sees what became of it, and that this answer did not count.
+        return await _shown(services, visitor, await services.approvals.of(user, found.id), error)
+    return RedirectResponse(f"/approvals/{found.id}", 303)
+
+
+async def _answered(services: Services, visitor: Visitor, found: Approval, form: Form) -> None:
+    user, _ = visitor.signed_in()
     match form.get("answer"):
         case "approve" | "like-this" as said:
-            try:
-                proof = await _proof(services, visitor, found, form)
-            except (NotAuthenticated, InvalidRequest, Denied) as error:
-                return await _shown(services, visitor, found, error)
+            proof = await _proof(services, visitor, found, form)
             await services.approvals.approve(user, found.id, proof=proof, for_the_task=said == "like-this")
         case "deny":
             await services.approvals.deny(user, found.id, form.get("message") or "")
@@ -83,7 +90,6 @@ async def answer(services: Services, visitor: Visitor, request: Request, form: F
             await services.approvals.cancel(found, by=user.id)
         case _:
             raise InvalidRequest("This is no answer.", hint="Go back and choose one.")
-    return RedirectResponse(f"/approvals/{found.id}", 303)
 
 
 async def end_standing(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:

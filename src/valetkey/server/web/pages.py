@@ -16,6 +16,7 @@ from valetkey.server.web import (
     consent,
     delegations,
     device,
+    notices,
     passkeys,
     requests,
     rules,
@@ -25,8 +26,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
-    authorize, consent, device, requests, approvals, apps, rules,
+    sign_in, cli_login, sso, passkeys, account, notices, sessions, delegations, connections, connecting, connect_code,
+    agents, authorize, consent, device, requests, approvals, apps, rules,
 )  # fmt: skip
 
 

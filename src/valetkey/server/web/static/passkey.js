@@ -54,6 +54,7 @@
 
   for (const form of document.querySelectorAll("form[data-begin]")) {
     form.hidden = false;
+    for (const without of form.parentElement.querySelectorAll("[data-without]")) without.hidden = true;
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const button = form.querySelector("button");
