@@ -48,12 +48,12 @@ class Person:
         self.bearer = reply.json()["access_token"]
         return self
 
-    async def call(self, method: str, path: str, **body: Any) -> Reply:
+    async def call(self, method: str, path: str, /, **body: Any) -> Reply:
         """A call to /v1 as this person; keyword arguments are the JSON body."""
         sent = body or ({} if method == "POST" else None)
         return await self.house.call(method, path, headers={"authorization": f"Bearer {self.bearer}"}, json=sent)
 
-    async def does(self, method: str, path: str, **body: Any) -> Any:
+    async def does(self, method: str, path: str, /, **body: Any) -> Any:
         """The same, which must succeed; returns the JSON."""
         reply = await self.call(method, path, **body)
         assert reply.status in (200, 201), reply.body
@@ -82,7 +82,7 @@ class Robot:
         self.bearer = reply.json()["access_token"]
         return self
 
-    async def call(self, method: str, path: str, **body: Any) -> Reply:
+    async def call(self, method: str, path: str, /, **body: Any) -> Reply:
         """A call to /v1 as this agent."""
         if not self.bearer:
             await self.sign_in()

@@ -7,13 +7,15 @@ free and being listened on; each worker of the tests looks in a part of its own.
 import contextlib
 import itertools
 import os
+import random
 import socket
 from typing import Final
 
 _EACH: Final = 1_500
 _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 _FIRST: Final = 20_000 + _EACH * _WORKER
-_PORTS: Final = itertools.cycle(range(_FIRST, _FIRST + _EACH))
+_BEGIN: Final = random.randrange(_EACH)  # several runs of the tests on one machine do not begin at the same one
+_PORTS: Final = itertools.cycle([_FIRST + (_BEGIN + n) % _EACH for n in range(_EACH)])
 
 
 def free_port() -> int:

@@ -13,8 +13,13 @@ from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.forget import Forget
 from valetkey.server.approvals.notices import store as notice_addresses
 from valetkey.server.approvals.notices.notices import Notices
-from valetkey.server.approvals.proving.prove import Prove
+from valetkey.server.approvals.proving.prove import Proving
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.grow import Trees
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
@@ -56,6 +61,7 @@ from valetkey.server.db.engine import open_database
 from valetkey.server.db.feed import Feed
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
@@ -64,6 +70,7 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
@@ -173,8 +180,10 @@ class App:
         for algorithm in set(settings.algorithms.values()):
             await keys.ensure("tokens", algorithm_named(algorithm))
         checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
+        self.trees = trees = Trees(database, journal.recent, lambda: journal.is_awaited)
         self.witness = Witness(
             journal,
+            trees,
             checkpoints,
             clock,
             deployment=self.deployment,
@@ -336,12 +345,13 @@ class App:
         )
         hops = (streams.stop, take_back.stop, end_there.stop)
         self.memories = memories = Memories(database, clock)
+        judge = Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories)
         self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
             proofs=proofs,
-            judge=Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories),
+            judge=judge,
             streams=streams,
             hold=Hold(database, journal, ring, clock, approvals, notices),
             approvals=approvals,
@@ -358,8 +368,9 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
-        confirm = Confirm(journal, mac, clock, settings, catalogue)
-        pass_on = PassOn(database, confirm, clock)
+        confirm = Confirm(journal, clock, settings, catalogue)
+        open_task = OpenTask(journal, mac, clock, settings, catalogue)
+        pass_on = PassOn(database, open_task, clock)
         self.oauth = oauth = AuthorizationServer(
             Foundation(
                 settings=settings,
@@ -376,7 +387,7 @@ class App:
                 catalogue=catalogue,
                 issue=issue,
                 authorities=authorities,
-                confirm=confirm,
+                open_task=open_task,
                 pass_on=pass_on,
                 standing=Standing(verifying, authorities, issue, catalogue, clock),
                 known=known,
@@ -386,11 +397,14 @@ class App:
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
         login = build_login(database, journal, mac, ring, egress, clock, settings)
+        index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
             clock=clock,
             database=database,
             journal=journal,
+            index=index,
+            foresee=Foresee(authorities, judge, catalogue, gateway=settings.gateway),
             keys=keys,
             verifying=verifying,
             proofs=proofs,
@@ -402,6 +416,7 @@ class App:
             login=login,
             mac=mac,
             confirm=confirm,
+            open_task=open_task,
             pass_on=pass_on,
             issue=issue,
             policies=Policies(journal, clock, catalogue),
@@ -434,9 +449,12 @@ class App:
             egress=egress,
             hops=hops,
             checkpoints=checkpoints,
+            prove=Prove(database, self.witness),
+            badges=Badges(database, lambda: self.witness.path, keys.pin),
+            looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
-            prove=Prove(database, login, clock),
+            proving=Proving(database, login, clock),
             notices=notices,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
@@ -463,6 +481,8 @@ class App:
         watches = (
             journal.watch,
             self.witness.watch,
+            trees.watch,
+            index.watch,
             streams.watch,
             self.feed.watch,
             self.last_used.watch,

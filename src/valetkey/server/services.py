@@ -6,8 +6,12 @@ from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.notices.notices import Notices
-from valetkey.server.approvals.proving.prove import Prove
+from valetkey.server.approvals.proving.prove import Proving
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
@@ -19,8 +23,10 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.lend import Lend
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.oauth.arriving import Arriving
@@ -52,6 +58,8 @@ class Services:
     clock: Clock
     database: Database
     journal: Journal
+    index: Index
+    foresee: Foresee
     keys: Keys
     verifying: Verifying
     proofs: Proofs
@@ -63,6 +71,7 @@ class Services:
     login: Login
     mac: Mac
     confirm: Confirm
+    open_task: OpenTask
     issue: Issue
     policies: Policies
     lend: Lend
@@ -86,7 +95,10 @@ class Services:
     egress: Egress
     hops: tuple[Stop, ...]
     checkpoints: Path
+    prove: Prove
+    badges: Badges
+    looks: AtOnce
     data_keys: DataKeys
     approvals: Approvals
-    prove: Prove
+    proving: Proving
     notices: Notices

@@ -134,10 +134,17 @@ class Approvals:
             if not is_enough(agreed, found.user, found.facts):
                 if not await store.is_pending(change.tx, found.id, now=now):
                     raise over()
-                change.record(Event.APPROVAL_AGREED, found.org, **said, agreed=len(agreed))
+                change.record(Event.APPROVAL_AGREED, found.org, refers=found.id, **said, agreed=len(agreed))
                 state = State.PENDING
             elif await store.move(change.tx, found.id, Step.AGREE, now=now):
-                change.record(Event.APPROVAL_ANSWERED, found.org, **said, answer="approved", people=sorted(agreed))
+                change.record(
+                    Event.APPROVAL_ANSWERED,
+                    found.org,
+                    refers=found.id,
+                    **said,
+                    answer="approved",
+                    people=sorted(agreed),
+                )
                 state = State.APPROVED
             else:
                 raise over()
@@ -170,7 +177,7 @@ class Approvals:
             if not await store.move(change.tx, found.id, Step.REFUSE, now=int(self._clock.now()), message=message):
                 raise over()
             said = {"approval": found.id, "by": person.id, "key": found.key, "task": found.task}
-            change.record(Event.APPROVAL_ANSWERED, found.org, **said, answer="denied", message=message)
+            change.record(Event.APPROVAL_ANSWERED, found.org, refers=found.id, **said, answer="denied", message=message)
         self.wake(frozenset({found.id}))
 
     async def cancel(self, approval: Approval, *, by: str) -> None:
@@ -179,7 +186,14 @@ class Approvals:
             await change.touches(approval.id)
             if not await store.move(change.tx, approval.id, Step.CANCEL, now=int(self._clock.now())):
                 raise over()
-            change.record(Event.APPROVAL_CANCELLED, approval.org, approval=approval.id, by=by, task=approval.task)
+            change.record(
+                Event.APPROVAL_CANCELLED,
+                approval.org,
+                refers=approval.id,
+                approval=approval.id,
+                by=by,
+                task=approval.task,
+            )
         self.wake(frozenset({approval.id}))
 
     async def standing(self, person: User) -> list[store.Standing]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from valetkey.server.delegations.model import Catalogue, Grant, narrowed
 from valetkey.server.errors import Denied
+from valetkey.server.memory.model import Spans
 from valetkey.server.policy.decide import next_end
 from valetkey.server.policy.model import Allow, Authority
+from valetkey.server.policy.ruled import looks_back
 from valetkey.server.tokens.model import Delegated
 
 _TOKENS = 8_192
@@ -24,8 +26,17 @@ class Held:
     authority: Authority
     grants: tuple[Grant, ...]  # the token's lines under its task's bindings
     good_until: float  # before that no judgement changes by the passing of time
+    spans: Spans
+    looks_back: dict[str, bool] = field(default_factory=dict)  # by the API that is called
     reached: dict[Hashable, str] = field(default_factory=dict)  # the connection it goes through
     allowed: dict[Hashable, Allow] = field(default_factory=dict)
+
+    def asks_history(self, integration: str) -> bool:
+        """Whether what was done so far may change what is decided of calls to this API."""
+        found = self.looks_back.get(integration)
+        if found is None:
+            found = self.looks_back[integration] = looks_back(self.authority, integration)
+        return found
 
     def allow(self, judged_by: Hashable, decision: Allow) -> None:
         """Remember that such a call is allowed."""
@@ -58,5 +69,5 @@ class Holdings:
             grants = ()
         if len(self._known) >= _TOKENS:
             self._known.clear()
-        self._known[token.jti] = held = Held(authority, grants, next_end(authority, grants, now))
+        self._known[token.jti] = held = Held(authority, grants, next_end(authority, grants, now), Spans.of(authority))
         return held

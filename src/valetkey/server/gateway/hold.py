@@ -136,6 +136,7 @@ class Hold:
         asked = Entry(
             event=Event.APPROVAL_ASKED,
             org=fresh.org,
+            refers=fresh.id,
             members={
                 "approval": fresh.id,
                 "key": fresh.key,

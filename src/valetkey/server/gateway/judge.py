@@ -14,18 +14,18 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.errors import ConnectionRequired, Denied, Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.charge import Charge
-from valetkey.server.gateway.held import Holdings
+from valetkey.server.gateway.held import Held, Holdings
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.recognise import Recognised
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
-from valetkey.server.memory.model import Row, Spans, bits
+from valetkey.server.memory.model import Place, Row, Spans, bits
 from valetkey.server.memory.remember import Memories
 from valetkey.server.memory.slots import Slots
 from valetkey.server.policy.decide import decide, live, permitted, reaching, usable
 from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.labels import labels_of
 from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Ruled
-from valetkey.server.policy.ruled import looks_back, ruled
+from valetkey.server.policy.ruled import ruled
 from valetkey.server.tokens.model import Delegated
 
 
@@ -59,9 +59,9 @@ class Judge:
         self._slots = Slots()
 
     async def __call__(
-        self, token: Delegated, asked: Recognised, door: Prepared, authority: Authority
+        self, token: Delegated | None, asked: Recognised, door: Prepared, authority: Authority
     ) -> tuple[Sequence[Call], Decision]:
-        """All that the call does, or the one thing that is denied."""
+        """All that the call does, or the one thing that is denied. Without a token: under all that its task has."""
         if not asked.matches:
             return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown)
         calls: list[Call] = []
@@ -78,7 +78,7 @@ class Judge:
         return calls, _together(decisions)
 
     async def _judged_one(
-        self, token: Delegated, match: Match, door: Prepared, authority: Authority
+        self, token: Delegated | None, match: Match, door: Prepared, authority: Authority
     ) -> tuple[Call, Decision]:
         now = self._clock.now()
         integration = door.integration
@@ -92,12 +92,14 @@ class Judge:
             actual=None,
             parameters=match.judged,
         )
-        ended = live(authority, now) or (
-            Deny(reason=Reason.REVOKED) if self._authorities.is_revoked(token.jti) else None
-        )
+        is_revoked = token is not None and self._authorities.is_revoked(token.jti)
+        ended = live(authority, now) or (Deny(reason=Reason.REVOKED) if is_revoked else None)
         if ended is not None:
             return call, ended
-        held = self._holdings.of(token, authority, now)
+        if token is None:
+            held = Held(authority, authority.task.grants, now, Spans.of(authority))
+        else:
+            held = self._holdings.of(token, authority, now)
         chosen = held.reached.get(call.judged_by)
         if chosen is None:
             found = reaching(call, held.grants, self._catalogue, now)
@@ -126,8 +128,8 @@ class Judge:
         history = NOTHING_YET
         # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if looks_back(authority, integration.name):
-            history = await self._memories.history(Spans.of(authority), [] if actual is None else [actual])
+        if held.asks_history(integration.name):
+            history = await self._memories.history(held.spans, () if actual is None else Place.of([actual]))
         return call, ruled(decision, call, authority, self._catalogue, now, history)
 
     def charge(
@@ -139,19 +141,25 @@ class Judge:
         integration: Integration,
     ) -> Charge:
         """What the call is counted on, and what it adds to what is remembered."""
-        spans = Spans.of(authority)
-        resources = [call.actual for call in calls if call.actual is not None]
-        labels = {label for call in calls for label in labels_of(call, integration)}
+        now = self._clock.now()
+        if isinstance(decision, Deny):
+            return Charge(spends=(), spans=Spans.of(authority), now=now, done=Row(), places=(), slots=(), members={})
+        held = self._holdings.of(token, authority, now)
+        places = Place.of([call.actual for call in calls if call.actual is not None])
+        labels, writes = 0, 0
+        for call in calls:
+            labels |= bits(labels_of(call, integration))
+            writes |= call.operation.access == "write"
         return Charge(
-            spends=() if isinstance(decision, Deny) else decision.spends,
-            spans=spans,
-            now=self._clock.now(),
-            done=Row(labels=bits(labels), calls=1, writes=int(any(call.operation.access == "write" for call in calls))),
-            resources=resources,
-            slots=self._slots.of(spans.all, [resource.key for resource in resources]),
+            spends=decision.spends,
+            spans=held.spans,
+            now=now,
+            done=Row(labels=labels, calls=1, writes=writes),
+            places=places,
+            slots=self._slots.of(held.spans.all, places),
             members={},
             still=partial(self._still, token, calls, authority, decision)
-            if looks_back(authority, integration.name)
+            if held.asks_history(integration.name)
             else None,
         )
 
@@ -197,6 +205,8 @@ def _unknown(integration: str, target: Target) -> Call:
 
 def _together(decisions: Sequence[Decision]) -> Decision:
     """What is decided of all the parts of one call: the first denial, or everybody's questions, or allowed."""
+    if len(decisions) == 1:
+        return decisions[0]
     for decision in decisions:
         if isinstance(decision, Deny):
             return decision

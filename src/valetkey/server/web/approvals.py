@@ -55,7 +55,7 @@ async def set_out(services: Services, visitor: Visitor, request: Request, form: 
     """To sign in anew, for this one alone, and back."""
     user, session = visitor.signed_in()
     found = await services.approvals.of(user, request.path_params["id"])
-    await services.prove.set_out(user, found, session)
+    await services.proving.set_out(user, found, session)
     return RedirectResponse(f"/login?{urlencode({'next': f'/approvals/{found.id}', 'again': '1'})}", 303)
 
 
@@ -63,7 +63,7 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
     """What this person's passkey is to sign."""
     user, _ = visitor.signed_in()
     found = await services.approvals.of(user, request.path_params["id"])
-    options = await services.prove.begin(user, found, browser=visitor.browser)
+    options = await services.proving.begin(user, found, browser=visitor.browser)
     return JSONResponse(options, headers={"cache-control": "no-store"})
 
 
@@ -103,9 +103,9 @@ async def _proof(services: Services, visitor: Visitor, found: Approval, form: Fo
     user, session = visitor.signed_in()
     if step := form.get("step"):
         offered = form.get("credential") or ""
-        return await services.prove.by_passkey(user, found, Secret(step), offered, browser=visitor.browser)
+        return await services.proving.by_passkey(user, found, Secret(step), offered, browser=visitor.browser)
     if await services.approvals.needs_proof(found):
-        return await services.prove.by_sign_in(user, found, session)
+        return await services.proving.by_sign_in(user, found, session)
     return Proof(words=f"{' '.join(session.amr)} {int(visitor.now) - session.auth_time} s before")
 
 
@@ -113,8 +113,8 @@ async def _shown(services: Services, visitor: Visitor, found: Approval, error: V
     user, session = visitor.signed_in()
     past = [(age(visitor.now - p.created_at), _WORDS[p.now(visitor.now)]) for p in await services.approvals.past(found)]
     it = await _facts(services, found, visitor.now)
-    by = await services.prove.wanted(user) if it["needs_proof"] and it["is_open"] else None
-    if by is Wanted.SIGN_IN and await services.prove.is_signed_in_for(user, found, session):
+    by = await services.proving.wanted(user) if it["needs_proof"] and it["is_open"] else None
+    if by is Wanted.SIGN_IN and await services.proving.is_signed_in_for(user, found, session):
         by = None
     facts = view(
         visitor, "Approval", it=it, past=past, by=by.value if by else "", problem=error.public if error else ""

@@ -30,7 +30,7 @@ class Wanted(StrEnum):
     SIGN_IN = "sign-in"
 
 
-class Prove:
+class Proving:
     """One per process."""
 
     def __init__(self, database: Database, login: Login, clock: Clock) -> None:
