@@ -10,6 +10,10 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.forget import Forget
+from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
@@ -125,6 +129,7 @@ SEALED = (
     refresh_tokens.SEALED,
     decoupled.SEALED,
     approved.SEALED,
+    notice_addresses.SEALED,
     signing_keys.SEALED,
 )
 """Every column whose records are sealed under a data key."""
@@ -244,6 +249,17 @@ class App:
             clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
         )
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
+        self.forget = forget = Forget(database, clock)
+        self.notices = notices = Notices(
+            database=database,
+            journal=journal,
+            ring=ring,
+            clock=clock,
+            egress=egress,
+            approvals=approvals,
+            base=settings.issuer,
+            never=frozenset(settings.private_databases),
+        )
         self.authorities = authorities = Authorities(
             database,
             Layers(catalogue),
@@ -341,7 +357,7 @@ class App:
             proofs=proofs,
             judge=judge,
             streams=streams,
-            hold=Hold(database, journal, ring, clock, approvals),
+            hold=Hold(database, journal, ring, clock, approvals, notices),
             approvals=approvals,
             ask_person=connect_codes.for_agent,
         )
@@ -384,6 +400,7 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        login = build_login(database, journal, mac, ring, egress, clock, settings)
         index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
@@ -400,7 +417,7 @@ class App:
             engines=engines,
             sessions=Sessions(journal, database, mac, clock),
             cli_logins=CliLogins(journal, database, mac, clock),
-            login=build_login(database, journal, mac, ring, egress, clock, settings),
+            login=login,
             mac=mac,
             confirm=confirm,
             open_task=open_task,
@@ -450,6 +467,8 @@ class App:
             looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
+            proving=Proving(database, login, clock),
+            notices=notices,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
@@ -481,6 +500,8 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             memories.watch,
+            forget.watch,
+            notices.watch,
             take_back.watch,
             reconcile.watch,
             end_there.watch,
@@ -504,6 +525,7 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.oauth.notify.close()
+        await self.notices.close()
         await self.due.settle()
         await self.refresh.settle()
         await self.calls.settle()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
@@ -100,3 +102,5 @@ class Services:
     looks: AtOnce
     data_keys: DataKeys
     approvals: Approvals
+    proving: Proving
+    notices: Notices

@@ -114,6 +114,8 @@ class Event(StrEnum):
     APPROVAL_AGREED = "approval.agreed"
     APPROVAL_ANSWERED = "approval.answered"
     APPROVAL_CANCELLED = "approval.cancelled"
+    NOTICE_ADDRESS_ADDED = "notice-address.added"
+    NOTICE_ADDRESS_REMOVED = "notice-address.removed"
     STANDING_ANSWER_GIVEN = "standing-answer.given"
     STANDING_ANSWER_ENDED = "standing-answer.ended"
 

@@ -18,6 +18,7 @@ from valetkey.server.web import (
     consent,
     delegations,
     device,
+    notices,
     passkeys,
     requests,
     rules,
@@ -27,8 +28,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connecting_by_device,
-    connect_code, agents, authorize, consent, device, requests, approvals, apps, rules, audit,
+    sign_in, cli_login, sso, passkeys, account, notices, sessions, delegations, connections, connecting,
+    connecting_by_device, connect_code, agents, authorize, consent, device, requests, approvals, apps, rules, audit,
 )  # fmt: skip
 
 
