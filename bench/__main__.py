@@ -1,7 +1,7 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
-Takes about seven minutes. Names of groups measure only those: issue, refresh, gateway, bodies, engines, verify,
-footprint, revoke, herd, decide.
+Takes about nine minutes. Names of groups measure only those: issue, refresh, gateway, bodies, engines, verify,
+footprint, revoke, herd, decide, leases.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from bench import (
     gateway,
     herd,
     issuing,
+    leasing,
     refreshing,
     revoking,
     verifying,
@@ -28,7 +29,9 @@ from bench.prepare import prepare
 from bench.processes import ROOT, program
 from bench.rows import Row, table, write
 
-GROUPS = ("issue", "refresh", "gateway", "bodies", "engines", "verify", "footprint", "revoke", "herd", "decide")
+GROUPS = (
+    "issue", "refresh", "gateway", "bodies", "engines", "verify", "footprint", "revoke", "herd", "decide", "leases",
+)  # fmt: skip
 
 
 def main(asked: list[str]) -> int:
@@ -86,6 +89,12 @@ def _measured(groups: list[str]) -> list[Row]:
         finally:
             if server is not None:
                 server.stop()
+    if "leases" in groups and missing() is None:
+        server = Postgres.start()
+        try:
+            rows += _said(leasing.rows(server))
+        finally:
+            server.stop()
     return rows
 
 

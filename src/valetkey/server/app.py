@@ -32,6 +32,7 @@ from valetkey.server.connections.by_device import store as device_codes
 from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.rotate import Rotate
 from valetkey.server.connections.databases.tables import Tables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
@@ -47,6 +48,7 @@ from valetkey.server.connections.refreshing.refresh import Refresh
 from valetkey.server.connections.role_sessions import RoleSessions
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.first_use import FirstUse
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
@@ -429,6 +431,7 @@ class App:
                 authorities=authorities,
                 issue=issue,
                 lookups=lookups,
+                first_use=FirstUse(database, lookups),
                 sources=sources,
                 take_back=take_back,
                 ring=ring,
@@ -437,6 +440,7 @@ class App:
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             databases=ConnectDatabase(journal, database, admins, ring, clock),
+            rotate_database=Rotate(journal, database, admins, ring),
             apps=registered,
             connect=connect,
             connect_codes=connect_codes,
