@@ -65,7 +65,7 @@ from valetkey.server.policy.model import (
     Reason,
     Ruled,
 )
-from valetkey.server.policy.ruled import looks_back, ruled
+from valetkey.server.policy.ruled import looks_back, ruled, watched, watching
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.tokens.model import Delegated
 from valetkey.server.tokens.proofs import Proofs
@@ -279,8 +279,15 @@ class Admit:
                     decision = settled
                     if settled.reason is Reason.TOO_MANY_ASKS:
                         spending = None  # the proof is spent, the call is not
+                read = None
+                if isinstance(decision, Allow) and came.is_read:
+                    # SECURITY: its body was read to be held, under rules that have changed since: it does not come
+                    # twice. Guarded by tests/flows/test_ready_rules.py::test_a_choice_in_between_is_another_question
+                    read = await came.kept(door, authority, calls)
+                    if read is None:
+                        raise Unavailable(detail="its body was too large to be kept, and was read")
                 recorded = await self._recorded(token, asked.target, calls, decision, authority, seq, spending, charged)
-                return recorded, authority, calls, charged, None
+                return recorded, authority, calls, charged, read
             except Changed:
                 came.is_proven = True
             except ProofRefused:
@@ -407,7 +414,7 @@ class Admit:
         history = NOTHING_YET
         # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if looks_back(authority, integration.name):
+        if looks_back(authority, [call], self._catalogue):
             history = await self._memories.history(Spans.of(authority), [] if actual is None else [actual])
         return call, ruled(decision, call, authority, self._catalogue, now, history)
 
@@ -432,9 +439,14 @@ class Admit:
             slots=self._slots.of(spans.all, [resource.key for resource in resources]),
             members={},
             still=partial(self._still, token, calls, authority, decision)
-            if looks_back(authority, integration.name)
+            if looks_back(authority, calls, self._catalogue)
             else None,
+            watched=partial(self._watched, calls, authority) if watching(authority, calls, self._catalogue) else None,
         )
+
+    def _watched(self, calls: Sequence[Call], authority: Authority, history: History) -> Ruled:
+        """What the ready rules would have said of it, where they are only observed."""
+        return watched(calls, authority, self._catalogue, self._clock.now(), history)
 
     def _still(
         self, token: Delegated, calls: Sequence[Call], authority: Authority, decision: Decision, history: History
@@ -535,7 +547,7 @@ class _Came:
         self.as_it_is = as_it_is
         self.is_proven = False  # its proof was spent when it began to wait
         self._body: bytes | None = None
-        self._is_read = False
+        self.is_read = False
 
     async def kept(self, door: Prepared, authority: Authority, calls: Sequence[Call]) -> Kept | None:
         """The exact bytes that will be sent; None when they are too many to be kept."""
@@ -555,8 +567,8 @@ class _Came:
                 headers=tuple(asked.rewritten.headers(headers)),
                 body=asked.rewritten.body,
             )
-        if not self._is_read:
-            self._is_read = True
+        if not self.is_read:
+            self.is_read = True
             self._body = await body_to_keep(self.attempt.body)
         if self._body is None:
             return None
