@@ -163,21 +163,19 @@ async def test_nothing_leaks_where_the_rules_are_enforced_and_nobody_is_asked_ne
 async def test_a_child_does_not_name_a_channel(office: Office) -> None:
     """An agent that narrows `*` to a channel for a child has not been given that channel by anybody."""
     await choose(office, "enforce")
-    desk = await office.begun("parent", "slack:chat:write@#engineering", "slack:chat:write@*")
+    helper = await office.house.agent("helper", ceiling=["slack:chat:write@*"])
+    grants = ("slack:chat:write@#engineering", "slack:chat:write@*")
+    desk = await office.begun("parent", *grants, share_with=["helper"])
     assert (await desk.call(*post("mine")))[0] == 200
     refused, said = await desk.call(*post("another", RANDOM))
     assert (refused, said["reason"]) == (403, "denied_by_policy")
-    child = await desk.agent.call(
-        "POST",
-        f"/v1/tasks/{desk.task['id']}/children",
-        task_token=desk.task["task_token"],
-        agent="parent",
-        grants=["slack:chat:write@#random"],
-    )
-    if child.status == 201:
-        desk.tokens["slack"] = await desk.agent.token(child.json()["task_token"], resource="https://slack.com/api")
-        assert (await desk.call(*post("another", RANDOM)))[0] == 403
-    assert office.slack.posted() == 1
+    for channel, status in (("#random", 403), ("#engineering", 200)):
+        asked = {"agent": "helper", "grants": [f"slack:chat:write@{channel}"]}
+        child = await desk.agent.call("POST", f"/v1/tasks/{desk.task['id']}/children", **asked)
+        assert child.status == 201, child.body
+        desk.tokens["slack"] = await helper.token(child.json()["task_token"], resource="https://slack.com/api")
+        assert (await desk.call(*post("a child's", channel)))[0] == status
+    assert office.slack.posted() == 2
 
 
 async def test_a_task_that_alice_opens_names_its_channel(office: Office) -> None:

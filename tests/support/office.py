@@ -60,10 +60,10 @@ class Office:
     slack: Channels
     linear: Tickets
 
-    async def begun(self, name: str, *grants: str) -> "Desk":
+    async def begun(self, name: str, *grants: str, **more: Any) -> "Desk":
         """An agent with one task, and a credential for each API that is in it."""
         agent = await self.house.agent(name, ceiling=[f"{grant.partition('@')[0]}@*" for grant in grants])
-        task = await self.house.task(await self.house.delegate(agent, *grants))
+        task = await self.house.task(await self.house.delegate(agent, *grants, **more))
         apis = dict.fromkeys(grant.partition(":")[0] for grant in grants)
         tokens = {api: await agent.token(task["task_token"], resource=AUDIENCES[api]) for api in apis}
         return Desk(self, agent, task, tokens)
