@@ -208,6 +208,8 @@ class Ruled:
 
     def members(self) -> dict[str, list[str]]:
         """As members of a record; what is empty is left out."""
+        if not (self.policies or self.rules or self.observed):
+            return {}
         found = {"policies": self.policies, "rules": self.rules, "observed": self.observed}
         return {name: list(value) for name, value in found.items() if value}
 

@@ -85,25 +85,21 @@ def is_named(call: Call, authority: Authority) -> bool:
     )
 
 
-def looks_back(authority: Authority, calls: Sequence[Call], catalogue: Catalogue) -> bool:
-    """Whether what a task has done so far may change what rules say of this: of all that one call does."""
+def looks_back(authority: Authority, call: Call, catalogue: Catalogue) -> bool:
+    """Whether what a task has done so far may change what rules say of such calls."""
     return any(
         layer.looks_back(agent.name, catalogue[call.integration], call.operation, call.scopes_needed)
         for layer in layers_of(authority)
         for agent in authority.agents
-        for call in calls
-        if call.integration in catalogue
     )
 
 
-def watching(authority: Authority, calls: Sequence[Call], catalogue: Catalogue) -> bool:
-    """Whether the rules that are only observed may have anything to say of this."""
+def watching(authority: Authority, call: Call, catalogue: Catalogue) -> bool:
+    """Whether the rules that are only observed may have anything to say of such calls."""
     layer = authority.watched
     return layer is not None and any(
         layer.may_speak(agent.name, catalogue[call.integration], call.operation, call.scopes_needed)
         for agent in authority.agents
-        for call in calls
-        if call.integration in catalogue
     )
 
 
@@ -143,11 +139,14 @@ def _denied(verdict: Verdict, layer: Layer, *, is_own: bool, by: Ruled) -> Deny:
 
 def _asking(verdict: Verdict, layer: Layer, call: Call, catalogue: Catalogue, permitted: Allow | Ask) -> Ask:
     clauses = [clause for rule in verdict.rules if (clause := layer.clause(rule)) is not None]
-    answerers = [
-        Answerers(people=frozenset(layer.people[email] for email in rule.answered_by), enough=rule.enough)
+    # SECURITY: each rule is a question of its own: one that names nobody is the user's, whoever others name.
+    # Guarded by tests/flows/test_rules_that_ask.py::test_two_rules_that_ask_are_two_questions
+    answerers = dict.fromkeys(
+        Answerers(people=None)
+        if (rule := clause.rule) is None or not rule.answered_by
+        else Answerers(people=frozenset(layer.people[email] for email in rule.answered_by), enough=rule.enough)
         for clause in clauses
-        if (rule := clause.rule) is not None and rule.answered_by
-    ]
+    )
     return Ask(
         asked_by=verdict.rules,
         words=_words(verdict, layer),

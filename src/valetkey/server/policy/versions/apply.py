@@ -81,6 +81,7 @@ class Policies:
             change.record(
                 Event.POLICY_APPLIED,
                 org,
+                refers=version.id,
                 policy=version.id,
                 number=version.number,
                 digest=version.digest,
@@ -116,6 +117,7 @@ class Policies:
             change.record(
                 Event.READY_RULES_CHOSEN,
                 org,
+                refers=version.id,
                 mode=mode.value,
                 was=DEFAULT.value if chosen is None else chosen.text,
                 edition=self.ready.id,
@@ -135,6 +137,11 @@ class Policies:
             rules = OwnRules(user=user.id, text=text, number=number + 1)
             await store.put_own_rules(change.tx, rules)
             change.record(
-                Event.OWN_RULES_CHANGED, user.org, user=user.id, rules=store.own_id(rules), digest=digest_of(text)
+                Event.OWN_RULES_CHANGED,
+                user.org,
+                refers=store.own_id(rules),
+                user=user.id,
+                rules=store.own_id(rules),
+                digest=digest_of(text),
             )
         return rules
