@@ -55,5 +55,8 @@ def marked(matches: Sequence[Match]) -> list[Match]:
 
 
 def _marked(match: Match) -> Match:
+    # NOTE: what says nothing names nothing (`resource_of`), and leaves anyway: nobody knows who can read it.
+    if not match.fields and match.ref is None:
+        return match
     operation = replace(match.operation, judged=(*match.operation.judged, LINKS))
     return replace(match, operation=operation, fields={**match.fields, LINKS: OUTSIDE})
