@@ -80,6 +80,7 @@ class Event(StrEnum):
 
     POLICY_APPLIED = "policy.applied"
     OWN_RULES_CHANGED = "own-rules.changed"
+    READY_RULES_CHOSEN = "ready-rules.chosen"
 
     DELEGATION_RECORDED = "delegation.recorded"
     DELEGATION_NARROWED = "delegation.narrowed"

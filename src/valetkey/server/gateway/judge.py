@@ -25,7 +25,7 @@ from valetkey.server.policy.decide import decide, live, permitted, reaching, usa
 from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.labels import labels_of
 from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Ruled
-from valetkey.server.policy.ruled import ruled
+from valetkey.server.policy.ruled import ruled, watched
 from valetkey.server.tokens.model import Delegated
 
 
@@ -128,7 +128,7 @@ class Judge:
         history = NOTHING_YET
         # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if held.asks_history(integration.name):
+        if held.asks_history(call, self._catalogue):
             history = await self._memories.history(held.spans, () if actual is None else Place.of([actual]))
         return call, ruled(decision, call, authority, self._catalogue, now, history)
 
@@ -159,9 +159,16 @@ class Judge:
             slots=self._slots.of(held.spans.all, places),
             members={},
             still=partial(self._still, token, calls, authority, decision)
-            if held.asks_history(integration.name)
+            if any(held.asks_history(call, self._catalogue) for call in calls)
+            else None,
+            watched=partial(self._watched, calls, authority)
+            if any(held.is_watched(call, self._catalogue) for call in calls)
             else None,
         )
+
+    def _watched(self, calls: Sequence[Call], authority: Authority, history: History) -> Ruled:
+        """What the ready rules would have said of it, where they are only observed."""
+        return watched(calls, authority, self._catalogue, self._clock.now(), history)
 
     def _still(
         self, token: Delegated, calls: Sequence[Call], authority: Authority, decision: Decision, history: History

@@ -121,6 +121,8 @@ class Authority:
     nodes: frozenset[str] = field(default_factory=frozenset)
     policy: Layer | None = None  # None: the organization has written none, and what is delegated is allowed
     own_rules: Layer | None = None  # the user's
+    ready: Layer | None = None  # the ready rules, where they are enforced
+    watched: Layer | None = None  # the same where they are only observed: nothing is decided by it
     governed_by: frozenset[str] = field(default_factory=frozenset)
     """Nodes of the rules: a change there makes this old, but ends nothing."""
 
