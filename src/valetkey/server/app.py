@@ -43,6 +43,7 @@ from valetkey.server.credentials.reconcile import Reconcile
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.credentials.sources.installation import InstallationSource
 from valetkey.server.credentials.sources.model import Sources
+from valetkey.server.credentials.sources.question import QuestionRoles
 from valetkey.server.credentials.sources.role import RoleSource
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.credentials.take_back import TakeBack
@@ -63,6 +64,7 @@ from valetkey.server.gateway.engine import DecisionDoor
 from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
+from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
@@ -344,6 +346,8 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
+        self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles)
         confirm = Confirm(journal, mac, clock, settings, catalogue)
         pass_on = PassOn(database, confirm, clock)
         self.oauth = oauth = AuthorizationServer(
@@ -424,7 +428,7 @@ class App:
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
-            gateway=GatewayDoor(self.calls, streams, doors),
+            gateway=GatewayDoor(self.calls, self.questions, streams, doors),
             oauth=oauth,
             services=services,
             routes=[*api.routes(services), *pages.routes(services)],
@@ -452,6 +456,7 @@ class App:
             memories.watch,
             take_back.watch,
             reconcile.watch,
+            self.question_roles.watch,
             end_there.watch,
             self.still.watch,
             due.watch,
@@ -475,6 +480,7 @@ class App:
         await self.oauth.notify.close()
         await self.due.settle()
         await self.refresh.settle()
+        await self.questions.settle()
         await self.calls.settle()
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()

@@ -46,6 +46,7 @@ class Recognised:
     matches: Sequence[Match]
     rewritten: Rewritten | None = None
     unknown: Reason = Reason.UNKNOWN_OPERATION
+    why: str = ""
     by_id: Callable[[Sequence[str]], Reading] | None = None
 
     def under(self, ids: Sequence[str]) -> "Recognised":
@@ -91,6 +92,8 @@ async def recognised(
     reading = reader(said)
     if reading is None:
         return Recognised(target, ())
+    if reading.refused:
+        return Recognised(target, (), unknown=Reason.STATEMENT, why=reading.refused)
     if len(reading.matches) > MOST_MATCHES:
         raise InvalidRequest(
             f"The call does {len(reading.matches)} things at once.", hint=f"Send at most {MOST_MATCHES} in one call."
