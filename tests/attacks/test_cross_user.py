@@ -3,6 +3,7 @@
 Two people of one organization, and two organizations in one deployment. OA-08, REV-03.
 """
 
+import json
 from typing import Any
 
 from tests.support.billing import register
@@ -59,6 +60,7 @@ async def objects(house: House) -> dict[str, str]:
         "standing-answers": standing,
         "policies": version["id"],
         "decisions": (await house.events("call.held"))[-1]["id"],
+        "audit": (await house.events("call.held"))[-1]["id"],
         "connect-codes": (await house.alice.does("POST", "/v1/connect-codes", integration="slack"))["id"],
         "trusted-issuers": issuer["id"],
         "agents": agent.id,
@@ -211,10 +213,14 @@ async def test_lists_hold_ones_own_and_nothing_of_others(house: House) -> None:
         for path in ("agents", "delegations", "tasks", "connections", "users", "service-accounts", "audit?limit=500"):
             reply = await stranger.call("GET", f"/v1/{path}")
             assert reply.status in (200, 403)
+            body = reply.body
+            if path.startswith("audit") and reply.status == 200:  # who did something to oneself is one's own to know
+                rows = [{name: said for name, said in row.items() if name != "by"} for row in reply.json()["data"]]
+                body = json.dumps(rows).encode()
             for kind, node in found.items():
-                assert node.encode() not in reply.body, (path, kind)
-            assert b"acme.com" not in reply.body.replace(b"bob@acme.com", b"")
-            assert b"pr-reviewer" not in reply.body
+                assert node.encode() not in body, (path, kind)
+            assert b"acme.com" not in body.replace(b"bob@acme.com", b"")
+            assert b"pr-reviewer" not in body
 
 
 async def test_tokens_of_another_organization_explain_nothing(house: House) -> None:

@@ -31,6 +31,20 @@ def refused_as(reply: Reply, error: str) -> None:
     assert 'algs="ES256 Ed25519 RS256"' in challenge
 
 
+ONE_CALL = """
+[[rule]]
+id = "reads"
+effect = "allow"
+integration = "github"
+actions = ["read"]
+
+[[rule]]
+id = "once"
+effect = "deny"
+when = { counts = { calls = 1, within = "task" } }
+"""
+
+
 async def shown(house: House, token: str, *proofs: str, scheme: str = "DPoP", name: str = "dpop") -> Reply:
     headers = [("authorization", f"{scheme} {token}"), *[(name, proof) for proof in proofs]]
     return await house.call("GET", ISSUES, headers=headers)
@@ -262,6 +276,17 @@ async def test_no_proof_travels_on_with_an_unbound_credential_either(house: Hous
     reply = await house.gateway(unbound, "GET", "/repos/acme-corp/backend/issues", headers=proofs)
     assert reply.status == 200
     assert house.github.requests[-1].header("dpop") is None
+
+
+async def test_dp_5_a_proof_counts_once_for_a_call_that_is_decided_twice(house: House) -> None:
+    """DP-5: a rule allows one call a task; of ten at once nine are decided again, with the proof each spent already."""
+    prover = Prover(house)
+    _, _, token = await bound(house, prover)
+    await house.alice.does("POST", "/v1/policies", text=ONE_CALL, after=0)
+    replies = await asyncio.gather(*(prover.calls(token, "GET", ISSUES) for _ in range(10)))
+    assert sorted(reply.status for reply in replies) == [200] + [403] * 9
+    assert {reply.json()["reason"] for reply in replies if reply.status == 403} == {"denied_by_policy"}
+    assert len([r for r in house.github.requests if "issues" in r.target]) == 1
 
 
 async def test_dp_5_a_proof_counts_once_at_the_token_endpoint(house: House) -> None:

@@ -10,7 +10,8 @@ from playwright.async_api import Page, expect
 from tests.browser.conftest import NewContext, signed_in
 from tests.support import node
 from tests.support.emulate import serving
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
+from tests.support.ports import free_port
 
 expect.set_options(timeout=20_000)
 

@@ -20,7 +20,7 @@ from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry
 from valetkey.server.connections import borrow
 from valetkey.server.db import fence
-from valetkey.server.gateway import admit as gateway_admit
+from valetkey.server.gateway import judge
 
 READ = "/repos/acme-corp/backend"
 FAULTS = ("raises", "hangs", "answers nothing", "answers another kind")
@@ -30,9 +30,9 @@ CALL_SPOTS: dict[str, Spot] = {
     "verifying": lambda h: (h.app.calls._admit._verifying, "at_gateway"),
     "knowledge": lambda h: (h.app.calls._admit._authorities, "of_task"),
     "database": lambda h: (h.app.database, "read"),
-    "lookup": lambda h: (h.app.calls._admit._lookups, "resource"),
-    "permitted": lambda h: (gateway_admit, "permitted"),
-    "rules": lambda h: (gateway_admit, "ruled"),
+    "lookup": lambda h: (h.app.calls._admit._judge._lookups, "resource"),
+    "permitted": lambda h: (judge, "permitted"),
+    "rules": lambda h: (judge, "ruled"),
     "clock": lambda h: (h.clock, "now"),
     "journal": lambda h: (h.app.journal, "record"),
     "group commit": lambda h: (h.app.journal._group, "_write"),
@@ -137,7 +137,7 @@ async def test_a_call_is_refused_and_sends_nothing_when_this_fails(
             if reply is not None:
                 _is_refused(reply)
             assert len(house.github.requests) == sent, kind
-            house.app.calls._admit._lookups._known.clear()  # nothing learnt under a fault is trusted, nor needed
+            house.app.calls._admit._judge._lookups._known.clear()  # nothing learnt under a fault is trusted, nor needed
             assert (await house.gateway(token, "GET", READ)).status == 200, kind
 
 

@@ -289,6 +289,24 @@ async def test_an_engine_is_told_to_use_the_gateway(house: House) -> None:
     assert await house.events("approval.asked") == []
 
 
+async def test_an_engine_is_told_nothing_of_calls_whose_bytes_are_counted(house: House) -> None:
+    """It would carry them past us. With calls counted instead of bytes it may."""
+    engine = await house.alice.does(
+        "POST", "/v1/engines", name="edge", integration="github", address="https://github.acme.com"
+    )
+    await house.connect()
+    agent = await house.agent("pr-reviewer-v2")
+    for budget, status in (({"max_calls": 10}, 200), ({"max_bytes": 10_000}, 403)):
+        task = await house.task(await house.delegate(agent, **budget))
+        token = await agent.token(task["task_token"])
+        headers = {"authorization": f"Bearer {token}", "x-valetkey-engine": engine["secret"]}
+        async with Listener(house.app.decisions, host="127.0.0.1", port=0) as door:
+            reply = await call(f"http://127.0.0.1:{door.port}", "GET", f"/ext-authz{PATH}", headers=headers)
+        assert reply.status == status, reply.body
+    assert reply.json()["reason"] == "unseen_bytes"
+    assert [record["reason"] for record in await house.events("call.denied")] == ["unseen_bytes"]
+
+
 async def test_a_dangerous_call_needs_a_fresh_proof(house: House) -> None:
     agent = await house.agent("pr-reviewer-v2", ceiling=["github:repo:read,admin@*"])
     await house.connect()

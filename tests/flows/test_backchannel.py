@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from tests.support.decoupled import Elsewhere, elsewhere, error_of
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
+from tests.support.ports import free_port
 from tests.support.upstream import Upstream
 from valetkey.server.tokens.mint import prepare
 

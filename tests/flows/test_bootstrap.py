@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import event
 
 from tests.support.command_line import CommandLine
-from tests.support.house import EXCHANGE, USER_CREDENTIAL, House, free_port
+from tests.support.house import EXCHANGE, USER_CREDENTIAL, House
 from tests.support.http import Reply, call
+from tests.support.ports import free_port
 from valetkey.server.app import App, build
 from valetkey.server.clock import DrivenClock
 from valetkey.server.listen import Listener

@@ -15,9 +15,10 @@ import pytest
 
 from tests.support import node
 from tests.support.emulate import serving
-from tests.support.house import House, Robot, free_port, open_house
+from tests.support.house import House, Robot, open_house
 from tests.support.linear import LINEAR
 from tests.support.linear_seed import SEED, TOKEN
+from tests.support.ports import free_port
 
 MOVE = """
 mutation Move($id: String!, $state: String!) {

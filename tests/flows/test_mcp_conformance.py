@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support import mcp_conformance, node
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
 from tests.support.http import call
+from tests.support.ports import free_port
 from valetkey.server.clock import DrivenClock
 
 if (why := mcp_conformance.missing()) is not None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.house import House, Robot, free_port, open_house
+from tests.support.house import House, Robot, open_house
 from tests.support.http import Reply
+from tests.support.ports import free_port
 from tests.support.upstream import Upstream
 from valetkey.server.app import build
 from valetkey.server.errors import InvalidRequest

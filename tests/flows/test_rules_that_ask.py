@@ -1,5 +1,6 @@
 """A rule of the organization asks: who answers is who the rule names, and the call is sent once they agreed."""
 
+import asyncio
 from typing import Any
 
 from tests.support.house import House
@@ -9,6 +10,8 @@ PATH = "/repos/acme-corp/backend/issues"
 READS = '[[rule]]\nid = "reads"\neffect = "allow"\nactions = ["read"]\n'
 ASKS = '[[rule]]\nid = "writes"\neffect = "ask"\nactions = ["write"]\nwhy = "Writing is looked at."\n'
 BY_BOB = 'answered_by = ["bob@acme.com"]\n'
+ALSO_ASKS = '[[rule]]\nid = "again"\neffect = "ask"\nactions = ["write"]\n'
+WRITES = '[[rule]]\nid = "writes"\neffect = "allow"\nactions = ["write"]\n'
 BY_TWO = 'answered_by = ["bob@acme.com", "carol@acme.com"]\nenough = 2\n'
 
 
@@ -81,3 +84,59 @@ async def test_what_a_rule_denies_is_not_sent_though_it_was_approved(house: Hous
     await house.alice.does("POST", "/v1/policies", text=READS, after=1)
     assert (await posted(house, token)).json()["reason"] == "no_rule_allows"
     assert house.github.received("POST", PATH) == 0
+
+
+async def test_the_one_a_rule_names_says_no(house: House) -> None:
+    bob = await house.person("bob@acme.com")
+    token, approval = await asked(house, ASKS + BY_BOB)
+    await bob.does("POST", address(approval), answer="deny", message="not today")
+    told = (await posted(house, token)).json()
+    assert (told["reason"], told["message_from_person"]) == ("approval_denied", "not today")
+    assert house.github.received("POST", PATH) == 0
+
+
+async def test_two_rules_that_ask_are_two_questions(house: House) -> None:
+    """One names somebody and one names nobody: neither of them speaks for the other."""
+    bob = await house.person("bob@acme.com")
+    token, approval = await asked(house, ASKS + BY_BOB + ALSO_ASKS)
+    await bob.does("POST", address(approval), answer="approve")
+    assert (await posted(house, token)).code == "approval_required"
+    await house.alice.does("POST", address(approval), answer="approve")
+    assert (await posted(house, token)).status == 201
+
+
+async def test_nobody_agrees_to_what_was_refused(house: House) -> None:
+    bob, carol = await house.person("bob@acme.com"), await house.person("carol@acme.com")
+    _, approval = await asked(house, ASKS + BY_TWO)
+    await bob.does("POST", address(approval), answer="deny")
+    late = await carol.call("POST", address(approval), answer="approve")
+    assert (late.status, late.json()["reason"]) == (409, "over")
+    assert await house.events("approval.agreed") == []
+
+
+async def test_an_answer_for_the_task_is_worth_as_much_as_who_gave_it(house: House) -> None:
+    bob = await house.person("bob@acme.com")
+    token, approval = await asked(house, ASKS + BY_BOB)
+    await bob.does("POST", address(approval), answer="approve-like-this")
+    assert [(await posted(house, token)).status for _ in range(2)] == [201, 409]  # the first was used up by itself
+    other = {"title": "another"}
+    assert (await house.gateway(token, "POST", PATH, json=other)).status == 201
+    await house.alice.does("POST", f"/v1/users/{bob.id}/suspend")
+    refused = await house.gateway(token, "POST", PATH, json={"title": "a third"})
+    assert (refused.status, refused.code) == (403, "approval_required")
+    assert house.github.received("POST", PATH) == 2
+
+
+async def test_what_rules_allow_while_it_waits_is_sent_whole(house: House) -> None:
+    """Its body was read to be kept; rules change, and nobody has to be asked any more."""
+    token, _ = await asked(house, ASKS)
+    waits = [("prefer", "wait=30"), ("content-type", "application/json")]
+    body = b'{"title": "hello"}'
+    waiting = asyncio.create_task(house.gateway(token, "POST", PATH, headers=waits, body=body))
+    for _ in range(1_000):  # until it waits: its own hold is recorded
+        if len(await house.events("call.held")) == 2:
+            break
+    await house.alice.does("POST", "/v1/policies", text=READS + WRITES, after=1)
+    assert (await waiting).status == 201
+    (sent,) = [received for received in house.github.requests if (received.method, received.target) == ("POST", PATH)]
+    assert sent.body == body

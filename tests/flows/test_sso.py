@@ -12,10 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from sqlalchemy import text
 
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
 from tests.support.http import Reply
 from tests.support.identity_provider import IdentityProvider
 from tests.support.people import is_in, with_password
+from tests.support.ports import free_port
 from tests.support.tab import Tab
 from valetkey.server.clock import DrivenClock
 from valetkey.server.listen import Listener

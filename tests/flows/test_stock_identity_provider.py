@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.flows.test_sso import to_provider
-from tests.support.house import free_port, open_house
+from tests.support.house import open_house
 from tests.support.http import call
 from tests.support.people import is_in
+from tests.support.ports import free_port
 from valetkey.server.clock import DrivenClock
 
 PERSON = {"sub": "carol-9", "email": "carol@acme.com", "email_verified": True}

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support import mcp_programs
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
+from tests.support.ports import free_port
 from tests.support.tab import Tab
 from valetkey.server.clock import DrivenClock
 

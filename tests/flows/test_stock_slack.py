@@ -14,7 +14,8 @@ import pytest
 
 from tests.support import slack_clients
 from tests.support.emulate import serving
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(slack_clients.missing() is not None, reason=slack_clients.missing() or "")
 

@@ -16,9 +16,10 @@ import pytest
 
 from tests.support import node
 from tests.support.emulate import ALICE_TOKEN, Emulate, emulate, serving
-from tests.support.house import GITHUB, House, free_port, open_house
+from tests.support.house import GITHUB, House, open_house
 from tests.support.linear import LINEAR
 from tests.support.linear_seed import SEED, TOKEN
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(node.missing() is not None, reason=node.missing() or "")
 

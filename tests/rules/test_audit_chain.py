@@ -21,12 +21,17 @@ from valetkey.verify.errors import InvalidKey
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 EXPORT, CHECKPOINTS = VECTORS / "audit_chain.ndjson", VECTORS / "audit_checkpoints.ndjson"
+CHECKPOINTS_2 = VECTORS / "audit_checkpoints_2.ndjson"
 PIN = "ed25519-00112233445566ff:A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
 
 
-def story() -> Trail:
+def story(*, signs_trees: bool = False) -> Trail:
     """What the vectors hold: three writers, four checkpoints, every kind of value, and text that tries to get out."""
-    trail = Trail().record("w1", 1, Event.WRITER_STARTED, unknown=0).record("w2", 1, Event.WRITER_STARTED, unknown=2)
+    trail = (
+        Trail(signs_trees=signs_trees)
+        .record("w1", 1, Event.WRITER_STARTED, unknown=0)
+        .record("w2", 1, Event.WRITER_STARTED, unknown=2)
+    )
     trail.record(
         "w1", 1, Event.DELEGATION_RECORDED, user="usr_a", agent="agt_p", grants=["github:repo:read@acme/backend"]
     )
@@ -36,24 +41,33 @@ def story() -> Trail:
     return trail.record("w1", 1, Event.CALL_FINISHED, status=200, decision="aud_w1-3").sign()
 
 
+def foreign_root(leaves: list[bytes]) -> str:
+    """Pairing up level by level is the same tree: the odd one out moves up."""
+    level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
+    while len(level) > 1:
+        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
+        level = [hashlib.sha256(b"\1" + b"".join(p)).digest() if len(p) == 2 else p[0] for p in pairs]
+    return level[0].hex()
+
+
 def foreign_verify(export: bytes, checkpoints: bytes) -> list[str]:
     """What someone without our code writes from the page with hashlib and json: all but signatures."""
-    wrong, heads, seen, last = [], {}, {}, "0" * 64
+    wrong, heads, seen, last, leaves = [], {}, {}, "0" * 64, {}
     for line in export.split(b"\n")[:-1]:
         record, digest = json.loads(line), hashlib.sha256(line).hexdigest()
         writer, seq = record["writer"], record["seq"]
         if (seq - 1, record["prev"]) != heads.get(writer, (0, "0" * 64)):
             wrong.append(f"record {seq} of {writer}")
         heads[writer], seen[writer, seq] = (seq, digest), digest
+        leaves.setdefault(writer, []).append(bytes.fromhex(digest))
     for n, line in enumerate(checkpoints.split(b"\n")[:-1], 1):
         said = json.loads(line)
-        level = [json.dumps(head, separators=(",", ":")).encode() for head in said["heads"]]
-        level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in level]
-        while len(level) > 1:  # pairing up level by level is the same tree: the odd one out moves up
-            pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
-            level = [hashlib.sha256(b"\1" + b"".join(p)).digest() if len(p) == 2 else p[0] for p in pairs]
-        if (said["n"], said["prev"], said["root"]) != (n, last, level[0].hex()):
+        top = foreign_root([json.dumps(head, separators=(",", ":")).encode() for head in said["heads"]])
+        if (said["n"], said["prev"], said["root"]) != (n, last, top):
             wrong.append(f"checkpoint {n}")
+        for head in said["heads"] if said["v"] == 2 else ():
+            if foreign_root(leaves[head["writer"]][: head["seq"]]) != head["tree"]:
+                wrong.append(f"tree of {head['writer']}")
         wrong += [f"head {h}" for h in said["heads"] if seen.get((h["writer"], h["seq"])) != h["digest"]]
         last = hashlib.sha256(line).hexdigest()
     return wrong
@@ -63,17 +77,23 @@ def test_the_vectors_are_what_this_version_writes() -> None:
     trail = story()
     assert EXPORT.read_bytes() == b"".join(line + b"\n" for line in trail.lines)
     assert CHECKPOINTS.read_bytes() == b"".join(line + b"\n" for line in trail.checkpoints)
+    grown = story(signs_trees=True)
+    assert CHECKPOINTS_2.read_bytes() == b"".join(line + b"\n" for line in grown.checkpoints)
     assert pin(trail.public_key) == PIN
 
 
-def test_the_vectors_hold_for_us_and_for_a_stranger() -> None:
-    report = verify_export(EXPORT, CHECKPOINTS, [PIN])
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_vectors_hold_for_us_and_for_a_stranger(version: int) -> None:
+    file = CHECKPOINTS if version == 1 else CHECKPOINTS_2
+    report = verify_export(EXPORT, file, [PIN])
     assert (report.ok, report.records, report.writers, report.checkpoints, report.uncovered) == (True, 7, 3, 4, 0)
-    assert foreign_verify(EXPORT.read_bytes(), CHECKPOINTS.read_bytes()) == []
+    assert foreign_verify(EXPORT.read_bytes(), file.read_bytes()) == []
     stranger = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(PIN.partition(":")[2] + "="))
-    for line in CHECKPOINTS.read_bytes().splitlines():
+    for line in file.read_bytes().splitlines():
         signature = base64.urlsafe_b64decode(json.loads(line)["signatures"][0]["sig"] + "==")
-        stranger.verify(signature, b"valetkey-checkpoint-v1\n" + line[: line.index(b',"signatures":')] + b"}")
+        stranger.verify(
+            signature, b"valetkey-checkpoint-v%d\n" % version + line[: line.index(b',"signatures":')] + b"}"
+        )
 
 
 def test_a_stranger_finds_an_edited_vector_too(tmp_path: Path) -> None:

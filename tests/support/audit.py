@@ -1,10 +1,11 @@
 """A deployment's audit trail as an outsider holds it: export lines, checkpoint lines, and the pinned key."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from valetkey.server.audit import checkpoint
+from valetkey.server.audit import checkpoint, merkle
 from valetkey.server.audit.chain import Chain
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.verify import Report, verify_lines
@@ -19,6 +20,7 @@ class Trail:
     """Appends records as several writers, signs checkpoints, and verifies as a stranger would."""
 
     deployment: str = "acme"
+    signs_trees: bool = True
     key: Ed25519PrivateKey = field(default_factory=lambda: Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
     chains: dict[str, Chain] = field(default_factory=dict)
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class Trail:
                 n=n,
                 time=BEGAN + n,
                 deployment=self.deployment,
-                heads=[(chain.writer, chain.seq, chain.head) for chain in self.chains.values()],
+                heads=[self._head(chain) for chain in self.chains.values()],
                 prev=prev,
                 kid=kid,
                 sign=(key or self.key).sign,
@@ -55,10 +57,15 @@ class Trail:
         )
         return self
 
+    def _head(self, chain: Chain) -> checkpoint.Head:
+        digests = [sha256(body).digest() for body in self.bodies[chain.writer]]
+        return checkpoint.Head(chain.writer, chain.seq, chain.head, merkle.root(digests) if self.signs_trees else b"")
+
     def fork(self) -> "Trail":
         """The same past in other hands."""
         return Trail(
             self.deployment,
+            self.signs_trees,
             self.key,
             {name: chain.copy() for name, chain in self.chains.items()},
             {name: list(bodies) for name, bodies in self.bodies.items()},

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support import node
+from tests.support.ports import free_port
 
 FOLDER: Final = Path(__file__).parents[2] / "build" / "aws"
 STORIES: Final = Path(__file__).parent / "aws"
@@ -67,9 +68,7 @@ def run(story: str, *, env: dict[str, str], given: Any = None) -> Any:
 @contextlib.contextmanager
 def moto() -> Iterator[str]:
     """moto's server on loopback; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = node.leashed([str(PYTHON), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
     env = {"HOME": str(FOLDER), "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

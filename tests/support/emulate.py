@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support import node
+from tests.support.ports import free_port
 
 ISSUES: Final = 35  # more than one page of 30
 _START_SECONDS: Final = 30
@@ -68,9 +69,7 @@ class Emulate:
 @contextlib.contextmanager
 def emulate() -> Iterator[Emulate]:
     """Start it with people, repositories, issues and one pull request; end it with the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with serving("github", _SEED, port) as url:
         yield _furnished(url)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from tests.support.engine_process import listening
-from tests.support.house import free_port
+from tests.support.ports import free_port
 
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "envoy.yaml"
 BY_GRPC: Final = CONFIGURATION.with_name("envoy-grpc.yaml")

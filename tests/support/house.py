@@ -5,7 +5,6 @@ Everything goes over HTTP, as a stranger would do it. The clock stands still unt
 
 import base64
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.support.conformance import held_to_its_word
 from tests.support.http import Reply, call
+from tests.support.ports import free_port
 from tests.support.tab import Tab
 from valetkey.cli.practice_github import PracticeGitHub
 from valetkey.server.app import App, build
@@ -28,13 +28,6 @@ JWT = "urn:ietf:params:oauth:token-type:jwt"
 GITHUB = "https://api.github.com"
 REAL = "ghp_realCanary0123456789abcdefghijklmnop"
 """The real credential behind Alice's connection: it must never be seen on our side of the wire."""
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -55,12 +48,12 @@ class Person:
         self.bearer = reply.json()["access_token"]
         return self
 
-    async def call(self, method: str, path: str, **body: Any) -> Reply:
+    async def call(self, method: str, path: str, /, **body: Any) -> Reply:
         """A call to /v1 as this person; keyword arguments are the JSON body."""
         sent = body or ({} if method == "POST" else None)
         return await self.house.call(method, path, headers={"authorization": f"Bearer {self.bearer}"}, json=sent)
 
-    async def does(self, method: str, path: str, **body: Any) -> Any:
+    async def does(self, method: str, path: str, /, **body: Any) -> Any:
         """The same, which must succeed; returns the JSON."""
         reply = await self.call(method, path, **body)
         assert reply.status in (200, 201), reply.body
@@ -89,7 +82,7 @@ class Robot:
         self.bearer = reply.json()["access_token"]
         return self
 
-    async def call(self, method: str, path: str, **body: Any) -> Reply:
+    async def call(self, method: str, path: str, /, **body: Any) -> Reply:
         """A call to /v1 as this agent."""
         if not self.bearer:
             await self.sign_in()

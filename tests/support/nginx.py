@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.engine_process import listening
-from tests.support.house import free_port
+from tests.support.ports import free_port
 
 INSTALL: Final = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "nginx-light")
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "nginx.conf"

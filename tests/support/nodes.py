@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.house import House, free_port
+from tests.support.house import House
+from tests.support.ports import free_port
 from valetkey.server.app import App, build
 from valetkey.server.listen import Listener
 

@@ -14,8 +14,9 @@ from typing import Any, cast
 
 import asyncpg
 
-from tests.support.house import House, free_port
+from tests.support.house import House
 from tests.support.http import call
+from tests.support.ports import free_port
 
 START_SECONDS = 60
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.ports import free_pair
 from valetkey.cli.practice_github import PracticeGitHub
 from valetkey.cli.practice_server import listening
 
@@ -56,7 +56,7 @@ def served(folder: Path, before: Before = contextlib.nullcontext, **settings_too
     """
     with _practice_github() as (github, behind), before(behind) as upstream:
         github.base_url = upstream
-        port = _free_pair()
+        port = free_pair()
         home, data = folder / "home", folder / "data"
         home.mkdir(parents=True)
         url = f"http://localhost:{port}"
@@ -111,17 +111,6 @@ def _practice_github() -> Iterator[tuple[PracticeGitHub, str]]:
     finally:
         end.set()
         thread.join()
-
-
-def _free_pair() -> int:
-    """A port that is free, and the next one too: the second is for health."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            with contextlib.suppress(OSError):
-                two.bind(("127.0.0.1", port + 1))
-                return port
 
 
 def ready_for_work(server: Served) -> None:

@@ -15,8 +15,9 @@ from sqlalchemy import text
 
 from tests.support.herd import described
 from tests.support.hostile_provider import HostileProvider
-from tests.support.house import House, free_port, open_house
+from tests.support.house import House, open_house
 from tests.support.nodes import pause
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.refreshable import LASTS, begin
 from tests.support.upstream import Upstream

@@ -1,10 +1,13 @@
-"""`valetkey audit tail | export | verify | pin`. Verifying needs no server and no login: two files and a pinned key."""
+"""`valetkey audit tail | export | verify | prove | check | pin`.
+
+Verifying and checking need no server and no login: files and a pinned key.
+"""
 
 import json as json_text
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +23,7 @@ from valetkey.cli.signed_in import signed_in
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from valetkey.server.audit.proof import Continued, Included
     from valetkey.server.audit.verify import Report
 
 app = group("audit", "Read, export and verify the audit trail.")
@@ -102,7 +106,7 @@ def verify(
     from valetkey.server.audit.verify_files import verify_export
     from valetkey.verify import InvalidKey
 
-    pins = [Path(pin).read_text().strip() if Path(pin).is_file() else pin for pin in key]
+    pins = _pins(key)
     with _progress() as bar:
         step = None
         if bar is not None:
@@ -114,6 +118,80 @@ def verify(
             raise Usage(f"The pinned key cannot be used: {error}", hint="valetkey audit pin prints it.") from error
     show(_facts(report), as_json=json, text=_worded(report))
     return exit_codes.OK if report.ok else exit_codes.FAILURE
+
+
+@app.command
+def prove(
+    record: Annotated[str, Parameter(help="A record (aud_…), proven to be under the newest checkpoint.")] = "",
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The file to write the proof to.")],
+    earlier: Annotated[int, Parameter(name="--from", help="Or: a checkpoint's number, proven to be continued.")] = 0,
+    later: Annotated[int, Parameter(name="--to", help="By which checkpoint; the newest, if left out.")] = 0,
+    json: Json = False,
+) -> int:
+    """Write a proof that stands alone: of one record, or that one checkpoint continues another.
+
+    For example: valetkey audit prove aud_… --out record.proof
+    """
+    if bool(record) == bool(earlier) or (later and not earlier):
+        raise Usage("Name a record, or a checkpoint by --from.", hint="valetkey audit tail shows records.")
+    with signed_in() as client:
+        proof = client.audit.prove(record) if record else client.audit.consistency(earlier, later)
+    _written(out, [json_text.dumps(proof, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"])
+    return show({"file": str(out), "kind": proof["kind"]}, as_json=json, text=f"A proof of {proof['kind']} in {out}")
+
+
+@app.command
+def check(
+    file: Path,
+    /,
+    *,
+    key: Annotated[list[str], Parameter(name=["--pin", "--key"], help="The pinned key, or its file; repeatable.")],
+    json: Json = False,
+) -> int:
+    """Check a proof offline: no server, no database, nothing trusted but the pinned key. Exit code 1: it does not hold.
+
+    For example: valetkey audit check record.proof --pin checkpoint-key.pin
+    """
+    from valetkey.server.audit import proof
+    from valetkey.server.audit.verify_files import pinned_keys
+    from valetkey.verify import InvalidKey
+
+    try:
+        keys = pinned_keys(_pins(key))
+    except InvalidKey as error:
+        raise Usage(f"The pinned key cannot be used: {error}", hint="valetkey audit pin prints it.") from error
+    with file.open("rb") as opened:
+        text = opened.read(proof.MAX_PROOF + 1)
+    try:
+        facts, words = _proven(proof.check(text, keys))
+    except proof.InvalidProof as error:
+        facts, words = {"ok": False, "reason": str(error)}, f"The proof does not hold: {inert(str(error))}."
+    show(facts, as_json=json, text=words)
+    return exit_codes.OK if facts["ok"] else exit_codes.FAILURE
+
+
+def _proven(found: "Included | Continued") -> tuple[dict[str, Any], str]:
+    from valetkey.server.audit.proof import Included
+
+    if isinstance(found, Included):
+        record, signed = found
+        facts = {"id": record.id, "writer": record.writer, "seq": record.seq, "event": record.event}
+        where = f"record {record.seq} of {record.writer}, {record.event} at {record.time}"
+        return (
+            {"ok": True, "kind": "inclusion", **facts, "time": record.time, "checkpoint": signed.n},
+            f"The proof holds: {inert(where)} is under checkpoint {signed.n} of {signed.deployment}, {signed.time}.",
+        )
+    earlier, later = found
+    return (
+        {"ok": True, "kind": "consistency", "earlier": earlier.n, "later": later.n},
+        f"The proof holds: checkpoint {later.n} of {later.time} continues checkpoint {earlier.n} of {earlier.time}.",
+    )
+
+
+def _pins(given: Sequence[str]) -> list[str]:
+    return [Path(pin).read_text().strip() if Path(pin).is_file() else pin for pin in given]
 
 
 def _facts(report: "Report") -> dict[str, Any]:

@@ -142,14 +142,31 @@ def diff(file: Path, /, *, json: Json = False) -> int:
 
 
 @app.command
-def explain(decision: str, /, *, json: Json = False) -> int:
-    """Say why a recorded call was decided as it was.
+def explain(
+    decision: Annotated[str, Parameter(help="A recorded decision (aud_…); or, of a call, its method.")],
+    path: Annotated[str, Parameter(help="Of a call: what follows the API's address, from /.")] = "",
+    /,
+    *,
+    task: Annotated[str, Parameter(help="Of a call: the task it would be made in, which acts for you.")] = "",
+    api: Annotated[str, Parameter(name="--for", help="Of a call: the integration it goes to.")] = "",
+    body: Annotated[Path | None, Parameter(help="Of a call: the file that holds its body.")] = None,
+    content_type: Annotated[str, Parameter(help="Of a call: what its body is.")] = "application/json",
+    json: Json = False,
+) -> int:
+    """Say why a recorded call was decided as it was, or what would be decided of one that was not made.
 
     For example: valetkey policy explain aud_01...
+    Or: valetkey policy explain POST /repos/acme-corp/backend/issues --task tsk_01... --for github --body new.json
     """
+    if bool(path) != bool(task and api) or (body and not path):
+        raise Usage("A call is METHOD and path, with --task and --for.", hint="A recorded decision is its id alone.")
     with signed_in() as client:
-        said = client.policies.explain(decision)
-    return show(said, as_json=json, text=facts(dict(said)))
+        if not path:
+            said = client.policies.explain(decision)
+            return show(said, as_json=json, text=facts(dict(said)))
+        sent = {} if body is None else {"body": _read(body), "content_type": content_type}
+        told = client.policies.foresee(task=task, integration=api, method=decision, path=path, **sent)
+    return show(told, as_json=json, text=facts(dict(told)))
 
 
 @app.command
@@ -212,11 +229,15 @@ def _facts(version: "Policy") -> str:
     return facts({**version, "applied_at": moment(version["applied_at"])})
 
 
-def _text(file: Path) -> str:
+def _read(file: Path) -> str:
     try:
-        text = file.read_text("utf-8")
+        return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {type(error).__name__}.") from error
+
+
+def _text(file: Path) -> str:
+    text = _read(file)
     if file.suffix == ".cedar":
         if "'''" in text:
             raise Usage("A text in Cedar cannot hold three single quotes in a row.")

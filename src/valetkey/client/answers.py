@@ -1,6 +1,6 @@
 """The shapes of what the server answers, for type checkers. At run time they are the plain objects that came."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class User(TypedDict):
@@ -135,6 +135,19 @@ class ExplainedDecision(TypedDict):
     decision: str
     event: str
     words: str
+    policies: list[str]
+    rules: list[str]
+    observed: list[str]
+
+
+class ForeseenDecision(TypedDict):
+    """What would be decided of a call that nobody made. Budgets are not looked at."""
+
+    decision: Literal["allow", "ask", "deny"]
+    reason: str
+    words: str
+    calls: list[str]
+    connection: str
     policies: list[str]
     rules: list[str]
     observed: list[str]
@@ -372,3 +385,19 @@ class Approval(TypedDict):
 class Approvals(TypedDict):
     data: list[Approval]
     standing: list[dict[str, Any]]
+
+
+class InclusionProof(TypedDict):
+    v: int
+    kind: str
+    record: str
+    path: list[str]
+    checkpoint: str
+
+
+class ConsistencyProof(TypedDict):
+    v: int
+    kind: str
+    earlier: str
+    later: str
+    paths: dict[str, list[str]]

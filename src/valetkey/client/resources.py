@@ -181,6 +181,16 @@ class Policies(Group):
         said: answers.ExplainedDecision = self._call(get(at("decisions", decision)))
         return said
 
+    def foresee(
+        self, *, task: str, integration: str, method: str, path: str, body: str = "", content_type: str = ""
+    ) -> answers.ForeseenDecision:
+        """What would be decided of a call that was not made, under a task that acts for you."""
+        call = {"task": task, "integration": integration, "method": method, "path": path}
+        said: answers.ForeseenDecision = self._call(
+            post("/v1/decisions/foresee", **call, body=body, content_type=content_type)
+        )
+        return said
+
     def replay(self, text: str, *, seconds: int) -> Iterator[bytes]:
         """What that policy would have decided of the recorded calls of so long; lines of JSON as they are found."""
         return self._stream(post("/v1/policies/replay", text=text, seconds=seconds))
@@ -400,6 +410,16 @@ class Audit(Group):
 
     def checkpoints(self) -> Iterator[bytes]:
         return self._stream(get("/v1/audit/checkpoints"))
+
+    def prove(self, record: str) -> answers.InclusionProof:
+        """That a record is under the newest signed checkpoint, as a proof that stands alone."""
+        proof: answers.InclusionProof = self._call(get(at("audit", "records", record, "proof")))
+        return proof
+
+    def consistency(self, earlier: int, later: int = 0) -> answers.ConsistencyProof:
+        """That checkpoint `later`, 0 for the newest, continues `earlier`, as a proof that stands alone."""
+        proof: answers.ConsistencyProof = self._call(get("/v1/audit/consistency", **{"from": earlier}, to=later))
+        return proof
 
     def pin(self) -> str:
         """The checkpoint key, in the form people pin."""

@@ -10,7 +10,12 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.grow import Trees
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.audit.witness import Witness
 from valetkey.server.clock import Clock, SystemClock
 from valetkey.server.connections import store as connections
@@ -61,9 +66,11 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.crowd import Crowd
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import DecisionDoor
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
+from valetkey.server.gateway.judge import Judge
 from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
@@ -169,8 +176,10 @@ class App:
         for algorithm in set(settings.algorithms.values()):
             await keys.ensure("tokens", algorithm_named(algorithm))
         checkpoints = settings.data / f"checkpoints-{journal.writer}.ndjson"
+        self.trees = trees = Trees(database, journal.recent, lambda: journal.is_awaited)
         self.witness = Witness(
             journal,
+            trees,
             checkpoints,
             clock,
             deployment=self.deployment,
@@ -321,19 +330,17 @@ class App:
         )
         hops = (streams.stop, take_back.stop, end_there.stop)
         self.memories = memories = Memories(database, clock)
+        judge = Judge(authorities=authorities, lookups=lookups, clock=clock, catalogue=catalogue, memories=memories)
         self.admit = admit = Admit(
             journal=journal,
             authorities=authorities,
             verifying=verifying,
             proofs=proofs,
-            lookups=lookups,
+            judge=judge,
             streams=streams,
-            clock=clock,
-            catalogue=catalogue,
             hold=Hold(database, journal, ring, clock, approvals),
             approvals=approvals,
             ask_person=connect_codes.for_agent,
-            memories=memories,
         )
         self.calls = Calls(
             admit=admit,
@@ -375,11 +382,14 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
             clock=clock,
             database=database,
             journal=journal,
+            index=index,
+            foresee=Foresee(authorities, judge, catalogue, gateway=settings.gateway),
             keys=keys,
             verifying=verifying,
             proofs=proofs,
@@ -423,6 +433,9 @@ class App:
             egress=egress,
             hops=hops,
             checkpoints=checkpoints,
+            prove=Prove(database, self.witness),
+            badges=Badges(database, lambda: self.witness.path, keys.pin),
+            looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
         )
@@ -450,6 +463,8 @@ class App:
         watches = (
             journal.watch,
             self.witness.watch,
+            trees.watch,
+            index.watch,
             streams.watch,
             self.feed.watch,
             self.last_used.watch,

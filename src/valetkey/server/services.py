@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.audit.at_once import AtOnce
+from valetkey.server.audit.badge import Badges
+from valetkey.server.audit.index.follow import Index
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
@@ -19,6 +23,7 @@ from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
+from valetkey.server.gateway.foresee import Foresee
 from valetkey.server.integrations.live import LiveCatalogue
 from valetkey.server.integrations.register import Register as ResourceServers
 from valetkey.server.oauth.arriving import Arriving
@@ -50,6 +55,8 @@ class Services:
     clock: Clock
     database: Database
     journal: Journal
+    index: Index
+    foresee: Foresee
     keys: Keys
     verifying: Verifying
     proofs: Proofs
@@ -84,5 +91,8 @@ class Services:
     egress: Egress
     hops: tuple[Stop, ...]
     checkpoints: Path
+    prove: Prove
+    badges: Badges
+    looks: AtOnce
     data_keys: DataKeys
     approvals: Approvals

@@ -139,6 +139,19 @@ class ExplainedDecision(TypedDict):
     observed: list[str]
 
 
+class ForeseenDecision(TypedDict):
+    """What would be decided of a call that nobody made. Budgets are not looked at."""
+
+    decision: Literal["allow", "ask", "deny"]
+    reason: str
+    words: str
+    calls: list[str]
+    connection: str
+    policies: list[str]
+    rules: list[str]
+    observed: list[str]
+
+
 class App(TypedDict):
     """An app at an API. `redirect_uri` is the exact address to register there. The secret is never shown."""
 
@@ -388,6 +401,26 @@ class AuditRecord(TypedDict):
     seq: int
     time: str
     event: str
+
+
+class InclusionProof(TypedDict):
+    """That `record`, a line of the trail, is under `checkpoint`, a signed line: docs/audit-format.md says how."""
+
+    v: int
+    kind: Literal["inclusion"]
+    record: str
+    path: list[str]
+    checkpoint: str
+
+
+class ConsistencyProof(TypedDict):
+    """That the checkpoint `later` continues `earlier`: a path for each writer. docs/audit-format.md says how."""
+
+    v: int
+    kind: Literal["consistency"]
+    earlier: str
+    later: str
+    paths: dict[str, list[str]]
 
 
 class Pin(TypedDict):

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import msgspec
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -220,8 +220,9 @@ def _query_of(request: Request, kind: type[T]) -> T:
         query = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The query cannot be read: {str(error)[:200]}.") from error
+    fields = {field.encode_name: field.name for field in msgspec.structs.fields(cast(type[msgspec.Struct], kind))}
     for name, text in given.items():
-        if isinstance(number := getattr(query, name), int) and str(number) != text:  # such as 1e2
+        if isinstance(number := getattr(query, fields[name]), int) and str(number) != text:  # such as 1e2
             raise InvalidRequest(f"{name} is a number, in digits.")
     return query
 

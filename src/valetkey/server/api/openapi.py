@@ -147,10 +147,11 @@ def _parameters(query: type) -> list[dict[str, Any]]:
     """The members of a query as parameters."""
     _, components = msgspec.json.schema_components([query], ref_template=_COMPONENT)
     shown = []
+    needed = components[query.__name__].get("required", [])
     for member, given in components[query.__name__]["properties"].items():
         schema = dict(given)
         about = {"description": schema.pop("description")} if "description" in schema else {}
-        shown.append({"name": member, "in": "query", "required": False, **about, "schema": schema})
+        shown.append({"name": member, "in": "query", "required": member in needed, **about, "schema": schema})
     return shown
 
 

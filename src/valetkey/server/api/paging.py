@@ -68,6 +68,10 @@ class Listing:
         rows = found[:limit]
         return rows, self._cursor(services, caller, rows[-1].id) if len(found) > limit else None
 
+    def going_on(self, services: Services, caller: Caller, last: str) -> str:
+        """The cursor of a page that goes on after `last`, for a list that is looked through in bounds."""
+        return self._cursor(services, caller, last)
+
     def _cursor(self, services: Services, caller: Caller, last: str) -> str:
         mac = services.mac.mac_of("cursor", self._name, _value(caller, last))
         return _written(mac, last)

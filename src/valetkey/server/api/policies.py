@@ -18,8 +18,9 @@ from valetkey.server.api.door import Caller, listed, route
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit import find
 from valetkey.server.audit.store import pages
-from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotFound
-from valetkey.server.policy.model import WORDS, Reason
+from valetkey.server.errors import Conflict, ConnectionRequired, Denied, InvalidRequest, NotFound, UpstreamFailed
+from valetkey.server.gateway.foresee import Imagined
+from valetkey.server.policy.model import WORDS, Ask, Deny, Reason
 from valetkey.server.policy.replay import EVENTS, Replay, told
 from valetkey.server.policy.versions import store
 from valetkey.server.policy.versions.model import Version, compiled
@@ -47,6 +48,15 @@ class PolicyText(msgspec.Struct, forbid_unknown_fields=True):
 class ReplayedPolicy(msgspec.Struct, forbid_unknown_fields=True):
     text: Text
     seconds: Annotated[int, msgspec.Meta(ge=1, description="How far back from now.")]
+
+
+class ForeseenCall(msgspec.Struct, forbid_unknown_fields=True):
+    task: str
+    integration: str
+    method: str
+    path: Annotated[str, msgspec.Meta(max_length=8192, description="Below the API's address, from /, with its query.")]
+    body: Annotated[str, msgspec.Meta(max_length=262_144)] = ""
+    content_type: Annotated[str, msgspec.Meta(max_length=200, pattern="^[ -~]*$")] = ""
 
 
 async def apply(services: Services, caller: Caller, request: Request, body: NewPolicy) -> answers.Policy:
@@ -110,6 +120,32 @@ async def explain(services: Services, caller: Caller, request: Request) -> answe
         "rules": named,
         "observed": [str(one) for one in members.get("observed", [])],
     }
+
+
+async def foresee(services: Services, caller: Caller, request: Request, body: ForeseenCall) -> answers.ForeseenDecision:
+    imagined = Imagined(
+        integration=body.integration,
+        method=body.method,
+        path=body.path,
+        body=body.body.encode(),
+        content_type=body.content_type,
+    )
+    calls, decision = await services.foresee(imagined, body.task, caller.user())
+    said: answers.ForeseenDecision = {
+        "decision": "allow",
+        "reason": "",
+        "words": "It would be allowed.",
+        "calls": [f"{call.operation.id} on {call.resource or 'the account'}" for call in calls],
+        "connection": calls[0].connection,
+        "policies": list(decision.ruled.policies),
+        "rules": list(decision.ruled.rules),
+        "observed": list(decision.ruled.observed),
+    }
+    if isinstance(decision, Ask):
+        return said | {"decision": "ask", "reason": Reason.ASKS.value, "words": decision.words}
+    if isinstance(decision, Deny):
+        return said | {"decision": "deny", "reason": decision.reason.value, "words": decision.words}
+    return said
 
 
 async def replay(services: Services, caller: Caller, request: Request, body: ReplayedPolicy) -> Response:
@@ -235,5 +271,15 @@ def routes(services: Services) -> list[Route]:
             explain,
             summary="Why a call was decided as it was",
             answer=answers.ExplainedDecision,
+        ),
+        route(
+            services,
+            "/v1/decisions/foresee",
+            "POST",
+            foresee,
+            summary="What would be decided of a call that was not made; for whom its task acts",
+            body=ForeseenCall,
+            answer=answers.ForeseenDecision,
+            refuses=(NotFound, ConnectionRequired, UpstreamFailed),
         ),
     ]

@@ -59,7 +59,7 @@ class Approvals:
         """What waits for this person, the newest first; with `all_of_them` also what is over."""
         now = int(self._clock.now())
         async with self._database.read() as db:
-            found = await store.of_org(db, person.org, open_at=None if all_of_them else now)
+            found = await store.about(db, person.org, person.id, open_at=None if all_of_them else now)
             mine = [a for a in found if may_answer(person.id, a.user, a.facts)]
             ended = await revocation.among(db, {node for a in mine for node in a.facts.nodes})
         mine = [a for a in mine if all_of_them or not ended & set(a.facts.nodes)]
@@ -102,8 +102,8 @@ class Approvals:
     async def past(self, approval: Approval) -> list[Approval]:
         """Answers to the same operations on the same things before, the newest first."""
         async with self._database.read() as db:
-            found = await store.of_org(db, approval.org, open_at=None, limit=500)
-        return [a for a in found if a.user == approval.user and a.id != approval.id and a.like == approval.like][:5]
+            found = await store.of_user(db, approval.user, limit=500)
+        return [a for a in found if a.id != approval.id and a.like == approval.like][:5]
 
     async def approve(self, person: User, approval_id: str, *, proof: str, is_fresh: bool, for_the_task: bool) -> State:
         """Say yes, once or for all like it until the task ends. `proof` is how the person proved it is them."""
@@ -126,10 +126,19 @@ class Approvals:
             agreed = await store.agree(change.tx, found.id, person.id, proof=proof, now=now)
             said = {"approval": found.id, "by": person.id, "proof": proof, "key": found.key, "task": found.task}
             if not is_enough(agreed, found.user, found.facts):
-                change.record(Event.APPROVAL_AGREED, found.org, **said, agreed=len(agreed))
+                if not await store.is_pending(change.tx, found.id, now=now):
+                    raise _over()
+                change.record(Event.APPROVAL_AGREED, found.org, refers=found.id, **said, agreed=len(agreed))
                 state = State.PENDING
             elif await store.move(change.tx, found.id, Step.AGREE, now=now):
-                change.record(Event.APPROVAL_ANSWERED, found.org, **said, answer="approved", people=sorted(agreed))
+                change.record(
+                    Event.APPROVAL_ANSWERED,
+                    found.org,
+                    refers=found.id,
+                    **said,
+                    answer="approved",
+                    people=sorted(agreed),
+                )
                 state = State.APPROVED
             else:
                 raise _over()
@@ -162,7 +171,7 @@ class Approvals:
             if not await store.move(change.tx, found.id, Step.REFUSE, now=int(self._clock.now()), message=message):
                 raise _over()
             said = {"approval": found.id, "by": person.id, "key": found.key, "task": found.task}
-            change.record(Event.APPROVAL_ANSWERED, found.org, **said, answer="denied", message=message)
+            change.record(Event.APPROVAL_ANSWERED, found.org, refers=found.id, **said, answer="denied", message=message)
         self.wake(frozenset({found.id}))
 
     async def cancel(self, approval: Approval, *, by: str) -> None:
@@ -171,7 +180,14 @@ class Approvals:
             await change.touches(approval.id)
             if not await store.move(change.tx, approval.id, Step.CANCEL, now=int(self._clock.now())):
                 raise _over()
-            change.record(Event.APPROVAL_CANCELLED, approval.org, approval=approval.id, by=by, task=approval.task)
+            change.record(
+                Event.APPROVAL_CANCELLED,
+                approval.org,
+                refers=approval.id,
+                approval=approval.id,
+                by=by,
+                task=approval.task,
+            )
         self.wake(frozenset({approval.id}))
 
     async def standing(self, person: User) -> list[store.Standing]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -129,6 +129,12 @@ async def unuse(tx: AsyncConnection, approval_id: str) -> None:
     await tx.execute(update(approvals).where(_a.id == approval_id).values(state=State.APPROVED.value, decision=""))
 
 
+async def is_pending(tx: AsyncConnection, approval_id: str, *, now: int) -> bool:
+    """Whether it can still be answered. Asked after `agree`, whose lock nobody passes before the transaction ends."""
+    pending = select(_a.id).where(_a.id == approval_id, _a.state == State.PENDING.value, _a.expires_at > now)
+    return (await tx.execute(pending)).first() is not None
+
+
 async def pending_between(tx: AsyncConnection, user: str, agent: str, *, now: int) -> int:
     """How many calls of this agent wait for this person; nobody else counts them until the transaction ends."""
     await tx.execute(select(users.c.id).where(users.c.id == user).with_for_update())
@@ -138,12 +144,22 @@ async def pending_between(tx: AsyncConnection, user: str, agent: str, *, now: in
     return int((await tx.execute(waiting)).scalar_one())
 
 
-async def of_org(connection: AsyncConnection, org: str, *, open_at: int | None, limit: int = 200) -> list[Approval]:
-    """The newest first; with `open_at` only those that can still be answered or used then."""
-    query = select(approvals).where(_a.org == org).order_by(_a.created_at.desc(), _a.id.desc()).limit(limit)
+async def about(
+    connection: AsyncConnection, org: str, person: str, *, open_at: int | None, limit: int = 200
+) -> list[Approval]:
+    """The newest that may be this person's to answer; with `open_at` only those that can still be answered then."""
+    # NOTE: people named by rules stand in the facts only; an id is letters and digits of ours, so it is found as text.
+    theirs = or_(_a.user == person, _a.facts.contains(f'"{person}"', autoescape=True))
+    query = select(approvals).where(_a.org == org, theirs).order_by(_a.created_at.desc(), _a.id.desc()).limit(limit)
     if open_at is not None:
         open_states = (State.PENDING.value, State.APPROVED.value)
         query = query.where(_a.state.in_(open_states), _a.expires_at > open_at)
+    return [_approval(row) for row in await connection.execute(query)]
+
+
+async def of_user(connection: AsyncConnection, user: str, *, limit: int) -> list[Approval]:
+    """The newest of the calls made for this person."""
+    query = select(approvals).where(_a.user == user).order_by(_a.created_at.desc(), _a.id.desc()).limit(limit)
     return [_approval(row) for row in await connection.execute(query)]
 
 

@@ -1,6 +1,6 @@
 """What a series of checkpoints proves: for every writer, which record had which digest when.
 
-Reads the whole series once and keeps 48 bytes for each head that moved, whatever the number of records. Finds gaps,
+Reads the whole series once and keeps 88 bytes for each head that moved, whatever the number of records. Finds gaps,
 rollbacks and two checkpoints that contradict each other. Knows nothing of the export.
 """
 
@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from valetkey.server.audit.checkpoint import Checkpoint, InvalidCheckpoint, verify
+from valetkey.server.audit.checkpoint import Checkpoint, Head, InvalidCheckpoint, verify
 from valetkey.server.audit.model import NO_DIGEST
 from valetkey.verify.keys import PublicKey
 
@@ -16,20 +16,39 @@ from valetkey.verify.keys import PublicKey
 class Heads:
     """One writer's attested records in ascending order."""
 
-    __slots__ = ("_checkpoints", "_digests", "seqs")
+    __slots__ = ("_checkpoints", "_digests", "_tree_checkpoints", "_trees", "last_tree", "seqs")
 
     def __init__(self) -> None:
         self.seqs = array("Q")
         self._digests = bytearray()
         self._checkpoints = array("Q")
+        self._trees = bytearray()
+        self._tree_checkpoints = array("Q")  # 0 where no tree was signed
+        self.last_tree = -1
+        """The index of the last head whose tree was signed; -1 for none."""
 
     def __len__(self) -> int:
         return len(self.seqs)
 
-    def add(self, seq: int, digest: bytes, checkpoint: int) -> None:
-        self.seqs.append(seq)
-        self._digests += digest
+    def add(self, head: Head, checkpoint: int) -> None:
+        self.seqs.append(head.seq)
+        self._digests += head.digest
         self._checkpoints.append(checkpoint)
+        self._trees += head.tree or NO_DIGEST
+        self._tree_checkpoints.append(checkpoint if head.tree else 0)
+        if head.tree:
+            self.last_tree = len(self.seqs) - 1
+
+    def add_tree(self, tree: bytes, checkpoint: int) -> None:
+        """The tree of the last head, which an earlier checkpoint signed without it."""
+        self._trees[-32:] = tree
+        self._tree_checkpoints[-1] = checkpoint
+        self.last_tree = len(self.seqs) - 1
+
+    def tree(self, index: int) -> tuple[bytes, int]:
+        """The signed root over the records up to `seqs[index]` and the checkpoint that signed it; 0 for none."""
+        start = index % len(self.seqs) * 32
+        return bytes(self._trees[start : start + 32]), self._tree_checkpoints[index]
 
     def digest(self, index: int) -> bytes:
         """The signed digest of record `seqs[index]`; the last one for -1."""
@@ -86,16 +105,24 @@ def _check_succession(last: Checkpoint | None, checkpoint: Checkpoint) -> None:
         raise InvalidCheckpoint(f"it is number {checkpoint.n} after number {n}")
     if checkpoint.prev != digest:
         raise InvalidCheckpoint(f"it follows another checkpoint {n} than the one in the line before: the series forked")
+    # SECURITY: a series that signed trees goes on doing so, or whoever holds a later key could leave them out.
+    # Guarded by tests/rules/test_checkpoint_trees.py::test_a_series_that_signed_trees_does_not_stop
+    if last is not None and checkpoint.format < last.format:
+        raise InvalidCheckpoint(
+            f"it is of format {checkpoint.format}, the one before of {last.format}: trees are missing"
+        )
     if last is not None and checkpoint.deployment != last.deployment:
         raise InvalidCheckpoint(f"it is of deployment {checkpoint.deployment}, the ones before of {last.deployment}")
 
 
 def _add(attested: Attested, checkpoint: Checkpoint) -> None:
-    moved = []
+    moved: list[Head] = []
+    trees: list[Head] = []
     gone = attested.writers.keys() - {head.writer for head in checkpoint.heads}
     if gone:
         raise InvalidCheckpoint(f"writer {min(gone)} is in the one before and not in it: its records were rolled back")
-    for writer, seq, digest in checkpoint.heads:
+    for head in checkpoint.heads:
+        writer, seq, digest, tree = head
         known = attested.writers.get(writer)
         if known is not None and seq < known.seqs[-1]:
             raise InvalidCheckpoint(
@@ -104,7 +131,14 @@ def _add(attested: Attested, checkpoint: Checkpoint) -> None:
         if known is not None and seq == known.seqs[-1]:
             if digest != known.digest(-1):
                 raise InvalidCheckpoint(f"record {seq} of {writer} has another digest than before: the chain forked")
+            signed, by = known.tree(-1)
+            if by and tree != signed:
+                raise InvalidCheckpoint(f"the tree of {writer} up to record {seq} is another than before: it forked")
+            if tree and not by:
+                trees.append(head)
             continue
-        moved.append((writer, seq, digest))
-    for writer, seq, digest in moved:
-        attested.writers.setdefault(writer, Heads()).add(seq, digest, checkpoint.n)
+        moved.append(head)
+    for head in trees:
+        attested.writers[head.writer].add_tree(head.tree, checkpoint.n)
+    for head in moved:
+        attested.writers.setdefault(head.writer, Heads()).add(head, checkpoint.n)

@@ -1,7 +1,8 @@
 """A checkpoint: one signed line, kept outside the database, that says where every writer's chain ended.
 
-`make` builds and signs one with whatever signs; `verify` believes one only by a pinned key. Never meets a private key,
-a clock or a file. A checkpoint key is followed by another by pinning both; no checkpoint introduces its successor.
+`make` builds and signs one with whatever signs; `verify` believes one only by a pinned key. Format 2 also signs the
+Merkle tree of each writer's records (`merkle`), format 1 does not. Never meets a private key, a clock or a file. A
+checkpoint key is followed by another by pinning both; no checkpoint introduces its successor.
 Specs: RFC 8032 (Ed25519), RFC 6962 section 2.1 (the root), RFC 8785 in spirit (one spelling).
 """
 
@@ -14,15 +15,15 @@ import msgspec
 
 from valetkey.server.audit import merkle
 from valetkey.server.audit.chain import NAME, TIME, spelled_time
-from valetkey.server.audit.model import FORMAT, MAX_INTEGER, NO_DIGEST
+from valetkey.server.audit.model import MAX_INTEGER, NO_DIGEST
 from valetkey.verify import base64url
 from valetkey.verify.errors import InvalidKey
 from valetkey.verify.json import MalformedJson, parse_object
 from valetkey.verify.keys import PublicKey, parse_jwk
 
 MAX_CHECKPOINT: Final = 1_048_576  # bytes: more than 4,096 writers need
-CONTEXT: Final = b"valetkey-checkpoint-v1\n"
-"""Stands before the signed bytes, so that no signature over anything else is one over a checkpoint."""
+CONTEXTS: Final = {1: b"valetkey-checkpoint-v1\n", 2: b"valetkey-checkpoint-v2\n"}
+"""By format. Stands before the signed bytes, so that no signature over anything else is one over a checkpoint."""
 
 _MOST_SIGNATURES: Final = 16
 _SIGNATURES: Final = b',"signatures":['
@@ -37,6 +38,8 @@ class Head(NamedTuple):
     writer: str
     seq: int
     digest: bytes
+    tree: bytes = b""
+    """The root over the digests of its records up to this one; empty in format 1."""
 
 
 class Checkpoint(NamedTuple):
@@ -48,6 +51,7 @@ class Checkpoint(NamedTuple):
     heads: tuple[Head, ...]
     prev: bytes
     digest: bytes
+    format: int = 1
 
 
 class InvalidCheckpoint(ValueError):
@@ -58,6 +62,7 @@ class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writer: str
     seq: int
     digest: str
+    tree: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,20 +90,24 @@ _decode: Final = msgspec.json.Decoder(_Line).decode
 
 
 def make(
-    *, n: int, time: float, deployment: str, heads: Iterable[tuple[str, int, bytes]], prev: bytes, kid: str,
+    *, n: int, time: float, deployment: str, heads: Iterable[Head], prev: bytes, kid: str,
     sign: Callable[[bytes], bytes],
 ) -> bytes:  # fmt: skip
     """Return the line, without a newline, of checkpoint `n` over every writer's head, signed with Ed25519 by `sign`.
 
-    `prev` is the SHA-256 of the previous line (`following` gives both); `time` in seconds since the epoch.
+    `prev` is the SHA-256 of the previous line (`following` gives both); `time` in seconds since the epoch. It is of
+    format 2 where every head has its tree.
     """
-    listed = [_Head(writer, seq, digest.hex()) for writer, seq, digest in sorted(heads)]
-    body = _Body(FORMAT, n, spelled_time(time), deployment, listed, _root(listed), prev.hex())
+    listed = [
+        _Head(head.writer, head.seq, head.digest.hex(), head.tree.hex() or msgspec.UNSET) for head in sorted(heads)
+    ]
+    version = 2 if listed and all(head.tree is not msgspec.UNSET for head in listed) else 1
+    body = _Body(version, n, spelled_time(time), deployment, listed, _root(listed), prev.hex())
     _check_body(body)
     if not kid or not kid.isascii() or not kid.isprintable():
         raise InvalidCheckpoint("a kid is printable ASCII")
     signed = _encode(body)
-    signature = _Signature("Ed25519", kid, base64url.encode(sign(CONTEXT + signed)).decode())
+    signature = _Signature("Ed25519", kid, base64url.encode(sign(CONTEXTS[version] + signed)).decode())
     return signed[:-1] + _SIGNATURES + _encode(signature) + b"]}"
 
 
@@ -107,11 +116,15 @@ def following(line: bytes | None) -> tuple[int, bytes]:
     return (1, NO_DIGEST) if line is None else (_unverified(line).n + 1, hashlib.sha256(line).digest())
 
 
+def format_of(line: bytes) -> int:
+    """Return the format `line` claims, whoever wrote it. Raises `InvalidCheckpoint`."""
+    return _unverified(line).v
+
+
 def unverified_end(line: bytes) -> tuple[str, str, tuple[Head, ...]]:
     """Return whose deployment, when and which heads `line` claims, whoever wrote it. Raises `InvalidCheckpoint`."""
     said = _unverified(line)
-    heads = tuple(Head(head.writer, head.seq, bytes.fromhex(head.digest)) for head in said.heads)
-    return said.deployment, said.time, heads
+    return said.deployment, said.time, _heads(said)
 
 
 def verify(line: bytes, keys: Mapping[str, PublicKey]) -> Checkpoint:
@@ -120,7 +133,7 @@ def verify(line: bytes, keys: Mapping[str, PublicKey]) -> Checkpoint:
     Signatures by keys that are not pinned count for nothing; a wrong one by a pinned key refuses the whole line.
     """
     said = _unverified(line)
-    signed = CONTEXT + line[: line.rindex(_SIGNATURES)] + b"}"
+    signed = CONTEXTS[said.v] + line[: line.rindex(_SIGNATURES)] + b"}"
     held = 0
     for signature in said.signatures:
         key = keys.get(signature.kid)
@@ -133,9 +146,14 @@ def verify(line: bytes, keys: Mapping[str, PublicKey]) -> Checkpoint:
         raise InvalidCheckpoint(
             f"no pinned key signed it, only {', '.join(s.kid for s in said.signatures) or 'nobody'}"
         )
-    heads = tuple(Head(head.writer, head.seq, bytes.fromhex(head.digest)) for head in said.heads)
     return Checkpoint(
-        said.n, said.time, said.deployment, heads, bytes.fromhex(said.prev), hashlib.sha256(line).digest()
+        said.n,
+        said.time,
+        said.deployment,
+        _heads(said),
+        bytes.fromhex(said.prev),
+        hashlib.sha256(line).digest(),
+        said.v,
     )
 
 
@@ -178,8 +196,15 @@ def _unverified(line: bytes) -> _Line:
     return said
 
 
+def _heads(said: _Body) -> tuple[Head, ...]:
+    return tuple(
+        Head(head.writer, head.seq, bytes.fromhex(head.digest), bytes.fromhex(head.tree) if head.tree else b"")
+        for head in said.heads
+    )
+
+
 def _check_body(said: _Body) -> None:
-    if said.v != FORMAT:
+    if said.v not in CONTEXTS:
         raise InvalidCheckpoint(f"it is of format {said.v}, which this version does not know")
     if not 1 <= said.n <= MAX_INTEGER or _TIME.fullmatch(said.time) is None or not _NAME.fullmatch(said.deployment):
         raise InvalidCheckpoint("its number, time or deployment is malformed")
@@ -191,6 +216,11 @@ def _check_body(said: _Body) -> None:
     for head in said.heads:
         if not _NAME.fullmatch(head.writer) or not 1 <= head.seq <= MAX_INTEGER or not _DIGEST.fullmatch(head.digest):
             raise InvalidCheckpoint("one of its heads is malformed")
+        # SECURITY: a tree beside a format that does not sign trees, or a head without one, is another reading.
+        # Guarded by tests/rules/test_checkpoint_trees.py::test_a_head_has_a_tree_exactly_in_format_2
+        tree = head.tree if isinstance(head.tree, str) else None
+        if (said.v == 2) != (tree is not None) or (tree is not None and not _DIGEST.fullmatch(tree)):
+            raise InvalidCheckpoint("one of its heads has a malformed tree, or one where none belongs")
     if said.root != _root(said.heads):
         raise InvalidCheckpoint("its root is not that of its heads")
 

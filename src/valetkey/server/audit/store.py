@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit.chain import Chain, read_record
 from valetkey.server.audit.model import NO_DIGEST, AuditRecord, Event, Unrecordable
+from valetkey.server.audit.recent import Recent
 from valetkey.server.clock import Clock
 from valetkey.server.db import fence
 from valetkey.server.db.effects import Effect, carry_out
@@ -71,9 +72,12 @@ class Change:
         self.entries: list[Entry] = []
         self.has_touched = False
 
-    def record(self, event: Event, org: str, **members: Any) -> str:
-        """Note what happened; it is appended to the chain in this transaction. Returns the record's id."""
-        entry = Entry(event=event, org=org, members=members)
+    def record(self, event: Event, org: str, *, refers: str | None = None, **members: Any) -> str:
+        """Note what happened; it is appended to the chain in this transaction. Returns the record's id.
+
+        `refers` is the thing it is found by from other records.
+        """
+        entry = Entry(event=event, org=org, members=members, refers=refers)
         self.entries.append(entry)
         return entry.id
 
@@ -96,6 +100,8 @@ class Journal:
         )
         self._claim: AsyncConnection | None = None
         self.writer = ""
+        self.recent = Recent()
+        self._pending_digests: list[bytes] = []
         self.appended = asyncio.Event()
         self.since_checkpoint = 0
         self.attest: Callable[[], Awaitable[None]] | None = None
@@ -133,6 +139,11 @@ class Journal:
             self.writer, self._chain, self._was_outrun = writer, None, False
         if moved or was_outrun:
             await self._begin()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a record to be durable: what can wait lets them go first."""
+        return self._group.is_awaited
 
     async def close(self) -> None:
         """Write what callers left behind, and let go of the writer."""
@@ -275,13 +286,16 @@ class Journal:
                 self._was_outrun = True
                 raise Unavailable(detail=f"another process appends to {self.writer}") from error
         self._pending = chain
+        self._pending_digests += [row[5] for row in rows]
         return outcomes
 
     async def _settled(self, committed: bool) -> None:
         pending, self._pending = self._pending, None
+        digests, self._pending_digests = self._pending_digests, []
         if pending is None:
             return
         if committed:
+            self.recent.add(pending.writer, pending.seq, digests)
             before = self._chain.seq if self._chain is not None else 0
             self._chain = pending
             self.since_checkpoint += pending.seq - before

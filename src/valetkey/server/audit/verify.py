@@ -3,14 +3,16 @@
 For each line, in order: it is one record in its one spelling; its writer and number are the next; it is the record a
 checkpoint signed, where one did; it names the digest of the line before. A record whose digest is not what the next
 one names is told apart from a next one that names a wrong digest by asking the line after that. Nobody is blamed who
-stands before the first bad line. Knows no file, key store, clock or database.
+stands before the first bad line. The trees that checkpoints signed are built anew from the records. Knows no file, key
+store, clock or database.
 """
 
+from binascii import hexlify
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from valetkey.server.audit import attested
+from valetkey.server.audit import attested, merkle
 from valetkey.server.audit.attested import Attested, Heads
 from valetkey.server.audit.chain import FROM_ID, LINE, opening
 from valetkey.server.audit.members import decoded
@@ -18,6 +20,8 @@ from valetkey.server.audit.model import MAX_LINE, NO_DIGEST
 from valetkey.verify.keys import PublicKey
 
 PROGRESS_EVERY: Final = 10_000  # records
+
+_FOLD_AT: Final = 4_096  # digests kept before they go into the tree
 
 _BEGINNING: Final = NO_DIGEST.hex().encode()
 _NOBODY: Final = Heads()
@@ -84,7 +88,7 @@ def verify_lines(
     proof = attested.read(checkpoints, public_keys, at_least=at_least)
     walk = _Walk(proof)
     first_bad = walk.through(lines, progress)
-    bad_checkpoint = Bad("", 0, "", proof.bad_line, proof.reason) if proof.bad_line else None
+    bad_checkpoint = walk.bad_tree or (Bad("", 0, "", proof.bad_line, proof.reason) if proof.bad_line else None)
     return Report(
         ok=first_bad is None and bad_checkpoint is None,
         records=walk.line,
@@ -108,6 +112,10 @@ class _Walk:
         self._heads = _NOBODY
         self._index = 0  # of the next of the heads
         self._proven = 0
+        self._edge = merkle.Edge()
+        self._digests: list[bytes] = []  # of records that are not in the edge yet
+        self.bad_tree: Bad | None = None
+        """The first checkpoint whose tree is not that of the records; it comes before any the series itself shows."""
 
     def through(self, lines: Iterable[bytes], progress: Callable[[int], None] | None) -> Bad | None:
         """Read every line; return the first bad record, or None."""
@@ -127,6 +135,7 @@ class _Walk:
                 last = self._last
             if record.seq != last.seq + 1:
                 return self._out_of_place(record, rest)
+            self._grow([bytes.fromhex(record.digest.decode())])
             if self._index < len(self._heads.seqs) and record.seq == self._heads.seqs[self._index]:
                 if (bad := self._against_checkpoint(record)) is not None:
                     return bad
@@ -145,6 +154,7 @@ class _Walk:
         writer, seq, head = self._last.writer, self._last.seq, self._last.digest
         signed = self._heads.seqs[self._index] if self._index < len(self._heads.seqs) else 0
         good, number = b"", self.line
+        digests: list[bytes] = []
         stopped = None
         for line in rest:
             if progress is not None and number and number % PROGRESS_EVERY == 0:
@@ -153,8 +163,14 @@ class _Walk:
             if not line.startswith(due) or seq + 1 == signed or len(line) > MAX_LINE or not _holds(line, len(due)):
                 stopped = line
                 break
-            head = sha256(line).hexdigest().encode()
+            digest = sha256(line).digest()
+            head = hexlify(digest)
             good, seq, number = line, seq + 1, number + 1
+            digests.append(digest)
+            if len(digests) >= _FOLD_AT:
+                self._grow(digests)
+                digests = []
+        self._grow(digests)
         if good:
             record = _read(good, number)
             assert isinstance(record, _Record)
@@ -176,9 +192,30 @@ class _Walk:
             return self._before(
                 last, f"it was edited: the next record, signed in checkpoint {checkpoint}, names another"
             )
-        self._index += 1
         self._proven = record.seq
+        self._against_tree(record)
+        self._index += 1
         return None
+
+    def _against_tree(self, record: _Record) -> None:
+        tree, checkpoint = self._heads.tree(self._index)
+        if not checkpoint:
+            return
+        self._fold()
+        if self._edge.root() != tree and (self.bad_tree is None or checkpoint < self.bad_tree.line):
+            said = f"the tree it signed for {record.writer.decode()} is not that of its records up to {record.seq}"
+            self.bad_tree = Bad("", 0, "", checkpoint, f"Checkpoint in line {checkpoint}: {said}.")
+
+    def _grow(self, digests: list[bytes]) -> None:
+        """Keep what the trees signed further on are made of."""
+        if self._index <= self._heads.last_tree:
+            self._digests += digests
+            if len(self._digests) >= _FOLD_AT:
+                self._fold()
+
+    def _fold(self) -> None:
+        self._edge.extend([sha256(b"\x00" + digest).digest() for digest in self._digests])
+        self._digests.clear()
 
     def _settled(self, doubted: _Record, following: "_Record | str | None") -> Bad:
         """Say which of two neighbours is bad: the later one is not if the line after it names its digest."""
@@ -222,6 +259,7 @@ class _Walk:
         self._last = _Record(record.writer, 0, b"", b"", self.line - 1, _BEGINNING)
         self._heads = self._proof.writers.get(record.writer.decode(), _NOBODY)
         self._index = self._proven = 0
+        self._edge, self._digests = merkle.Edge(), []
         return None
 
     def _ended(self, following: bytes | None) -> Bad | None:

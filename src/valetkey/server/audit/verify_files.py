@@ -7,6 +7,7 @@ from valetkey.server.audit.checkpoint import MAX_CHECKPOINT, pinned
 from valetkey.server.audit.model import MAX_LINE
 from valetkey.server.audit.verify import Report, verify_lines
 from valetkey.verify.errors import InvalidKey
+from valetkey.verify.keys import PublicKey
 
 
 def verify_export(
@@ -23,12 +24,18 @@ def verify_export(
     of a checkpoint seen before. The checkpoint file must have been copied no later than the export was started. Raises
     `InvalidKey` for a malformed pin or none, `OSError` for a file that cannot be read.
     """
+    keys = pinned_keys(pins)
+    return verify_lines(_lines(path), _whole_lines(checkpoints_path), keys, at_least=at_least, progress=progress)
+
+
+def pinned_keys(pins: Sequence[str]) -> dict[str, PublicKey]:
+    """The keys to trust, by `kid`. Raises `InvalidKey` for a malformed pin or none."""
     keys = {key.kid: key for key in map(pinned, pins)}
     if not keys:
         raise InvalidKey("pin the checkpoint key: without it, whoever rewrote the trail could also have signed it")
     if len(keys) != len(pins):
         raise InvalidKey("two pinned keys share a kid")
-    return verify_lines(_lines(path), _whole_lines(checkpoints_path), keys, at_least=at_least, progress=progress)
+    return keys
 
 
 def _lines(path: str | Path) -> Iterator[bytes]:

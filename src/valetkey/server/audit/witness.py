@@ -1,7 +1,7 @@
 """Writes checkpoints outside the database: at least every second, or every 256 records, while anything is recorded.
 
-Each line covers every writer's head. The file only grows; a line is on disk before the next one is made. Who signs is
-given in, the key never comes here.
+Each line covers every writer's head and the tree of its records. The file only grows; a line is on disk before the
+next one is made. Who signs is given in, the key never comes here.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from time import time_ns
 
 from valetkey.server.audit import checkpoint
 from valetkey.server.audit.store import Journal
+from valetkey.server.audit.tree.grow import Trees
 from valetkey.server.clock import Clock
 from valetkey.server.errors import Conflict
 
@@ -32,6 +33,7 @@ class Witness:
     def __init__(
         self,
         journal: Journal,
+        trees: Trees,
         path: Path,
         clock: Clock,
         *,
@@ -40,6 +42,7 @@ class Witness:
         restored: Callable[[], Awaitable[str]],
     ) -> None:
         self._journal = journal
+        self._trees = trees
         self._path = path
         self._clock = clock
         self._deployment = deployment
@@ -58,7 +61,7 @@ class Witness:
         whichever node that ran: it attests records that were given up, and nothing issued with them still counts.
         """
         for path in await asyncio.to_thread(lambda: sorted(self._path.parent.glob(SERIES))):
-            line = await asyncio.to_thread(_last_line, path)
+            line = await asyncio.to_thread(last_line, path)
             if line is None:
                 continue
             deployment, time, heads = checkpoint.unverified_end(line)
@@ -76,6 +79,8 @@ class Witness:
             aside = set_aside(path)
             log.warning("%s attests a database that was restored since; it is now %s", path.name, aside.name)
         await self._read_end()
+        if self._last is not None:
+            await self._trees.start(checkpoint.unverified_end(self._last)[2])
 
     async def _lost(self, heads: Iterable[checkpoint.Head]) -> checkpoint.Head | None:
         """The first of these records that is not in the database."""
@@ -83,6 +88,11 @@ class Witness:
             if not await self._journal.holds(head.writer, head.seq, head.digest):
                 return head
         return None
+
+    @property
+    def path(self) -> Path:
+        """The series of this process."""
+        return self._path
 
     async def attest(self) -> None:
         """Have all that was recorded until now signed outside the database, at most `ATTEST_SECONDS` from now."""
@@ -141,7 +151,7 @@ class Witness:
                 n=n,
                 time=self._clock.now(),
                 deployment=self._deployment,
-                heads=await self._journal.heads(),
+                heads=await self._heads(),
                 prev=prev,
                 kid=kid,
                 sign=sign,
@@ -155,8 +165,17 @@ class Witness:
             raise
         self._last, self._is_known, self.failure = line, True, None
 
+    async def _heads(self) -> list[checkpoint.Head]:
+        """Every head, with its tree once the trees are grown: an old trail is signed without them until then."""
+        heads = [checkpoint.Head(*head) for head in await self._journal.heads()]
+        signs_trees = self._last is not None and checkpoint.format_of(self._last) > 1
+        grown = await self._trees.grown(heads)
+        while grown is None and signs_trees:  # a series that signed trees goes on doing so
+            grown = await self._trees.grown(heads)
+        return heads if grown is None else grown
+
     async def _read_end(self) -> None:
-        self._last = await asyncio.to_thread(_last_line, self._path, mend=True)
+        self._last = await asyncio.to_thread(last_line, self._path, mend=True)
         self._is_known = True
 
 
@@ -198,7 +217,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _last_line(path: Path, *, mend: bool = False) -> bytes | None:
+def last_line(path: Path, *, mend: bool = False) -> bytes | None:
+    """The last whole line of a series; `mend` takes off what a crash cut short after it."""
     if not path.exists():
         return None
     with path.open("r+b" if mend else "rb") as file:

@@ -75,6 +75,12 @@ class GroupCommit(Generic[M]):
         self._soon: asyncio.TimerHandle | None = None
         self.longest_wait_seconds = LONGEST_WAIT_SECONDS
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something is being written, or somebody waits for it to be."""
+        is_running = self._worker is not None and not self._worker.done()
+        return is_running or self._turn.locked() or any(waiting.done is not None for waiting in self._queue)
+
     async def submit(self, member: M, *, decided_under: int | None) -> None:
         """Return when `member` is durable. Raises `Stale`, `Unavailable` or the member's own exception."""
         if len(self._queue) >= LONGEST_QUEUE:

@@ -324,3 +324,13 @@ audit_records = Table(
 Index("ix_audit_records_refers", audit_records.c.refers, sqlite_where=audit_records.c.refers.is_not(None),
       postgresql_where=audit_records.c.refers.is_not(None))  # fmt: skip
 Index("ix_audit_records_id", audit_records.c.id)
+audit_marks = Table(  # what each record is about, to be found by: see audit/sight
+    "audit_marks", metadata, Column("mark", BigInteger, primary_key=True, autoincrement=False), _id("id"),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+audit_indexed = Table("audit_indexed", metadata, _id("writer"), Column("seq", BigInteger, nullable=False))
+audit_tree = Table(  # of each chain, one digest for every 256 records, 65,536 and so on: see audit/tree
+    "audit_tree", metadata, _id("writer"), Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary(32), nullable=False), sqlite_with_rowid=False,
+)  # fmt: skip

@@ -6,7 +6,7 @@ audit line in one transaction. Connections arrive as data, already chosen and bo
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -390,7 +390,7 @@ def _under_ceiling(agent: Agent, grants: Sequence[Grant], catalogue: Catalogue) 
             ) from error
 
 
-def _task_members(task: Task, delegation: Delegation) -> dict[str, object]:
+def _task_members(task: Task, delegation: Delegation) -> dict[str, Any]:
     members: dict[str, object] = {
         "task": task.id,
         "delegation": task.delegation,

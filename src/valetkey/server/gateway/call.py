@@ -17,9 +17,10 @@ from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
 from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
-from valetkey.server.gateway.admit import Admit, Again, Attempt
+from valetkey.server.gateway.admit import Admit, Again
 from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.answer import Answer, answer
+from valetkey.server.gateway.came import Attempt
 from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.charge import Charge, Settled, account
 from valetkey.server.gateway.headers import outgoing

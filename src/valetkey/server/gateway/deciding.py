@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from valetkey.server.errors import NotAuthenticated, NotFound
-from valetkey.server.gateway.admit import Attempt
 from valetkey.server.gateway.call import Calls
+from valetkey.server.gateway.came import Attempt
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.principals.engines.engines import Engines

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from valetkey.server.errors import InvalidRequest
-from valetkey.server.gateway.admit import Attempt
+from valetkey.server.gateway.came import Attempt
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.errors import refusal
 from valetkey.server.ids import new_id

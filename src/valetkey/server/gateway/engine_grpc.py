@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from valetkey.server.errors import InvalidRequest, NotFound, Unavailable
-from valetkey.server.gateway.admit import Attempt
+from valetkey.server.gateway.came import Attempt
 from valetkey.server.gateway.deciding import Deciding
 from valetkey.server.gateway.engine import NOT_THE_CALLS, SECRET_HEADER
 from valetkey.server.gateway.errors import refusal

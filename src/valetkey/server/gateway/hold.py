@@ -4,7 +4,7 @@
 it: held, allowed and used up, or told what became of it. Decided again each time it comes.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -15,7 +15,6 @@ from valetkey.server.approvals import store
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.model import (
     APPROVAL_SECONDS,
-    LARGEST_BODY,
     MOST_PENDING,
     Approval,
     Facts,
@@ -66,24 +65,6 @@ class Holding:
     charged: Charge
 
 
-async def body_to_keep(body: AsyncIterator[bytes] | None) -> bytes | None:
-    """The whole body; None when it is too large to be kept."""
-    pieces, size = [], 0
-    if body is not None:
-        async for piece in body:
-            size += len(piece)
-            if size > LARGEST_BODY:
-                return None
-            pieces.append(piece)
-    return b"".join(pieces)
-
-
-def with_length(headers: Headers, body: bytes, *, had_body: bool) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers to send with a body that is kept whole."""
-    others = [(name, value) for name, value in headers if name not in (b"content-length", b"transfer-encoding")]
-    return (*others, *([(b"content-length", b"%d" % len(body))] if had_body else []))
-
-
 class Hold:
     """One per process."""
 
@@ -105,7 +86,9 @@ class Hold:
         now = self._clock.now()
         state = None if known is None else known.now(now)
         if known is None or state is None or self._is_past(known, now):
-            if like is not None:
+            # SECURITY: it is worth as much as who gave it is now, and who may answer now.
+            # Guarded by tests/flows/test_rules_that_ask.py::test_an_answer_for_the_task_is_worth_as_much_as_who_gave_it
+            if like is not None and is_enough(await self._approvals.active({like.user}), fresh.user, facts):
                 return await self._allowed(held, held.kept, {"answer": like.id}, None)
             return await self._asked(held, fresh, None if known is None else known.id)
         match state:
@@ -145,6 +128,7 @@ class Hold:
         asked = Entry(
             event=Event.APPROVAL_ASKED,
             org=fresh.org,
+            refers=fresh.id,
             members={
                 "approval": fresh.id,
                 "key": fresh.key,

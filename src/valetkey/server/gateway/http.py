@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
-from valetkey.server.gateway.admit import Attempt, Headers
 from valetkey.server.gateway.answer import Answer
 from valetkey.server.gateway.call import Calls
+from valetkey.server.gateway.came import Attempt, Headers
 from valetkey.server.gateway.challenge import challenge
 from valetkey.server.gateway.errors import as_the_api_says_it, refusal
 from valetkey.server.gateway.inject import Prepared

@@ -13,8 +13,9 @@ from valetkey.server.credentials.sources.question import Asker, QuestionRoles
 from valetkey.server.db.effects import Together
 from valetkey.server.egress.postgres import Meter
 from valetkey.server.errors import InvalidRequest, UpstreamFailed, ValetkeyError
-from valetkey.server.gateway.admit import Admit, Admitted, Attempt
+from valetkey.server.gateway.admit import Admit, Admitted
 from valetkey.server.gateway.allowance import over_budget
+from valetkey.server.gateway.came import Attempt
 from valetkey.server.gateway.charge import Settled, account
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.rows import MOST_BEYOND, ROOM_TO_END, RowsAnswer

@@ -84,11 +84,14 @@ def _denied(verdict: Verdict, layer: Layer, *, is_own: bool, by: Ruled) -> Deny:
 
 def _asking(verdict: Verdict, layer: Layer, call: Call, catalogue: Catalogue, permitted: Allow | Ask) -> Ask:
     clauses = [clause for rule in verdict.rules if (clause := layer.clause(rule)) is not None]
-    answerers = [
-        Answerers(people=frozenset(layer.people[email] for email in rule.answered_by), enough=rule.enough)
+    # SECURITY: each rule is a question of its own: one that names nobody is the user's, whoever others name.
+    # Guarded by tests/flows/test_rules_that_ask.py::test_two_rules_that_ask_are_two_questions
+    answerers = dict.fromkeys(
+        Answerers(people=None)
+        if (rule := clause.rule) is None or not rule.answered_by
+        else Answerers(people=frozenset(layer.people[email] for email in rule.answered_by), enough=rule.enough)
         for clause in clauses
-        if (rule := clause.rule) is not None and rule.answered_by
-    ]
+    )
     return Ask(
         asked_by=verdict.rules,
         words=_words(verdict, layer),

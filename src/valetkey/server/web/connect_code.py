@@ -3,6 +3,8 @@
 The address that holds the code only fills it in: nothing happens before she says so, signed in as herself.
 """
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -13,6 +15,7 @@ from valetkey.server.principals.user_codes import spelled, typed
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, address_of, shown, view
 from valetkey.server.web.render import page
+from valetkey.server.web.typed_code import asked_again
 
 
 async def show(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -24,12 +27,8 @@ async def enter(services: Services, visitor: Visitor, request: Request, form: Fo
     user, session = visitor.signed_in()
     try:
         found = await services.connect_codes.open(form.get("code") or "", user, session, address=address_of(request))
-    except NotFound as error:
-        return _page(visitor, code="", problem=f"{error.public} {error.next_step}", status=404)
-    except TooMany as error:
-        response = _page(visitor, code="", problem=error.public, status=429)
-        response.headers["retry-after"] = str(error.retry_after)
-        return response
+    except (NotFound, TooMany) as error:
+        return asked_again(error, partial(_page, visitor, code=""))
     return RedirectResponse(f"/connections/new?code={found.id}", 303)
 
 

@@ -4,6 +4,8 @@ The page between the code and the consent always comes, also for the address tha
 somebody notices that the device is another's.
 """
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -15,6 +17,7 @@ from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, address_of, shown, view
 from valetkey.server.web.render import page
 from valetkey.server.web.requests import facts_of
+from valetkey.server.web.typed_code import asked_again
 
 
 async def show(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -26,12 +29,8 @@ async def enter(services: Services, visitor: Visitor, request: Request, form: Fo
     user, session = visitor.signed_in()
     try:
         found = await services.answering.by_code(form.get("code") or "", user, session, address=address_of(request))
-    except NotFound as error:
-        return _page(visitor, code="", problem=f"{error.public} {error.next_step}", status=404)
-    except TooMany as error:
-        response = _page(visitor, code="", problem=error.public, status=429)
-        response.headers["retry-after"] = str(error.retry_after)
-        return response
+    except (NotFound, TooMany) as error:
+        return asked_again(error, partial(_page, visitor, code=""))
     return await _confirmation(services, visitor, found.id, code=spelled(typed(form.get("code") or "") or ""))
 
 

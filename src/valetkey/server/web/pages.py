@@ -8,6 +8,7 @@ from valetkey.server.web import (
     agents,
     approvals,
     apps,
+    audit,
     authorize,
     cli_login,
     connect_code,
@@ -26,7 +27,7 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
-    authorize, consent, device, requests, approvals, apps, rules,
+    authorize, consent, device, requests, approvals, apps, rules, audit,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 _STATIC: Final = {
     name: resources.files("valetkey.server.web").joinpath("static", name).read_bytes()
-    for name in ("valetkey.css", "passkey.js", "approvals.js")
+    for name in ("valetkey.css", "passkey.js", "approvals.js", "audit.js")
 }
 _KINDS: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 ADDRESSES: Final = {

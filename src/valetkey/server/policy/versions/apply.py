@@ -78,6 +78,7 @@ class Policies:
             change.record(
                 Event.POLICY_APPLIED,
                 org,
+                refers=version.id,
                 policy=version.id,
                 number=version.number,
                 digest=version.digest,
@@ -98,6 +99,11 @@ class Policies:
             rules = OwnRules(user=user.id, text=text, number=number + 1)
             await store.put_own_rules(change.tx, rules)
             change.record(
-                Event.OWN_RULES_CHANGED, user.org, user=user.id, rules=store.own_id(rules), digest=digest_of(text)
+                Event.OWN_RULES_CHANGED,
+                user.org,
+                refers=store.own_id(rules),
+                user=user.id,
+                rules=store.own_id(rules),
+                digest=digest_of(text),
             )
         return rules

@@ -1,0 +1,1 @@
+"""What records are found by: noted behind whoever appends, emptied and filled again at will."""
