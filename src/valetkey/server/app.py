@@ -56,6 +56,7 @@ from valetkey.server.credentials.reconcile import Reconcile
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.credentials.sources.installation import InstallationSource
 from valetkey.server.credentials.sources.model import Sources
+from valetkey.server.credentials.sources.question import QuestionRoles
 from valetkey.server.credentials.sources.role import RoleSource
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.credentials.take_back import TakeBack
@@ -79,6 +80,7 @@ from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.judge import Judge
+from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
@@ -374,6 +376,8 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
+        self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles)
         confirm = Confirm(journal, clock, settings, catalogue)
         open_task = OpenTask(journal, mac, clock, settings, catalogue)
         pass_on = PassOn(database, open_task, clock)
@@ -476,7 +480,7 @@ class App:
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
-            gateway=GatewayDoor(self.calls, streams, doors),
+            gateway=GatewayDoor(self.calls, self.questions, streams, doors),
             oauth=oauth,
             services=services,
             routes=[*api.routes(services), *pages.routes(services)],
@@ -508,6 +512,7 @@ class App:
             notices.watch,
             take_back.watch,
             reconcile.watch,
+            self.question_roles.watch,
             end_there.watch,
             self.still.watch,
             due.watch,
@@ -532,6 +537,7 @@ class App:
         await self.notices.close()
         await self.due.settle()
         await self.refresh.settle()
+        await self.questions.settle()
         await self.calls.settle()
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()

@@ -63,7 +63,8 @@ class Judge:
     ) -> tuple[Sequence[Call], Decision]:
         """All that the call does, or the one thing that is denied. Without a token: under all that its task has."""
         if not asked.matches:
-            return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown, detail=asked.unlisted)
+            unknown = Deny(reason=asked.unknown, detail=asked.why)
+            return (_unknown(door.integration.name, asked.target),), unknown
         calls: list[Call] = []
         decisions: list[Decision] = []
         for match in asked.matches:
@@ -100,6 +101,11 @@ class Judge:
             held = Held(authority, authority.task.grants, now, Spans.of(authority))
         else:
             held = self._holdings.of(token, authority, now)
+        if match.connection:
+            named = _named(match.connection, integration, authority)
+            if named is None:
+                return call, Deny(reason=Reason.CONNECTION_FOREIGN)
+            call = call.through(named)
         chosen = held.reached.get(call.judged_by)
         if chosen is None:
             found = reaching(call, held.grants, self._catalogue, now)
@@ -185,6 +191,13 @@ def _done(call: Call) -> dict[str, Any]:
     """One thing that a call does, as it is recorded."""
     done = {"operation": call.operation.id, "resource": call.resource, "parameters": dict(call.parameters)}
     return done if call.actual is None else {**done, "resource_id": call.actual.id}
+
+
+def _named(connection: str, integration: Integration, authority: Authority) -> str | None:
+    """The one connection of this task that is called so, or has that id; who it is of is judged later."""
+    facts = [one for one in authority.connections.values() if one.integration == integration.name]
+    found = {one.id for one in facts if connection in (one.id, one.name)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _unknown(integration: str, target: Target) -> Call:

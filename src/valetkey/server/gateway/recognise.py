@@ -49,7 +49,7 @@ class Recognised:
     matches: Sequence[Match]
     rewritten: Rewritten | None = None
     unknown: Reason = Reason.UNKNOWN_OPERATION
-    unlisted: str = ""  # what of the call is unknown, as a sentence, clipped and made visible: it quotes its caller
+    why: str = ""  # what of it is unknown, or why it is not let through, as a sentence, clipped and made visible
     by_id: Callable[[Sequence[str]], Reading] | None = None
 
     def under(self, ids: Sequence[str]) -> "Recognised":
@@ -96,7 +96,9 @@ async def recognised(
     if reading is None:
         return Recognised(target, ())
     if isinstance(reading, Unknown):
-        return Recognised(target, (), unlisted=_said(reading.why))
+        return Recognised(target, (), why=_said(reading.why))
+    if reading.refused:
+        return Recognised(target, (), unknown=Reason.STATEMENT, why=reading.refused)
     if len(reading.matches) > MOST_MATCHES:
         raise InvalidRequest(
             f"The call does {len(reading.matches)} things at once.", hint=f"Send at most {MOST_MATCHES} in one call."

@@ -51,6 +51,8 @@ class Reading:
     query: Pairs
     content_type: str = ""
     body: bytes = b""
+    refused: str = ""
+    """Why it is none of the operations, for who asked; there are no matches then."""
     by_id: "Callable[[Sequence[str]], Reading] | None" = None
     """The same call with each thing under the id that was found for it: takes one for each match, empty without one."""
 

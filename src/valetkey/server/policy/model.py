@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, not a secret
     UNKNOWN_OPERATION = "unknown_operation"
     IN_THE_BODY = "needs_the_gateway"
+    STATEMENT = "statement"
     NOT_DELEGATED = "not_delegated"
     ABOVE_CEILING = "above_ceiling"
     NOT_ENTITLED = "not_entitled"
@@ -62,6 +63,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.TOKEN_EXPIRED: "The credential has expired.",
     Reason.UNKNOWN_OPERATION: "This operation is not one the integration knows.",
     Reason.IN_THE_BODY: "What this call does stands in its body, which an engine does not show. Use the gateway.",
+    Reason.STATEMENT: "This is not a question that is let through.",
     Reason.NOT_DELEGATED: "This was never delegated.",
     Reason.ABOVE_CEILING: "This is above the ceiling an administrator set for the agent.",
     Reason.NOT_ENTITLED: "The user is not entitled to this through the shared connection.",
