@@ -52,8 +52,9 @@ databases: $(VENV)/dev ## the tests of database logins on PostgreSQL 14, 16, 17 
 	@$(BIN)/python -m tests.support.prepare
 	@$(BIN)/python -m tests.support.postgres_versions
 
-fuzz: $(VENV)/dev ## a million calls under made-up policies, against the plainest judging there is
-	@VALETKEY_TEST_CASES=1000000 $(BIN)/python -m pytest -p no:xdist tests/rules/test_policy_differential.py
+fuzz: $(VENV)/dev ## a million calls under made-up policies, a million of GraphQL, against the plainest judging there is
+	@VALETKEY_TEST_CASES=1000000 $(BIN)/python -m pytest -p no:xdist tests/rules/test_policy_differential.py \
+		tests/rules/test_graphql_differential.py
 
 model: $(VENV)/dev ## check the models of the fence and of refreshing (docs/models)
 	@$(BIN)/python -m tests.support.models

@@ -401,6 +401,7 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.TOKEN_EXPIRED,  # the verifier's
         Reason.UNKNOWN_OPERATION,  # the matcher's
         Reason.IN_THE_BODY,  # the reader's
+        Reason.STATEMENT,  # the same
         Reason.OUT_OF_CALLS,  # the counter's, in the transaction
         Reason.OUT_OF_WRITES,  # the same
         Reason.OUT_OF_BYTES,  # the same

@@ -10,6 +10,10 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.forget import Forget
+from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
@@ -24,6 +28,8 @@ from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.by_device import store as device_codes
+from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.databases.rotate import Rotate
@@ -50,6 +56,7 @@ from valetkey.server.credentials.reconcile import Reconcile
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.credentials.sources.installation import InstallationSource
 from valetkey.server.credentials.sources.model import Sources
+from valetkey.server.credentials.sources.question import QuestionRoles
 from valetkey.server.credentials.sources.role import RoleSource
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.credentials.take_back import TakeBack
@@ -73,6 +80,7 @@ from valetkey.server.gateway.hold import Hold
 from valetkey.server.gateway.http import GatewayDoor
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.judge import Judge
+from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.streams import Streams
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
@@ -118,12 +126,14 @@ SEALED = (
     connections.SEALED,
     apps.SEALED,
     refreshing.SEALED,
+    device_codes.SEALED,
     leases.SEALED,
     one_time_passwords.SEALED,
     identity_providers.SEALED,
     refresh_tokens.SEALED,
     decoupled.SEALED,
     approved.SEALED,
+    notice_addresses.SEALED,
     signing_keys.SEALED,
 )
 """Every column whose records are sealed under a data key."""
@@ -243,6 +253,17 @@ class App:
             clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
         )
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
+        self.forget = forget = Forget(database, clock)
+        self.notices = notices = Notices(
+            database=database,
+            journal=journal,
+            ring=ring,
+            clock=clock,
+            egress=egress,
+            approvals=approvals,
+            base=settings.issuer,
+            never=frozenset(settings.private_databases),
+        )
         self.authorities = authorities = Authorities(
             database,
             Layers(catalogue),
@@ -299,21 +320,22 @@ class App:
             catalogue=catalogue,
             base=settings.issuer,
         )
+        discard = Discard(
+            database=database,
+            journal=journal,
+            lookups=lookups,
+            ring=ring,
+            clock=clock,
+            catalogue=catalogue,
+            end=end_there.stop,
+        )
         connect = Connect(
             database=database,
             journal=journal,
             egress=egress,
             registered=registered,
             keep=Keep(database=database, journal=journal, lookups=lookups, ring=ring, clock=clock, catalogue=catalogue),
-            discard=Discard(
-                database=database,
-                journal=journal,
-                lookups=lookups,
-                ring=ring,
-                clock=clock,
-                catalogue=catalogue,
-                end=end_there.stop,
-            ),
+            discard=discard,
             mac=mac,
             ring=ring,
             clock=clock,
@@ -339,7 +361,7 @@ class App:
             proofs=proofs,
             judge=judge,
             streams=streams,
-            hold=Hold(database, journal, ring, clock, approvals),
+            hold=Hold(database, journal, ring, clock, approvals, notices),
             approvals=approvals,
             ask_person=connect_codes.for_agent,
         )
@@ -354,6 +376,8 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
+        self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles)
         confirm = Confirm(journal, clock, settings, catalogue)
         open_task = OpenTask(journal, mac, clock, settings, catalogue)
         pass_on = PassOn(database, open_task, clock)
@@ -382,6 +406,7 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        login = build_login(database, journal, mac, ring, egress, clock, settings)
         index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
@@ -398,7 +423,7 @@ class App:
             engines=engines,
             sessions=Sessions(journal, database, mac, clock),
             cli_logins=CliLogins(journal, database, mac, clock),
-            login=build_login(database, journal, mac, ring, egress, clock, settings),
+            login=login,
             mac=mac,
             confirm=confirm,
             open_task=open_task,
@@ -423,6 +448,15 @@ class App:
             apps=registered,
             connect=connect,
             connect_codes=connect_codes,
+            connect_by_device=ConnectByDevice(
+                database=database,
+                egress=egress,
+                connect=connect,
+                discard=discard,
+                ring=ring,
+                clock=clock,
+                catalogue=catalogue,
+            ),
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -441,10 +475,12 @@ class App:
             looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
+            proving=Proving(database, login, clock),
+            notices=notices,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
-            gateway=GatewayDoor(self.calls, streams, doors),
+            gateway=GatewayDoor(self.calls, self.questions, streams, doors),
             oauth=oauth,
             services=services,
             routes=[*api.routes(services), *pages.routes(services)],
@@ -472,8 +508,11 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             memories.watch,
+            forget.watch,
+            notices.watch,
             take_back.watch,
             reconcile.watch,
+            self.question_roles.watch,
             end_there.watch,
             self.still.watch,
             due.watch,
@@ -495,8 +534,10 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.oauth.notify.close()
+        await self.notices.close()
         await self.due.settle()
         await self.refresh.settle()
+        await self.questions.settle()
         await self.calls.settle()
         with contextlib.suppress(Exception):  # it is for show
             await self.last_used.write()

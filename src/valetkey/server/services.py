@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
@@ -13,6 +15,7 @@ from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.databases.rotate import Rotate
 from valetkey.server.connections.link import Link
@@ -81,6 +84,7 @@ class Services:
     apps: Apps
     connect: Connect
     connect_codes: ConnectCodes
+    connect_by_device: ConnectByDevice
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers
@@ -100,3 +104,5 @@ class Services:
     looks: AtOnce
     data_keys: DataKeys
     approvals: Approvals
+    proving: Proving
+    notices: Notices

@@ -4,7 +4,10 @@ The same guard as for HTTP: every address of the name must be of the kind expect
 the certificate is verified for the name. Only a place the settings call local may be spoken to in the clear.
 """
 
+import asyncio
 import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -30,7 +33,54 @@ class _Named(ssl.SSLContext):
         return super().wrap_bio(incoming, outgoing, server_side, **more)
 
 
-async def dial(egress: Egress, *, host: str, port: int, database: str, login: str, password: Secret, tls: bool) -> Any:
+class Meter(asyncio.Protocol):
+    """Between a session and its driver: ends the session when it brings more than is wanted of it.
+
+    The driver keeps a row in memory until all of it has come, and a row may be a gigabyte.
+    """
+
+    def __init__(self, session: Any, most: int) -> None:
+        self.is_over = False
+        self._left = most
+        self._transport = session._transport
+        self._driver = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        # SECURITY: before the driver has it, for what it has is in memory.
+        # Guarded by tests/attacks/test_questions.py::test_a_row_of_a_hundred_megabytes_never_gets_here
+        if self._left < 0:
+            self.is_over = True
+            self._transport.abort()
+        else:
+            self._driver.data_received(data)
+
+    def eof_received(self) -> Any:
+        return self._driver.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._driver.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._driver.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._driver.resume_writing()
+
+
+async def dial(
+    egress: Egress,
+    *,
+    host: str,
+    port: int,
+    database: str,
+    login: str,
+    password: Secret,
+    tls: bool,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    command_seconds: float = COMMAND_SECONDS,
+) -> Any:
     """A session there. Raises `ConnectionRequired` when the login is refused, `NotFound` when there is no such
     database, `UpstreamFailed` for everything else."""
     url = Url(scheme="https" if tls else "http", host=host, port=port, target=b"/")
@@ -44,7 +94,7 @@ async def dial(egress: Egress, *, host: str, port: int, database: str, login: st
             database=database,
             ssl=_context(host, egress.roots) if tls else False,
             timeout=CONNECT_SECONDS,
-            command_timeout=COMMAND_SECONDS,
+            command_timeout=command_seconds,
             statement_cache_size=0,
             target_session_attrs="any",
             server_settings={
@@ -54,6 +104,7 @@ async def dial(egress: Egress, *, host: str, port: int, database: str, login: st
                 "lock_timeout": "5s",
                 "statement_timeout": "15s",
                 "idle_in_transaction_session_timeout": "15s",
+                **settings,
             },
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError) as error:

@@ -22,7 +22,7 @@ from valetkey.server.memory import store as memory
 from valetkey.server.memory.model import Place, Row, Spans, wanted
 from valetkey.server.memory.tally import Tally
 from valetkey.server.policy.history import History
-from valetkey.server.policy.model import WORDS, Reason, Spend
+from valetkey.server.policy.model import WORDS, Reason, Ruled, Spend
 
 _REASONS: Final[Mapping[Measure, Reason]] = {
     Measure.CALLS: Reason.OUT_OF_CALLS,
@@ -48,6 +48,8 @@ class Charge:
     slots: tuple[str, ...]
     members: dict[str, Any]
     still: Callable[[History], bool] | None = None
+    watched: Callable[[History], Ruled] | None = None
+    """Says what rules that are only observed would have said, on what is remembered when it is recorded."""
     held: dict[budgets.Key, int] = field(default_factory=dict)
     """Bytes that were set aside for it, on each line that counts them."""
 
@@ -110,6 +112,9 @@ async def _charged(
             continue
         if said := tally.recorded(one.spans, one.places):
             one.members["history"] = said
+        if one.watched is not None:
+            for name, found in one.watched(tally.history(one.spans, one.places)).members().items():
+                one.members[name] = list(dict.fromkeys((*one.members.get(name, ()), *found)))
         tally.add(one.spans, one.slots, one.now, one.done)
     return refusals
 

@@ -11,8 +11,8 @@ from valetkey.server.delegations.model import Catalogue, Grant, narrowed
 from valetkey.server.errors import Denied
 from valetkey.server.memory.model import Spans
 from valetkey.server.policy.decide import next_end
-from valetkey.server.policy.model import Allow, Authority
-from valetkey.server.policy.ruled import looks_back
+from valetkey.server.policy.model import Allow, Authority, Call
+from valetkey.server.policy.ruled import looks_back, watching
 from valetkey.server.tokens.model import Delegated
 
 _TOKENS = 8_192
@@ -27,15 +27,27 @@ class Held:
     grants: tuple[Grant, ...]  # the token's lines under its task's bindings
     good_until: float  # before that no judgement changes by the passing of time
     spans: Spans
-    looks_back: dict[str, bool] = field(default_factory=dict)  # by the API that is called
+    looking: dict[tuple[str, str, bool], tuple[bool, bool]] = field(default_factory=dict)
+    """Of operations by API, id, and whether one needs further scopes: whether rules look back, and are only watched."""
     reached: dict[Hashable, str] = field(default_factory=dict)  # the connection it goes through
     allowed: dict[Hashable, Allow] = field(default_factory=dict)
 
-    def asks_history(self, integration: str) -> bool:
-        """Whether what was done so far may change what is decided of calls to this API."""
-        found = self.looks_back.get(integration)
+    def asks_history(self, call: Call, catalogue: Catalogue) -> bool:
+        """Whether what was done so far may change what is decided of such calls."""
+        return self._looking(call, catalogue)[0]
+
+    def is_watched(self, call: Call, catalogue: Catalogue) -> bool:
+        """Whether rules that are only observed may speak of such calls."""
+        return self._looking(call, catalogue)[1]
+
+    def _looking(self, call: Call, catalogue: Catalogue) -> tuple[bool, bool]:
+        key = (call.integration, call.operation.id, bool(call.scopes_needed))
+        found = self.looking.get(key)
         if found is None:
-            found = self.looks_back[integration] = looks_back(self.authority, integration)
+            if len(self.looking) >= _CALLS:
+                self.looking.clear()
+            seen = looks_back(self.authority, call, catalogue), watching(self.authority, call, catalogue)
+            found = self.looking[key] = seen
         return found
 
     def allow(self, judged_by: Hashable, decision: Allow) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 
 from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
+from valetkey.server.gateway.answer import Answer
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.came import Attempt, Headers
 from valetkey.server.gateway.challenge import challenge
 from valetkey.server.gateway.errors import as_the_api_says_it, refusal
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.question import Questions
+from valetkey.server.gateway.rows import RowsAnswer
 from valetkey.server.gateway.signed import without_signature
 from valetkey.server.gateway.streams import Stream, Streams
 from valetkey.server.gateway.xml_errors import in_xml, wants_problem_details
@@ -29,8 +32,9 @@ WATCH_SECONDS = 0.25
 class GatewayDoor:
     """An ASGI application for everything below `/p/`."""
 
-    def __init__(self, calls: Calls, streams: Streams, doors: Mapping[str, Prepared]) -> None:
+    def __init__(self, calls: Calls, questions: Questions, streams: Streams, doors: Mapping[str, Prepared]) -> None:
         self._calls = calls
+        self._questions = questions
         self._streams = streams
         self._doors = {name.encode(): door for name, door in doors.items()}
 
@@ -41,7 +45,8 @@ class GatewayDoor:
         try:
             incoming = _Incoming(scope, receive)
             asked = door, attempt = self._attempt(scope, incoming)
-            answer = await self._calls.handle(attempt, door, stream)
+            carry_out = self._calls.handle if door.integration.database is None else self._questions.handle
+            answer: Answer | RowsAnswer = await carry_out(attempt, door, stream)
             try:
                 stream.go_on()
                 await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})

@@ -25,7 +25,7 @@ from valetkey.server.policy.decide import decide, live, permitted, reaching, usa
 from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.labels import labels_of
 from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Ruled
-from valetkey.server.policy.ruled import ruled
+from valetkey.server.policy.ruled import ruled, watched
 from valetkey.server.tokens.model import Delegated
 
 
@@ -63,7 +63,8 @@ class Judge:
     ) -> tuple[Sequence[Call], Decision]:
         """All that the call does, or the one thing that is denied. Without a token: under all that its task has."""
         if not asked.matches:
-            return (_unknown(door.integration.name, asked.target),), Deny(reason=asked.unknown)
+            unknown = Deny(reason=asked.unknown, detail=asked.why)
+            return (_unknown(door.integration.name, asked.target),), unknown
         calls: list[Call] = []
         decisions: list[Decision] = []
         for match in asked.matches:
@@ -100,6 +101,11 @@ class Judge:
             held = Held(authority, authority.task.grants, now, Spans.of(authority))
         else:
             held = self._holdings.of(token, authority, now)
+        if match.connection:
+            named = _named(match.connection, integration, authority)
+            if named is None:
+                return call, Deny(reason=Reason.CONNECTION_FOREIGN)
+            call = call.through(named)
         chosen = held.reached.get(call.judged_by)
         if chosen is None:
             found = reaching(call, held.grants, self._catalogue, now)
@@ -128,7 +134,7 @@ class Judge:
         history = NOTHING_YET
         # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if held.asks_history(integration.name):
+        if held.asks_history(call, self._catalogue):
             history = await self._memories.history(held.spans, () if actual is None else Place.of([actual]))
         return call, ruled(decision, call, authority, self._catalogue, now, history)
 
@@ -159,9 +165,16 @@ class Judge:
             slots=self._slots.of(held.spans.all, places),
             members={},
             still=partial(self._still, token, calls, authority, decision)
-            if held.asks_history(integration.name)
+            if any(held.asks_history(call, self._catalogue) for call in calls)
+            else None,
+            watched=partial(self._watched, calls, authority)
+            if any(held.is_watched(call, self._catalogue) for call in calls)
             else None,
         )
+
+    def _watched(self, calls: Sequence[Call], authority: Authority, history: History) -> Ruled:
+        """What the ready rules would have said of it, where they are only observed."""
+        return watched(calls, authority, self._catalogue, self._clock.now(), history)
 
     def _still(
         self, token: Delegated, calls: Sequence[Call], authority: Authority, decision: Decision, history: History
@@ -178,6 +191,13 @@ def _done(call: Call) -> dict[str, Any]:
     """One thing that a call does, as it is recorded."""
     done = {"operation": call.operation.id, "resource": call.resource, "parameters": dict(call.parameters)}
     return done if call.actual is None else {**done, "resource_id": call.actual.id}
+
+
+def _named(connection: str, integration: Integration, authority: Authority) -> str | None:
+    """The one connection of this task that is called so, or has that id; who it is of is judged later."""
+    facts = [one for one in authority.connections.values() if one.integration == integration.name]
+    found = {one.id for one in facts if connection in (one.id, one.name)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _unknown(integration: str, target: Target) -> Call:

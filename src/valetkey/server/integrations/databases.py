@@ -1,4 +1,4 @@
-"""Databases, described as APIs are: what can be delegated of one, and no way to call one through the gateway.
+"""Databases, described as APIs are: what can be delegated of one, and the one call there is to it, a question.
 
 Responsible for the words: two scopes on tables. Refuses to know how a role is made, and whose server it is: a database
 has no host of its own, every connection brings one, frozen when it is made.
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from valetkey.server.integrations.model import Access, Injection, Integration, Operation, Scope
+from valetkey.server.integrations.model import Access, Injection, Integration, Operation, Scope, TokenPosition
 from valetkey.server.integrations.operations import compile_operations
+from valetkey.server.integrations.sql.question import SqlReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ def _scope(name: str, sentence: str, *operations: str) -> Scope:
     )
 
 
+_READ: Final = _operation("read", "read")
 POSTGRES: Final = Integration(
     name="postgres",
     title="PostgreSQL",
@@ -61,9 +63,10 @@ POSTGRES: Final = Integration(
             "write": _scope("write", "add, change and delete the rows of a table", "rows/read", "rows/write"),
         }
     ),
-    # Listed and never matched: there is no HTTP call that would be one of them.
-    operations=compile_operations((), (), (_operation("read", "read"), _operation("write", "write"))),
-    token_positions=(),
+    # Listed and never matched by a path: a question reads, and no call writes.
+    operations=compile_operations((), (), (_READ, _operation("write", "write"))),
+    reader=SqlReader(_READ),
+    token_positions=(TokenPosition(header="authorization", scheme="Bearer"),),
     injection=Injection(header="authorization", value="Bearer {token}"),
     database=Database(
         port=5432,

@@ -72,6 +72,8 @@ class ResourceFacts:
     """Names of the folders that hold all of what a call is about, where names of folders can be granted."""
     public: bool | None = None
     """Whether people can read it whom nobody let in by name; None: the API did not say."""
+    outside: bool | None = None
+    """Whether people outside the organization can: of what is open inside a workspace they cannot. None: not said."""
 
     @property
     def key(self) -> str:
@@ -132,6 +134,8 @@ class Match:
     fields: Mapping[str, str]
     ref: ResourceRef | None = None
     """The resource, where a reader found it; None where the path says it."""
+    connection: str = ""
+    """The connection it goes through, by its name or id, where the call says it."""
 
     @property
     def judged(self) -> dict[str, str]:
@@ -229,7 +233,7 @@ class Integration:
     role: "Role | None" = None
     """How a role is taken on there, by whoever signs its calls; None where there are none."""
     database: "Database | None" = None
-    """How a database is connected; None for an API. No call to one passes the gateway."""
+    """How a database is connected; None for an API. Of one, only questions pass the gateway."""
     org: str | None = None
     """The one organization that registered it as a resource server of its own; None for what everybody may use."""
     layout: Layout = "agent"

@@ -55,9 +55,12 @@ def usable(authority: Authority, connection_id: str) -> ConnectionFacts | Deny:
 
 
 def reaching(call: Call, grants: Sequence[Grant], catalogue: Catalogue, now: float) -> str | Deny:
-    """The one connection through which a grant reaches the operation, before its resource is known."""
+    """The one connection through which a grant reaches the operation, before its resource is known.
+
+    Where the call names one, that one or none.
+    """
     integration = catalogue[call.integration]
-    found = {g.connection for g in grants if _reaches(g, call, integration, now, bound=False)}
+    found = {g.connection for g in grants if _reaches(g, call, integration, now, bound=bool(call.connection))}
     if not found:
         return _refusal(grants, call, integration, now)
     if len(found) > 1:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, not a secret
     UNKNOWN_OPERATION = "unknown_operation"
     IN_THE_BODY = "needs_the_gateway"
+    STATEMENT = "statement"
     NOT_DELEGATED = "not_delegated"
     ABOVE_CEILING = "above_ceiling"
     NOT_ENTITLED = "not_entitled"
@@ -62,6 +63,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.TOKEN_EXPIRED: "The credential has expired.",
     Reason.UNKNOWN_OPERATION: "This operation is not one the integration knows.",
     Reason.IN_THE_BODY: "What this call does stands in its body, which an engine does not show. Use the gateway.",
+    Reason.STATEMENT: "This is not a question that is let through.",
     Reason.NOT_DELEGATED: "This was never delegated.",
     Reason.ABOVE_CEILING: "This is above the ceiling an administrator set for the agent.",
     Reason.NOT_ENTITLED: "The user is not entitled to this through the shared connection.",
@@ -121,6 +123,8 @@ class Authority:
     nodes: frozenset[str] = field(default_factory=frozenset)
     policy: Layer | None = None  # None: the organization has written none, and what is delegated is allowed
     own_rules: Layer | None = None  # the user's
+    ready: Layer | None = None  # the ready rules, where they are enforced
+    watched: Layer | None = None  # the same where they are only observed: nothing is decided by it
     governed_by: frozenset[str] = field(default_factory=frozenset)
     """Nodes of the rules: a change there makes this old, but ends nothing."""
 

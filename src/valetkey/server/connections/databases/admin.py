@@ -92,6 +92,11 @@ class Admins:
         finally:
             session.terminate()
 
+    async def as_role(self, connection_id: str, role: str, password: Secret, **how: Any) -> Any:
+        """A session of a role that was made there; the caller ends it. `how` is what `dial` takes besides."""
+        key = await self.key(connection_id)
+        return await self._one(replace(key, login=role), password.reveal(), **how)
+
     async def try_out(self, key: DatabaseKey, password: Secret) -> Any:
         """A session of a login that is not connected yet; the caller ends it."""
         return await self._dialled(key, Words(password.reveal()))
@@ -153,7 +158,7 @@ class Admins:
                 raise
             return await self._one(key, words.next)
 
-    async def _one(self, key: DatabaseKey, password: str) -> Any:
+    async def _one(self, key: DatabaseKey, password: str, **how: Any) -> Any:
         return await dial(
             self._egress,
             host=key.host,
@@ -162,6 +167,7 @@ class Admins:
             login=key.login,
             password=Secret(password),
             tls=key.tls,
+            **how,
         )
 
     async def _let_go(self, connection_id: str) -> None:

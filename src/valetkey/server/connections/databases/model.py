@@ -25,7 +25,7 @@ OLDEST: Final = 140_000
 _ITERATIONS: Final = 4_096
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_$-]{0,62}")
 _HOST: Final = re.compile(r"[a-z0-9.:-]+")
-_ROLE: Final = re.compile(r"v[kg]_[0-9a-f]{8}_[0-9a-z]{16,40}")
+_ROLE: Final = re.compile(r"v[kgq]_[0-9a-f]{8}_[0-9a-z]{16,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,20 @@ def lease_of(role: str, deployment: str) -> str:
     ('lse_01abc', '')
     """
     return "lse_" + role.removeprefix(prefix(deployment)) if role.startswith(prefix(deployment)) else ""
+
+
+def question_prefix(deployment: str) -> str:
+    """What the roles of single questions begin with.
+
+    >>> question_prefix("org_1") == prefix("org_1")
+    False
+    """
+    return prefix(deployment).replace("vk_", "vq_", 1)
+
+
+def question_role(deployment: str, decision: str) -> str:
+    """The role that asks one question: one recorded decision, one name."""
+    return question_prefix(deployment) + decision.removeprefix("aud_")
 
 
 def group_of(deployment: str, *, database: int, scope: str, kind: str, oid: int) -> str:

@@ -292,6 +292,16 @@ async def roles(db: Session, beginning: str) -> set[str]:
     return {row["name"] for row in rows}
 
 
+async def outlived(db: Session, beginning: str) -> list[str]:
+    """The roles there are whose names begin so and that let nobody in any more, by the server's own clock."""
+    rows = await db.fetch(
+        """SELECT rolname::text AS name FROM pg_catalog.pg_roles
+            WHERE pg_catalog.starts_with(rolname::text, $1) AND rolvaliduntil < pg_catalog.clock_timestamp()""",
+        beginning,
+    )
+    return [row["name"] for row in rows]
+
+
 async def shut(db: Session, names: Collection[str]) -> int:
     """No new session by any of these roles, and none that is open; how many were ended."""
     rows = await db.fetch("SELECT rolname::text AS name FROM pg_catalog.pg_roles WHERE rolname = ANY($1)", list(names))
