@@ -84,9 +84,10 @@ async def test_revoking_ends_open_sessions_and_the_login_and_says_so(at: Store) 
 async def test_a_role_ends_with_its_task(at: Store) -> None:
     lent = await at.lent()
     db = await connected(lent)
-    assert await at.house.app.take_back.sweep() == 0
+    await at.house.app.take_back.sweep()
+    assert lent["user"] in at.shop.roles()
     at.house.clock.advance(at.task["expires_at"] - at.house.clock.now())
-    assert await at.house.app.take_back.sweep() == 1
+    await at.house.app.take_back.sweep()  # or the one of every second, which may be at it
     assert lent["user"] not in at.shop.roles()
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await db.fetchval("SELECT 1")

@@ -292,7 +292,8 @@ leases = Table(
     _ref("connection"), _text("integration"), _text("grants"), _text("nodes"), _text("state"), _text("fingerprint"),
     Column("sealed", LargeBinary, nullable=True), _time("opened_at"), _time("ends_at"),
     _time("upstream_ends_at", optional=True), Column("tries", Integer, nullable=False), _time("next_at", optional=True),
-    _text("problem"), Index(None, "org"), Index(None, "state", "ends_at"), Index(None, "task"),
+    _text("problem"), Index(None, "org"), Index(None, "org", "state"), Index(None, "state", "ends_at"),
+    Index(None, "task"),
 )  # fmt: skip
 
 # Approvals

@@ -1,4 +1,4 @@
-"""What a task has leased before is found by its task."""
+"""What a task has leased before is found by its task; what an organization has out is counted without what is over."""
 
 from alembic import op
 
@@ -8,6 +8,7 @@ down_revision = "0019"
 
 def upgrade() -> None:
     op.create_index("ix_leases_task", "leases", ["task"])
+    op.create_index("ix_leases_org_state", "leases", ["org", "state"])
 
 
 def downgrade() -> None:
