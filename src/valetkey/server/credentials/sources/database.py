@@ -41,7 +41,7 @@ Step = Callable[[str], Awaitable[None]]
 log = logging.getLogger("valetkey")
 
 
-async def _on(_step: str) -> None:
+async def nothing(_step: str) -> None:
     """Nothing happens between the steps; a test may make something happen."""
 
 
@@ -55,7 +55,7 @@ class DatabaseSource:
         self._admins = admins
         self._clock = clock
         self._deployment = deployment
-        self.step: Step = _on
+        self.step: Step = nothing
 
     async def ready(self, connection: str) -> None:
         await self._admins.key(connection)
