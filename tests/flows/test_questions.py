@@ -8,8 +8,12 @@ import pytest
 
 from tests.support.postgres import Postgres
 from tests.support.question import ask, lines, rows, token
-from tests.support.shop import READ, Store, stocked
+from tests.support.shop import Store, stocked
 from valetkey.server.connections.databases.model import question_prefix
+
+ALL = "postgres:read@sales.*"
+CUSTOMERS = "postgres/analytics:read@sales.customers"
+ORDERS = "postgres/analytics:read@sales.orders"
 
 
 @pytest.fixture
@@ -125,7 +129,7 @@ async def test_the_connection_is_the_one_the_address_names(at: Store) -> None:
 
 
 async def test_a_table_made_anew_is_refused_until_she_agrees_again(tmp_path: Path, postgres: Postgres) -> None:
-    async with stocked(tmp_path / "data", postgres, "postgres/analytics:read@sales.customers") as at:
+    async with stocked(tmp_path / "data", postgres, CUSTOMERS, entitled=(ALL,)) as at:
         assert len(await rows(at, "SELECT * FROM sales.customers")) == 2
         await at.shop.owner.execute("ALTER TABLE sales.customers RENAME TO old; CREATE TABLE sales.customers (id int)")
         reply = await ask(at, "SELECT * FROM sales.customers")
@@ -152,7 +156,8 @@ async def test_a_revocation_ends_a_running_statement_in_the_database_too(at: Sto
 
 
 async def test_what_was_approved_is_what_is_asked(tmp_path: Path, postgres: Postgres) -> None:
-    async with stocked(tmp_path / "data", postgres, ask=[READ]) as at:
+    async with stocked(tmp_path / "data", postgres, CUSTOMERS, entitled=(ALL,), ask=[ORDERS]) as at:
+        assert len(await rows(at, "SELECT * FROM sales.customers")) == 2
         bearer = await token(at)
         statement = "select   id FROM sales.orders where id = $1"
         reply = await ask(at, statement, 3, bearer=bearer)
