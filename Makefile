@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check bench crash fuzz bench-growth model serve lock clean
+.PHONY: help demo test fast check bench crash databases fuzz bench-growth model serve lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,13 @@ bench-growth: $(VENV)/dev ## the same with a million delegations and ten million
 crash: $(VENV)/dev ## 200 kills at random moments under load
 	@VALETKEY_TEST_KILLS=200 $(BIN)/python -m pytest -s -p no:xdist tests/faults/test_kill.py
 
-fuzz: $(VENV)/dev ## a million calls under made-up policies, against the plainest judging there is
-	@VALETKEY_TEST_CASES=1000000 $(BIN)/python -m pytest -p no:xdist tests/rules/test_policy_differential.py
+databases: $(VENV)/dev ## the tests of database logins on PostgreSQL 14, 16, 17 and 18
+	@$(BIN)/python -m tests.support.prepare
+	@$(BIN)/python -m tests.support.postgres_versions
+
+fuzz: $(VENV)/dev ## a million calls under made-up policies, a million of GraphQL, against the plainest judging there is
+	@VALETKEY_TEST_CASES=1000000 $(BIN)/python -m pytest -p no:xdist tests/rules/test_policy_differential.py \
+		tests/rules/test_graphql_differential.py
 
 model: $(VENV)/dev ## check the models of the fence and of refreshing (docs/models)
 	@$(BIN)/python -m tests.support.models

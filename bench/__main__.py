@@ -1,7 +1,7 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
-Takes about six minutes. Names of groups measure only those: issue, refresh, gateway, engines, verify, footprint,
-revoke, herd, decide.
+Takes about nine minutes. Names of groups measure only those: issue, refresh, gateway, bodies, engines, verify,
+footprint, revoke, herd, decide, leases.
 """
 
 import contextlib
@@ -9,14 +9,29 @@ import sys
 
 from tests.support.postgres import Postgres, missing
 
-from bench import deciding, documents, engines, footprint, gateway, herd, issuing, refreshing, revoking, verifying
+from bench import (
+    bodies,
+    deciding,
+    documents,
+    engines,
+    footprint,
+    gateway,
+    herd,
+    issuing,
+    leasing,
+    refreshing,
+    revoking,
+    verifying,
+)
 from bench.cores import stay_away
 from bench.deployment import deployment
 from bench.prepare import prepare
 from bench.processes import ROOT, program
 from bench.rows import Row, table, write
 
-GROUPS = ("issue", "refresh", "gateway", "engines", "verify", "footprint", "revoke", "herd", "decide")
+GROUPS = (
+    "issue", "refresh", "gateway", "bodies", "engines", "verify", "footprint", "revoke", "herd", "decide", "leases",
+)  # fmt: skip
 
 
 def main(asked: list[str]) -> int:
@@ -55,6 +70,8 @@ def _measured(groups: list[str]) -> list[Row]:
                 rows += _said([Row(id="postgresql", ours=0, met=False, note=f"not measured: {why}")])
         if "gateway" in groups:
             rows += _said([*gateway.rows(house, upstream), gateway.idle_row(house)])
+        if "bodies" in groups:
+            rows += _said(bodies.rows(house, upstream))
         if "engines" in groups:
             rows += _said(engines.rows(house, upstream))
         if "verify" in groups:
@@ -72,6 +89,12 @@ def _measured(groups: list[str]) -> list[Row]:
         finally:
             if server is not None:
                 server.stop()
+    if "leases" in groups and missing() is None:
+        server = Postgres.start()
+        try:
+            rows += _said(leasing.rows(server))
+        finally:
+            server.stop()
     return rows
 
 

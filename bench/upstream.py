@@ -1,6 +1,7 @@
 """The upstream behind every proxy here: GitHub-like answers, made once, sent as fast as a loop can. A program.
 
 Prints its address once it listens. Speaks just enough HTTP/1.1 for GET with keep-alive; looks at nothing but the path.
+A file is as many bytes as its name says; a POST is swallowed, however long it is said to be.
 """
 
 import asyncio
@@ -12,6 +13,9 @@ import uvloop
 from valetkey.cli.practice_documents import Repository, issue_document, repository_document, user_document
 
 ISSUES = 4
+FILES = b"/repos/acme-corp/backend/contents/"
+_PIECE = bytes(1 << 18)
+_HEAD = b"HTTP/1.1 %s\r\ncontent-type: application/octet-stream\r\ncontent-length: %d\r\n\r\n"
 
 
 class Answers(asyncio.Protocol):
@@ -20,15 +24,49 @@ class Answers(asyncio.Protocol):
     def __init__(self, answers: dict[bytes, bytes]) -> None:
         self._answers = answers
         self._unread = b""
+        self._to_swallow = 0
+        self._to_send = 0
+        self._is_full = False
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._to_swallow:
+            self._swallow(data)
+            return
+        if data.startswith(b"POST "):
+            head, _, body = data.partition(b"\r\n\r\n")
+            self._to_swallow = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            self._swallow(body)
+            return
         *requests, self._unread = (self._unread + data).split(b"\r\n\r\n")
         for request in requests:
             path = request.split(b" ", 2)[1].partition(b"?")[0]
-            self._transport.write(self._answers[path])
+            if path.startswith(FILES):
+                self._to_send = int(path.removeprefix(FILES))
+                self._transport.write(_HEAD % (b"200 OK", self._to_send))
+                self._send()
+            else:
+                self._transport.write(self._answers[path])
+
+    def _swallow(self, data: bytes) -> None:
+        self._to_swallow -= len(data)
+        if not self._to_swallow:
+            self._transport.write(_HEAD % (b"201 Created", 0))
+
+    def _send(self) -> None:
+        while self._to_send and not self._is_full:
+            piece = _PIECE[: self._to_send]
+            self._to_send -= len(piece)
+            self._transport.write(piece)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._send()
 
 
 def answers(base: str) -> dict[bytes, bytes]:

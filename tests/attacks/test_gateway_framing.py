@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from tests.support import scripts
 from tests.support.behind import ALLOWED, BOBS, Behind, open_behind
+from tests.support.house import REAL
 from tests.support.http import read_reply
 from tests.support.malformed import BAD_CHUNKS, CHUNKED, REFUSED_HEADS
 from tests.support.upstream import Script, reply
@@ -128,6 +129,47 @@ async def test_gw_08_bytes_after_an_answer_are_never_the_answer_to_somebody_else
         answer = await house.gateway(bobs, "GET", ALLOWED)
         assert (answer.status, answer.body) == (200, b"[]")
         assert behind.calls[-1].values("authorization") == [b"Bearer " + BOBS.encode()]
+
+
+LATE = {
+    "a checksum": b"X-Sum: abc\r\n",
+    "a length": b"Content-Length: 3\r\n",
+    "a cookie": b"Set-Cookie: a=b\r\n",
+    "the credential": f"X-Echo: {REAL}\r\nAuthorization: Bearer {REAL}\r\n".encode(),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("trailer", LATE.values(), ids=LATE)
+async def test_gw_07_what_an_api_says_after_its_body_is_read_and_left_behind(behind: Behind, trailer: bytes) -> None:
+    """The agent gets the body whole, and no trailer, though it said it would read them."""
+    announced = [("Content-Type", "text/plain"), ("Trailer", "X-Sum")]
+    script = scripts.chunked(b"bo", b"dy", headers=announced, trailer=trailer)
+    behind.up.answers("GET", ALLOWED, script=script)
+    async with behind.opened() as (reader, writer):
+        writer.write(behind.head("GET", ALLOWED, "te: trailers", "connection: close"))
+        raw = await reader.read()
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert (b"trailer" in head.lower(), b"transfer-encoding: chunked" in head.lower()) == (False, True)
+    assert rest.endswith(b"\r\n0\r\n\r\n")
+    assert b"".join(rest.split(b"\r\n")[1:-3:2]) == b"body"
+    assert [seen.values("te") + seen.values("trailer") for seen in behind.calls] == [[]]
+    assert (await behind.call()).body == b"body"
+
+
+@pytest.mark.parametrize(
+    "trailer", [b"no colon\r\n", FORGED, b"X: a\0b\r\n", b"X : 1\r\n", b"X: " + b"a" * 200_000 + b"\r\n"]
+)
+async def test_gw_07_a_malformed_trailer_of_an_api_breaks_the_answer_off(behind: Behind, trailer: bytes) -> None:
+    headers = [("Content-Type", "text/plain")]
+    behind.up.answers("GET", ALLOWED, script=scripts.chunked(b"body", headers=headers, trailer=trailer))
+    answer = await behind.call()
+    assert (answer.status, answer.is_whole) in ((200, False), (502, True))
+    tainted = behind.calls[-1].connection
+    behind.up.answers("GET", ALLOWED, body=b"[]")
+    assert (await behind.call()).body == b"[]"
+    assert behind.calls[-1].connection != tainted
 
 
 async def test_gw_08_an_early_answer_to_a_half_sent_upload_ends_its_connection(behind: Behind) -> None:

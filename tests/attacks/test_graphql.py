@@ -115,6 +115,35 @@ async def test_gq_01_of_several_operations_the_one_that_runs_is_judged_and_sent_
     assert (await linear.ask('{ issue(id: "LIN-123") { title } }', operationName="A")).status == 400
 
 
+LONG = "x" * 400
+NAMED = [
+    ("{ apiKeys { id } }", "`apiKeys` is not a listed query"),
+    ('mutation { apiKeyCreate(input: {label: "x"}) { success } }', "`apiKeyCreate` is not a listed mutation"),
+    ('{ issue(id: "LIN-123") { team { x: inviteHash } } }', "`inviteHash` of `Team` is on no list"),
+    ('{ issue(id: "LIN-123") { ... on Project { title } } }', "`title` of `Project` is on no list"),
+    ('{ ... on Mutation { issue(id: "LIN-123") { id } } }', "`issue` is asked of `Mutation`, which a query is not"),
+    ('{ issue(id: "LIN-123", secret: 1) { id } }', "`issue` is not listed with these arguments"),
+    ("query($i: String) { issue(id: $i) { id } }", "`issue` is not listed with these arguments"),
+    ('{ issue(id: "LIN-123") }', "`issue` is asked without naming its fields"),
+    ('{ issue(id: "LIN-123") { title { id } } }', "`title` is asked for fields it does not have"),
+    (f"{{ {LONG} }}", f"`{LONG[:159]}…"),
+]
+
+
+@pytest.mark.parametrize(("document", "why"), NAMED)
+async def test_a_refusal_names_the_field_and_says_nothing_else_of_the_caller(
+    linear: Linear, document: str, why: str
+) -> None:
+    refused = await linear.ask(document)
+    sentence = f"This operation is not one the integration knows. Of this call, {why}."
+    told = refused.json()
+    assert (refused.status, told["reason"], told["detail"]) == (403, "unknown_operation", sentence)
+    assert linear.calls == []
+    # what is listed and not delegated is refused without a word of the document
+    foreign = await linear.ask(f'{{ issue(id: "{FOREIGN}") {{ title }} }}')
+    assert (foreign.status, "Of this call" in foreign.json()["detail"]) == (403, False)
+
+
 GOOD = '{ issue(id: \\"LIN-123\\") { title } }'
 NO_PLAIN_REQUEST: list[tuple[str, str]] = [
     ("application/json", f'[{{"query":"{GOOD}"}}]'),
@@ -150,6 +179,12 @@ NO_PLAIN_REQUEST: list[tuple[str, str]] = [
     ("application/json", '{"query":"{ issue(id: \\"LIN-123\\") { title } "}'),
     ("application/json", '{"query":"{ issue(id: \\"LIN-123\\") { title } } }"}'),
     ("application/json", '{"query":"{ issue(id: \\"LIN-123\\", id: \\"OPS-7\\") { title } }"}'),
+    ("application/json", '{"query":"\\"viewer\\" query { issue(id: \\"LIN-123\\") { title } }"}'),
+    ("application/json", '{"query":"{ issue(id: \\"LIN-123\\") { ...F } } \\"x\\" fragment F on Issue { title }"}'),
+    (
+        "application/json",
+        '{"query":"query(\\"x\\" $i: ID!) { issue(id: $i) { title } }","variables":{"i":"LIN-123"}}',
+    ),
     ("application/json", '{"query":"{ issue(id: $x) { title } }"}'),
     ("application/json", '{"query":"query($i: String!) { issue(id: $i) { title } }"}'),
     ("application/json", '{"query":"query($i: String!) { issue(id: $i) { title } }","variables":{"i":null}}'),

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from tests.support.house import House
+from valetkey.server.db import group
 
 PATH = "/repos/acme-corp/backend/issues"
 
@@ -66,6 +69,27 @@ async def test_without_the_rule_all_of_them_go_through(house: House) -> None:
     await house.alice.does("POST", "/v1/policies", text=ONCE.replace("calls = 1,", "calls = 51,"), after=0)
     replies = await asyncio.gather(*(house.gateway(token, "GET", PATH) for _ in range(50)))
     assert [r.status for r in replies] == [200] * 50
+
+
+@pytest.mark.parametrize(("most", "status"), [(1, 403), (1_000_000, 200)])
+async def test_an_outcome_written_with_the_next_decision_is_seen_by_it(
+    house: House, monkeypatch: pytest.MonkeyPatch, most: int, status: int
+) -> None:
+    """What the first call read is recorded in the very commit of the second one, and counts for it."""
+    monkeypatch.setattr(group, "PATIENCE_SECONDS", 3_600)  # outcomes wait for a decision, however long
+    *_, token = await house.ready()
+    text = ONCE.replace("calls = 1,", f"bytes = {most},")
+    await house.alice.does("POST", "/v1/policies", text=text, after=0)
+    assert (await house.gateway(token, "GET", PATH)).status == 200
+    reply = await house.gateway(token, "GET", PATH)
+    assert reply.status == status
+    assert house.github.received("GET", PATH) == (1 if status == 403 else 2)
+    decided = (await house.events("call.allowed", "call.denied"))[-1]
+    if status == 403:
+        assert (decided["event"], decided["reason"]) == ("call.denied", "denied_by_policy")
+    else:
+        size = (await house.events("call.finished"))[0]["bytes"]
+        assert decided["history"]["task"]["bytes"] == size > 1
 
 
 async def test_what_no_longer_counts_is_removed(house: House) -> None:

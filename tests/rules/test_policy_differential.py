@@ -23,14 +23,18 @@ OPERATIONS = [
     p.GITHUB.operations[name]
     for name in (
         "issues/list-for-repo", "issues/create", "issues/delete-comment", "repos/create-or-update-file-contents",
-        "repos/delete", "repos/get",
+        "repos/delete", "repos/get", "repos/create-webhook",
     )
 ]  # fmt: skip
 PLACES = [
     None,
     *(
-        ResourceFacts("repository", name=name, id=number)
-        for name, number in (("acme-corp/backend", "11"), ("Acme-Corp/Payroll", "12"), ("other/backend", "13"))
+        ResourceFacts("repository", name=name, id=number, outside=outside)
+        for name, number, outside in (
+            ("acme-corp/backend", "11", None),
+            ("Acme-Corp/Payroll", "12", False),
+            ("other/backend", "13", True),
+        )
     ),
 ]
 
@@ -63,6 +67,8 @@ rules = st.builds(
     resources=some(resources),
     except_resources=some(resources),
     public=st.sampled_from([None, None, True, False]),
+    leaves=st.sampled_from([None, None, None, True, False]),
+    named=st.sampled_from([None, None, None, True, False]),
     conditions=st.lists(conditions, max_size=2).map(tuple),
     observe=st.sampled_from([False, False, True]),
 )
@@ -84,6 +90,7 @@ calls = st.builds(
     resource=st.just(""),
     parameters=st.sampled_from([{}, {"issue_number": "1"}, {"issue_number": "3"}]),
     history=st.builds(History, task=memories, agent_for_user=memories, agent=memories),
+    named=st.booleans(),
     now=st.integers(p.NOW, p.NOW + 7 * 86_400).map(float),
 )
 

@@ -47,6 +47,10 @@ def applies(rule: Rule, asked: Asked, scope: str | None) -> bool:
         return False
     if rule.public is not None and rule.public is not asked.public:
         return False
+    if rule.named is not None and rule.named is not asked.named:
+        return False
+    if rule.leaves is not None and rule.leaves is not _leaves(asked):
+        return False
     return all(_holds(condition, asked) for condition in rule.conditions)
 
 
@@ -103,3 +107,12 @@ def _holds(condition: object, asked: Asked) -> bool:
             late = DAYS[minute[1]] in days and minute[0] >= first
             return late or (DAYS[(minute[1] + 6) % 7] in days and minute[0] < last)
     raise AssertionError(condition)
+
+
+def _leaves(asked: Asked) -> bool:
+    tags = asked.operation.tags
+    if asked.operation.access == "read":
+        return "searches" in tags
+    if tags & {"outlives", "access", "mints", "publishes", "runs", "searches"} or asked.scopes_needed:
+        return True
+    return asked.actual is None or asked.actual.outside is not False

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.postgres_keeper import locked, programs
+from tests.support.postgres_keeper import locked, program, programs
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
@@ -106,9 +106,7 @@ class Postgres:
 
     def execute(self, sql: str, *, database: str = "postgres") -> str:
         """Run one statement as the superuser from outside; return what psql prints, unaligned."""
-        folder = programs()
-        assert folder is not None
-        command = [str(folder / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", sql]
+        command = [program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", sql]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode:
             raise RuntimeError(f"{sql}: {done.stderr.strip()}")

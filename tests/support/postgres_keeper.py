@@ -25,12 +25,20 @@ _START_SECONDS = 20
 
 @functools.cache
 def programs() -> Path | None:
-    """Return the folder of the newest PostgreSQL server programs, or None."""
+    """Return the folder of the newest PostgreSQL server programs, or None. VALETKEY_TEST_POSTGRES names another."""
+    if chosen := os.environ.get("VALETKEY_TEST_POSTGRES"):
+        return Path(chosen)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     if found:
         return found[-1].parent
     on_path = shutil.which("postgres")
     return Path(on_path).resolve().parent if on_path else None
+
+
+def program(name: str) -> str:
+    """One of the programs that ask a server; the system's where the server's own folder has none."""
+    folder = programs()
+    return str(folder / name) if folder is not None and (folder / name).exists() else name
 
 
 @contextlib.contextmanager
@@ -110,17 +118,17 @@ def _start_server(folder: Path, data: Path) -> tuple["subprocess.Popen[bytes]", 
         if shutil.which("setpriv"):
             command = ["setpriv", "--pdeathsig", "QUIT", *command]  # dies with the keeper, however that ends
         server: subprocess.Popen[bytes] = subprocess.Popen(command, cwd="/", **as_owner)  # type: ignore[call-overload]
-        if _answers(bin_folder, port, server):
+        if _answers(port, server):
             return server, f"postgresql://postgres:{password}@127.0.0.1:{port}"
         server.kill()
         server.wait()
     raise RuntimeError("no free port was accepted")
 
 
-def _answers(bin_folder: Path, port: int, server: "subprocess.Popen[bytes]") -> bool:
+def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + _START_SECONDS / 3
     while time.monotonic() < deadline and server.poll() is None:
-        asked = subprocess.run([str(bin_folder / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)])
+        asked = subprocess.run([program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)])
         if asked.returncode == 0:
             return True
         time.sleep(0.03)

@@ -16,6 +16,7 @@ from tests.support import (
     aws_programs,
     caddy,
     chromium,
+    database_clients,
     gh,
     mcp_conformance,
     mcp_programs,
@@ -34,6 +35,7 @@ def main() -> int:
     _say(_mcp())
     _say(_slack())
     _say(_aws())
+    _say(_databases())
     return 0
 
 
@@ -94,6 +96,13 @@ def _aws() -> list[str]:
         return aws_programs.prepare()
     except (RuntimeError, OSError) as failed:
         return [f"boto3 and moto could not be prepared, their tests will be skipped: {failed}"]
+
+
+def _databases() -> list[str]:
+    try:
+        return database_clients.prepare()
+    except (RuntimeError, OSError) as failed:
+        return [f"psycopg and SQLAlchemy could not be prepared, their test will be skipped: {failed}"]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from valetkey.server.app import SEALED, App
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.model import Approval, Facts, Kept
 from valetkey.server.approvals.model import State as Asked
+from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.model import Kind as Told
+from valetkey.server.approvals.notices.model import NoticeAddress
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.refreshing import store as refreshing
@@ -48,6 +51,7 @@ class Sealed:
     request: DecoupledRequest
     lease: Lease
     approval: Approval
+    address: NoticeAddress
     app: str
     client: Client
     replaced: str
@@ -71,6 +75,7 @@ class Sealed:
             assert notice.token == CANARY
             assert await leases.open_credential(db, self.lease, ring=ring) == CANARY
             assert await approved.kept_of(db, self.approval, ring=ring) == HELD
+            assert await notice_addresses.opened(db, self.address, ring=ring) == CANARY
             registered = await apps.app(db, self.app, ring)
             assert registered is not None
             assert registered.secret == CANARY
@@ -115,6 +120,10 @@ async def seal_everywhere(house: House) -> Sealed:
         id=new_id("apr"), org=org, user=house.alice.id, agent=new_id("agt"), task=new_id("tsk"), key="k", facts=ABOUT,
         state=Asked.PENDING, message="", seen_at=None, created_at=0, expires_at=2_000_000_000, decision="",
     )  # fmt: skip
+    address = NoticeAddress(
+        id=new_id("ntf"), org=org, user=house.alice.id, kind=Told.SLACK, place="x", created_at=0, told_at=None,
+        failures=0, problem="",
+    )  # fmt: skip
     handle = new_handle("bc")
     registered = await house.alice.does(
         "POST", "/v1/apps", integration="slack", client_id="c", client_secret=CANARY.reveal()
@@ -127,6 +136,7 @@ async def seal_everywhere(house: House) -> Sealed:
         await refreshing.add(tx, row, connection, token=CANARY, ring=ring)
         await leases.add(tx, lease)
         await leases.hold(tx, lease, CANARY, fingerprint="", upstream_ends_at=2_000_000_000, ring=ring)
+        await notice_addresses.add(tx, address, CANARY, ring=ring)
         assert await approved.add(tx, approval, HELD, instead_of=None, ring=ring)
         await providers.add(tx, provider, CANARY, ring=ring, now=1)
         notice = decoupled.Notice(handle=handle, token=CANARY)
@@ -142,6 +152,7 @@ async def seal_everywhere(house: House) -> Sealed:
         request=request,
         lease=lease,
         approval=approval,
+        address=address,
         app=registered["id"],
         client=client,
         replaced=tokens["refresh_token"],

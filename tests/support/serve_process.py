@@ -31,6 +31,8 @@ class ServeProcess:
     port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
     public_url: str = ""  # of a further node: the first one's
+    local: tuple[str, ...] = ()  # further `host:port` inside this machine that it may ask
+    dies_at: str = ""  # the labelled step at which it kills itself, if it should
     announced: dict[str, str] = field(default_factory=dict)
     _process: asyncio.subprocess.Process | None = None
 
@@ -51,7 +53,7 @@ class ServeProcess:
             "VALETKEY_PORT": str(self.port),
             "VALETKEY_HEALTH_PORT": str(self.health_port),
             "VALETKEY_UPSTREAMS": f"github={self.upstream}",
-            "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": self.upstream.removeprefix("http://"),
+            "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": ",".join((self.upstream.removeprefix("http://"), *self.local)),
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": os.pathsep.join(sys.path),  # the very code under test
         }
@@ -59,10 +61,11 @@ class ServeProcess:
             environ["VALETKEY_DATABASE_URL"] = self.database_url
         if self.public_url:
             environ["VALETKEY_PUBLIC_URL"] = self.public_url
+        program = ["tests.support.struck_serve", self.dies_at] if self.dies_at else ["valetkey.cli.main"]
         began = time.monotonic()
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "valetkey.cli.main", "serve", "--json",
+                sys.executable, "-m", *program, "serve", "--json",
                 env=environ, cwd=self.data.parent, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert self._process.stdout is not None

@@ -46,6 +46,8 @@ class Shop:
     login: str
     password: str
     owner: Any
+    url_place: str = ""
+    """Where it is said to be, where that is not where it is: behind a wire of the test's."""
 
     @property
     def place(self) -> str:
@@ -53,7 +55,7 @@ class Shop:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{self.login}:{self.password}@{self.place}/{self.name}?sslmode=disable"
+        return f"postgresql://{self.login}:{self.password}@{self.url_place or self.place}/{self.name}?sslmode=disable"
 
     def as_superuser(self, sql: str, *, database: str = "") -> str:
         return self.server.execute(sql, database=database or self.name)
@@ -138,14 +140,17 @@ async def stocked(
     entitled: tuple[str, ...] = (),
     superuser: bool = False,
     also: str = "",
+    there: Shop | None = None,
     **more: Any,
 ) -> AsyncIterator[Store]:
-    """Everything up to the task. `also` is SQL the owner runs before."""
+    """Everything up to the task. `also` is SQL the owner runs before; `there` is the shop, if it is open already."""
     grants = grants or (READ,)
-    async with shop(server, superuser=superuser) as there:
+    async with contextlib.AsyncExitStack() as opened:
+        there = there or await opened.enter_async_context(shop(server, superuser=superuser))
         if also:
             await there.owner.execute(also)
-        async with open_house(folder, database_url=database_url, clock=DrivenClock(), local=(there.place,)) as house:
+        local = (there.url_place or there.place,)
+        async with open_house(folder, database_url=database_url, clock=DrivenClock(), local=local) as house:
             connection = await connect_shop(house, there)
             at = Store(house, there, connection, await house.agent("report-writer"), None, None)
             await at.entitle(*(entitled or (g.replace("/analytics", "") for g in grants)))

@@ -1,4 +1,4 @@
-"""`valetkey policy check | test | diff | apply | show | list | explain | replay`: the organization's rules.
+"""`valetkey policy check | test | diff | apply | show | list | ready | explain | replay`: the organization's rules.
 
 `check`, `test` and `cedar` read a file with the server's own rules; they run here, without a server or a login.
 """
@@ -8,7 +8,7 @@ import json as json_format
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -124,6 +124,25 @@ def show_version(version: str = "", /, *, json: Json = False) -> int:
             return show(None, as_json=json, text="")
         found = client.policies.get(name)
     return show(found, as_json=json, text=found.get("text", "").rstrip("\n"))
+
+
+@app.command
+def ready(
+    mode: Literal["off", "observe", "enforce"] | None = None,
+    /,
+    *,
+    why: Annotated[str, Parameter(help="Why, for whoever reads the trail.")] = "",
+    json: Json = False,
+) -> int:
+    """Turn the ready rules off, observe or enforce them; without a word, show them and what they do.
+
+    For example: valetkey policy ready enforce --why "A week of records looked right"
+    """
+    with signed_in() as client:
+        found = client.policies.ready() if mode is None else client.policies.choose_ready(mode, why=why)
+    rows = [dict(rule) for rule in found["rules"]]
+    said = f"mode     {inert(found['mode'])}\nedition  {inert(found['edition'])}"
+    return show(found, as_json=json, text=f"{said}\n\n{table(rows, ['id', 'effect', 'why'], empty='')}")
 
 
 @app.command

@@ -22,6 +22,7 @@ class Repository:
     full_name: str
     readers: frozenset[str]
     writers: frozenset[str]
+    is_public: bool = False  # says so; who is let in is the same here
     issues: list[dict[str, Any]] = field(default_factory=list)
     pulls: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -40,7 +41,8 @@ def repository_document(base: str, repository: Repository, login: str) -> dict[s
     url = _repository_url(base, repository)
     owner, _, name = repository.full_name.partition("/")
     document = {"id": repository.id, "node_id": _node("R", repository.id), "name": name}
-    document |= {"full_name": repository.full_name, "private": True, "visibility": "private", "fork": False}
+    document |= {"full_name": repository.full_name, "private": not repository.is_public, "fork": False}
+    document |= {"visibility": "public" if repository.is_public else "private"}
     owner_number = 100_000 + zlib.crc32(owner.lower().encode()) % 100_000  # an organization keeps its id
     document |= {"owner": user_document(base, owner, owner_number) | {"type": "Organization"}}
     document |= {"default_branch": "main"}

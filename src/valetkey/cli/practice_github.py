@@ -169,6 +169,8 @@ class PracticeGitHub:
                 return 200, shown, user_document(self.base_url, login, self._user_ids[login])
             case ["repos" | "repositories", *_] if "repo" not in scopes:
                 raise Refused(404, "Not Found")  # every repository here is private
+            case ["search", "issues"] if read:
+                return 200, [], {"total_count": 0, "incomplete_results": False, "items": []}
             case ["users", name] if read and name in self._user_ids:
                 return 200, [], user_document(self.base_url, name, self._user_ids[name])
             case ["repositories", number, *rest] if number.isdecimal():
@@ -215,6 +217,12 @@ class PracticeGitHub:
                 if document is None:
                     raise Refused(404, "Not Found")
                 return 200, [], document
+            case "POST", ["issues", number, "comments"]:
+                _numbered(repository.issues, number)
+                comment = {"id": next(self._ids), "user": user_document(base, login), "body": _comment(request.body)}
+                return 201, [], comment
+            case "PUT", ["contents", *names] if login in repository.writers:
+                return 201, [], {"content": {"path": "/".join(names)}}
             case "POST", ["issues"]:
                 if login not in repository.writers:
                     raise Refused(403, "Resource not accessible by personal access token")
@@ -291,6 +299,14 @@ def _issue_fields(body: bytes) -> dict[str, Any]:
         missing = {"resource": "Issue", "field": "title", "code": "missing_field"}
         raise Refused(422, "Validation Failed", errors=[missing])
     return {name: fields[name] for name in ("title", "body") if isinstance(fields.get(name), str)}
+
+
+def _comment(body: bytes) -> str:
+    try:
+        said = json.loads(body)["body"]
+    except (ValueError, KeyError, TypeError):
+        raise Refused(422, "Validation Failed") from None
+    return str(said)
 
 
 def _positive(text: str | None, otherwise: int) -> int:

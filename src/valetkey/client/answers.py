@@ -129,6 +129,26 @@ class CheckedPolicy(TypedDict):
     rules: list[str]
 
 
+class ReadyRule(TypedDict):
+    """One of them. `why` is what whoever is asked or refused is told."""
+
+    id: str
+    effect: str
+    why: str
+
+
+class ReadyRules(TypedDict):
+    """The ready rules and what they do here: `mode` is off, observe or enforce. `edition` names these very rules."""
+
+    mode: str
+    edition: str
+    rules: list[ReadyRule]
+    text: str
+    chosen_by: NotRequired[str]
+    chosen_at: NotRequired[int]
+    why: NotRequired[str]
+
+
 class ExplainedDecision(TypedDict):
     """Why a recorded call was decided as it was. `policies` are the versions it was decided under."""
 

@@ -176,6 +176,16 @@ class Policies(Group):
         found: answers.Policy = self._call(get(at("policies", policy)))
         return found
 
+    def ready(self) -> answers.ReadyRules:
+        """The ready rules, and whether they are off, observed or enforced."""
+        found: answers.ReadyRules = self._call(get("/v1/policies/ready"))
+        return found
+
+    def choose_ready(self, mode: str, *, why: str = "") -> answers.ReadyRules:
+        """Turn the ready rules off, observe them, or enforce them."""
+        chosen: answers.ReadyRules = self._call(post("/v1/policies/ready", mode=mode, why=why))
+        return chosen
+
     def explain(self, decision: str) -> answers.ExplainedDecision:
         """Why a recorded call was decided as it was."""
         said: answers.ExplainedDecision = self._call(get(at("decisions", decision)))

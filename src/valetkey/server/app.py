@@ -10,6 +10,10 @@ from typing import Any
 from valetkey.server.api import routes as api
 from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.forget import Forget
+from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
@@ -24,8 +28,11 @@ from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.by_device import store as device_codes
+from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.rotate import Rotate
 from valetkey.server.connections.databases.tables import Tables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
@@ -41,6 +48,7 @@ from valetkey.server.connections.refreshing.refresh import Refresh
 from valetkey.server.connections.role_sessions import RoleSessions
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.first_use import FirstUse
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
@@ -58,6 +66,7 @@ from valetkey.server.db.engine import open_database
 from valetkey.server.db.feed import Feed
 from valetkey.server.db.migrate import migrate
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.errors import InvalidRequest
@@ -117,12 +126,14 @@ SEALED = (
     connections.SEALED,
     apps.SEALED,
     refreshing.SEALED,
+    device_codes.SEALED,
     leases.SEALED,
     one_time_passwords.SEALED,
     identity_providers.SEALED,
     refresh_tokens.SEALED,
     decoupled.SEALED,
     approved.SEALED,
+    notice_addresses.SEALED,
     signing_keys.SEALED,
 )
 """Every column whose records are sealed under a data key."""
@@ -242,6 +253,17 @@ class App:
             clock, Crowd(per_api=settings.gateway_calls_per_api, per_person=settings.gateway_calls_per_person)
         )
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
+        self.forget = forget = Forget(database, clock)
+        self.notices = notices = Notices(
+            database=database,
+            journal=journal,
+            ring=ring,
+            clock=clock,
+            egress=egress,
+            approvals=approvals,
+            base=settings.issuer,
+            never=frozenset(settings.private_databases),
+        )
         self.authorities = authorities = Authorities(
             database,
             Layers(catalogue),
@@ -298,21 +320,22 @@ class App:
             catalogue=catalogue,
             base=settings.issuer,
         )
+        discard = Discard(
+            database=database,
+            journal=journal,
+            lookups=lookups,
+            ring=ring,
+            clock=clock,
+            catalogue=catalogue,
+            end=end_there.stop,
+        )
         connect = Connect(
             database=database,
             journal=journal,
             egress=egress,
             registered=registered,
             keep=Keep(database=database, journal=journal, lookups=lookups, ring=ring, clock=clock, catalogue=catalogue),
-            discard=Discard(
-                database=database,
-                journal=journal,
-                lookups=lookups,
-                ring=ring,
-                clock=clock,
-                catalogue=catalogue,
-                end=end_there.stop,
-            ),
+            discard=discard,
             mac=mac,
             ring=ring,
             clock=clock,
@@ -338,7 +361,7 @@ class App:
             proofs=proofs,
             judge=judge,
             streams=streams,
-            hold=Hold(database, journal, ring, clock, approvals),
+            hold=Hold(database, journal, ring, clock, approvals, notices),
             approvals=approvals,
             ask_person=connect_codes.for_agent,
         )
@@ -355,8 +378,9 @@ class App:
         )
         self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
         self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles)
-        confirm = Confirm(journal, mac, clock, settings, catalogue)
-        pass_on = PassOn(database, confirm, clock)
+        confirm = Confirm(journal, clock, settings, catalogue)
+        open_task = OpenTask(journal, mac, clock, settings, catalogue)
+        pass_on = PassOn(database, open_task, clock)
         self.oauth = oauth = AuthorizationServer(
             Foundation(
                 settings=settings,
@@ -373,7 +397,7 @@ class App:
                 catalogue=catalogue,
                 issue=issue,
                 authorities=authorities,
-                confirm=confirm,
+                open_task=open_task,
                 pass_on=pass_on,
                 standing=Standing(verifying, authorities, issue, catalogue, clock),
                 known=known,
@@ -382,6 +406,7 @@ class App:
         )
         enroll = Enroll(journal, database, mac, clock, _usual_ceiling(catalogue.built_in))
         self.bootstrap = await enroll.bootstrap_code()
+        login = build_login(database, journal, mac, ring, egress, clock, settings)
         index = Index(database, lambda: journal.is_awaited)
         self.services = services = Services(
             settings=settings,
@@ -398,9 +423,10 @@ class App:
             engines=engines,
             sessions=Sessions(journal, database, mac, clock),
             cli_logins=CliLogins(journal, database, mac, clock),
-            login=build_login(database, journal, mac, ring, egress, clock, settings),
+            login=login,
             mac=mac,
             confirm=confirm,
+            open_task=open_task,
             pass_on=pass_on,
             issue=issue,
             policies=Policies(journal, clock, catalogue),
@@ -409,6 +435,7 @@ class App:
                 authorities=authorities,
                 issue=issue,
                 lookups=lookups,
+                first_use=FirstUse(database, lookups),
                 sources=sources,
                 take_back=take_back,
                 ring=ring,
@@ -417,9 +444,19 @@ class App:
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
             databases=ConnectDatabase(journal, database, admins, ring, clock),
+            rotate_database=Rotate(journal, database, admins, ring),
             apps=registered,
             connect=connect,
             connect_codes=connect_codes,
+            connect_by_device=ConnectByDevice(
+                database=database,
+                egress=egress,
+                connect=connect,
+                discard=discard,
+                ring=ring,
+                clock=clock,
+                catalogue=catalogue,
+            ),
             catalogue=catalogue,
             resource_servers=ResourceServers(journal, clock, catalogue, (settings.issuer, settings.gateway)),
             caught_up=authorities.refresh,
@@ -438,6 +475,8 @@ class App:
             looks=AtOnce(),
             data_keys=data_keys,
             approvals=approvals,
+            proving=Proving(database, login, clock),
+            notices=notices,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
@@ -469,6 +508,8 @@ class App:
             self.feed.watch,
             self.last_used.watch,
             memories.watch,
+            forget.watch,
+            notices.watch,
             take_back.watch,
             reconcile.watch,
             self.question_roles.watch,
@@ -493,6 +534,7 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.oauth.notify.close()
+        await self.notices.close()
         await self.due.settle()
         await self.refresh.settle()
         await self.questions.settle()

@@ -26,7 +26,7 @@ os.register_at_fork(after_in_child=_RANDOM.clear)  # two processes must not give
 
 IdKind = Literal[
     "org", "usr", "agt", "svc", "ses", "dlg", "tsk", "con", "apr", "lse", "tok", "pol", "aud",
-    "cli", "rsv", "idp", "iss", "req", "app", "eng", "lnk", "cnc",
+    "cli", "rsv", "idp", "iss", "req", "app", "eng", "lnk", "cnc", "ntf",
 ]  # fmt: skip
 HandleKind = Literal[
     "ag", "sa", "cl", "in", "ev", "bs", "se", "gu", "st", "rq", "co", "rf", "dv", "bc", "ia", "rm", "cs", "en",
@@ -38,7 +38,7 @@ rf refresh token, dv device code, bc backchannel request, ia initial access toke
 cs state of linking an account, en engine secret, lc code that signs a command line in."""
 
 _ID: Final = re.compile(
-    r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud|cli|rsv|idp|iss|req|app|eng|lnk|cnc)_[0-9a-hjkmnp-tv-z]{26}"
+    r"(?:org|usr|agt|svc|ses|dlg|tsk|con|apr|lse|tok|pol|aud|cli|rsv|idp|iss|req|app|eng|lnk|cnc|ntf)_[0-9a-hjkmnp-tv-z]{26}"
 )
 HANDLE_PATTERN: Final = r"vk(?:ag|sa|cl|in|ev|bs|se|gu|st|rq|co|rf|dv|bc|ia|rm|cs|en|lc)_[0-9A-Za-z]{49}"
 _HANDLE: Final = re.compile(HANDLE_PATTERN)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
+from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
 from valetkey.server.audit.index.follow import Index
@@ -13,7 +15,9 @@ from valetkey.server.audit.tree.prove import Prove
 from valetkey.server.clock import Clock
 from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
+from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.rotate import Rotate
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups
@@ -21,6 +25,7 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.lend import Lend
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.gateway.foresee import Foresee
@@ -68,15 +73,18 @@ class Services:
     login: Login
     mac: Mac
     confirm: Confirm
+    open_task: OpenTask
     issue: Issue
     policies: Policies
     lend: Lend
     lookups: Lookups
     link: Link
     databases: ConnectDatabase
+    rotate_database: Rotate
     apps: Apps
     connect: Connect
     connect_codes: ConnectCodes
+    connect_by_device: ConnectByDevice
     pass_on: PassOn
     catalogue: LiveCatalogue
     resource_servers: ResourceServers
@@ -96,3 +104,5 @@ class Services:
     looks: AtOnce
     data_keys: DataKeys
     approvals: Approvals
+    proving: Proving
+    notices: Notices

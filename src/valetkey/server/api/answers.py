@@ -6,6 +6,7 @@ Members may be added; programs ignore those they do not know. `valetkey.client.a
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 from valetkey.server.delegations.model import Basis, Mode
+from valetkey.server.policy.ready import ReadyMode
 from valetkey.server.principals.issuers.model import IssuerKind
 from valetkey.server.principals.model import Role, Status
 from valetkey.server.revocation.hops import Outcome
@@ -126,6 +127,29 @@ class CheckedPolicy(TypedDict):
     """How many rules a text holds that could be applied, and their names."""
 
     rules: list[str]
+
+
+class ReadyRule(TypedDict):
+    """One of them. `why` is what whoever is asked or refused is told."""
+
+    id: str
+    effect: str
+    why: str
+
+
+class ReadyRules(TypedDict):
+    """The ready rules and what they do here. `edition` names these very rules; `text` is how they are written.
+
+    Who chose it, when and why are left out where nobody chose.
+    """
+
+    mode: ReadyMode
+    edition: str
+    rules: list[ReadyRule]
+    text: str
+    chosen_by: NotRequired[str]
+    chosen_at: NotRequired[int]
+    why: NotRequired[str]
 
 
 class ExplainedDecision(TypedDict):

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from valetkey.server.api import answers
 from valetkey.server.api.door import Caller, route
-from valetkey.server.approvals.model import Approval
+from valetkey.server.approvals.model import Approval, Proof
 from valetkey.server.errors import Conflict, InvalidRequest, NotFound
 from valetkey.server.principals.model import Agent
 from valetkey.server.services import Services
@@ -50,9 +50,8 @@ async def answer(services: Services, caller: Caller, request: Request, body: Ans
         raise InvalidRequest("A message goes with a no.", hint="Leave it out, or deny.")
     else:
         like = body.answer == "approve-like-this"
-        await services.approvals.approve(
-            person, wanted, proof="credential of the command line", is_fresh=False, for_the_task=like
-        )
+        proof = Proof(words="credential of the command line")
+        await services.approvals.approve(person, wanted, proof=proof, for_the_task=like)
     return await shown(services, await services.approvals.of(person, wanted))
 
 

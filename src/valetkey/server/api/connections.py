@@ -131,7 +131,7 @@ async def connections(
 
 async def rotate(services: Services, caller: Caller, request: Request) -> answers.Connection:
     by = caller.administrator()
-    await services.databases.rotate(request.path_params["id"], by=by)
+    await services.rotate_database.rotate(request.path_params["id"], by=by)
     async with services.database.read() as db:
         found = await store.connection(db, request.path_params["id"])
         facts = same_org(found.facts if found is not None else None, caller, "connection")
@@ -248,7 +248,7 @@ def routes(services: Services) -> list[Route]:
             rotate,
             summary="Change the password of a database's connected login, which nobody then knows",
             answer=answers.Connection,
-            refuses=(NotFound, ConnectionRequired, UpstreamFailed),
+            refuses=(NotFound, Conflict, ConnectionRequired, UpstreamFailed),
         ),
         route(
             services,

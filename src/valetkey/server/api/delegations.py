@@ -16,9 +16,10 @@ from valetkey.server.connections import store as connections
 from valetkey.server.connections.delegable import delegable
 from valetkey.server.delegations import store
 from valetkey.server.delegations.budgets.model import NAMES
-from valetkey.server.delegations.confirm import EVIDENCE_SECONDS, Wish, not_yours
+from valetkey.server.delegations.confirm import Wish, not_yours
 from valetkey.server.delegations.grants import grant_text, parse_grants
 from valetkey.server.delegations.model import Delegation, Grant, Kept, Mode
+from valetkey.server.delegations.open_task import EVIDENCE_SECONDS
 from valetkey.server.delegations.sentence import sentence
 from valetkey.server.errors import Conflict, ConnectionRequired, InvalidRequest, NotFound, UpstreamFailed
 from valetkey.server.principals import store as principals
@@ -120,7 +121,7 @@ async def delegation(services: Services, caller: Caller, request: Request) -> an
 
 async def evidence(services: Services, caller: Caller, request: Request) -> answers.Evidence:
     found = await visible(services, caller, request.path_params["id"])
-    handle = await services.confirm.evidence(found, by=caller.user())
+    handle = await services.open_task.evidence(found, by=caller.user())
     return {"evidence": handle.reveal(), "delegation": found.id, "expires_in": EVIDENCE_SECONDS}
 
 

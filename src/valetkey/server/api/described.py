@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from starlette.routing import Route
 
-from valetkey.server.delegations.confirm import LONGEST_PURPOSE
+from valetkey.server.delegations.checks import LONGEST_PURPOSE
 from valetkey.server.delegations.grants import EXAMPLE, LONGEST_GRANT
 from valetkey.server.errors import (
     Denied,

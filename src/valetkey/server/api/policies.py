@@ -96,6 +96,7 @@ async def policy(services: Services, caller: Caller, request: Request) -> answer
 
 async def explain(services: Services, caller: Caller, request: Request) -> answers.ExplainedDecision:
     """Whoever the call was made for may ask; so may who reads the whole trail."""
+    ready = services.policies.ready
     if isinstance(caller.principal, Agent):
         raise Denied("An agent cannot do this.", reason="agent")
     async with services.database.read() as db:
@@ -112,13 +113,17 @@ async def explain(services: Services, caller: Caller, request: Request) -> answe
             if version is not None:
                 layer = compiled(version.text, services.catalogue, id=version.id)
                 words += [f"Rule {c.id}: {c.why}" for rule in named if (c := layer.clause(rule)) is not None and c.why]
+    observed = [str(one) for one in members.get("observed", [])]
+    if ready.id in members.get("policies", []):
+        said = {*named, *(one.partition(":")[2] for one in observed)}
+        words += [rule.words for rule in ready.rules if rule.id in said]
     return {
         "decision": record.id,
         "event": record.event,
         "words": " ".join([f"{told(members)}:", *words]),
         "policies": [str(one) for one in members.get("policies", [])],
         "rules": named,
-        "observed": [str(one) for one in members.get("observed", [])],
+        "observed": observed,
     }
 
 

@@ -51,7 +51,7 @@ async def create(services: Services, caller: Caller, request: Request, body: New
     async with services.database.read() as db:
         agent, user = await openable(db, delegation, now=services.clock.now())
         named = [await principals.agent(db, one) for one in sorted(delegation.share_with)]
-    task = await services.confirm.open_task(
+    task = await services.open_task.root(
         delegation,
         present=principal if isinstance(principal, User) else None,
         evidence=None if body.evidence is None else Secret(body.evidence),

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from valetkey.server.approvals import store
-from valetkey.server.approvals.model import LONGEST_MESSAGE, Approval, Kept, State, Step, is_enough, may_answer
-from valetkey.server.approvals.render import Shown, render
+from valetkey.server.approvals.model import LONGEST_MESSAGE, Approval, Kept, Proof, State, Step, is_enough, may_answer
+from valetkey.server.approvals.render import Shown, forgotten, render
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
@@ -88,12 +88,16 @@ class Approvals:
         """What will be sent, in words, from the kept bytes alone."""
         async with self._database.read() as db:
             kept = await store.kept_of(db, approval, ring=self._ring)
-        return render(kept, approval.facts, self._catalogue.get(approval.facts.integration))
+        integration = self._catalogue.get(approval.facts.integration)
+        return forgotten(approval.facts, integration) if kept is None else render(kept, approval.facts, integration)
 
     async def kept(self, approval: Approval) -> Kept:
         """The exact bytes to send."""
         async with self._database.read() as db:
-            return await store.kept_of(db, approval, ring=self._ring)
+            kept = await store.kept_of(db, approval, ring=self._ring)
+        if kept is None:
+            raise over()
+        return kept
 
     async def needs_proof(self, approval: Approval) -> bool:
         """Whether a click is not enough: it is dangerous, or cannot be shown whole."""
@@ -105,16 +109,16 @@ class Approvals:
             found = await store.of_user(db, approval.user, limit=500)
         return [a for a in found if a.id != approval.id and a.like == approval.like][:5]
 
-    async def approve(self, person: User, approval_id: str, *, proof: str, is_fresh: bool, for_the_task: bool) -> State:
-        """Say yes, once or for all like it until the task ends. `proof` is how the person proved it is them."""
+    async def approve(self, person: User, approval_id: str, *, proof: Proof, for_the_task: bool) -> State:
+        """Say yes, once or for all like it until the task ends."""
         found = await self.of(person, approval_id)
         if for_the_task and not found.may_be_for_the_task:
             raise Denied("This one is only ever approved by itself.", reason="danger", hint="Approve it once, or deny.")
         # SECURITY: what is dangerous, or what nobody could read, is not approved by a click that anybody at the
         # screen could make. Guarded by tests/flows/test_approvals.py::test_a_dangerous_call_needs_a_fresh_proof
-        if not is_fresh and await self.needs_proof(found):
+        if proof.approval != found.id and await self.needs_proof(found):
             raise Denied(
-                "This one needs a fresh proof that it is you.",
+                "This one needs a fresh proof that it is you, made for it alone.",
                 hint=f"Open {self.link(found.id)} and prove it there.",
                 reason="not_fresh",
             )
@@ -123,11 +127,13 @@ class Approvals:
             await change.touches(found.id)
             if await revocation.among(change.tx, {*found.facts.nodes, person.id}):
                 raise Conflict("The task has ended, so there is nothing left to approve.", hint="Nothing was sent.")
-            agreed = await store.agree(change.tx, found.id, person.id, proof=proof, now=now)
-            said = {"approval": found.id, "by": person.id, "proof": proof, "key": found.key, "task": found.task}
+            agreed = await store.agree(change.tx, found.id, person.id, proof=proof.words, now=now)
+            said = {"approval": found.id, "by": person.id, "proof": proof.words, "key": found.key, "task": found.task}
+            if proof.passkey:
+                said["passkey"] = proof.passkey
             if not is_enough(agreed, found.user, found.facts):
                 if not await store.is_pending(change.tx, found.id, now=now):
-                    raise _over()
+                    raise over()
                 change.record(Event.APPROVAL_AGREED, found.org, refers=found.id, **said, agreed=len(agreed))
                 state = State.PENDING
             elif await store.move(change.tx, found.id, Step.AGREE, now=now):
@@ -141,7 +147,7 @@ class Approvals:
                 )
                 state = State.APPROVED
             else:
-                raise _over()
+                raise over()
             if for_the_task and state is State.APPROVED:
                 words = words_of(found)
                 given = store.Standing(
@@ -169,7 +175,7 @@ class Approvals:
         async with self._journal.change() as change:
             await change.touches(found.id)
             if not await store.move(change.tx, found.id, Step.REFUSE, now=int(self._clock.now()), message=message):
-                raise _over()
+                raise over()
             said = {"approval": found.id, "by": person.id, "key": found.key, "task": found.task}
             change.record(Event.APPROVAL_ANSWERED, found.org, refers=found.id, **said, answer="denied", message=message)
         self.wake(frozenset({found.id}))
@@ -179,7 +185,7 @@ class Approvals:
         async with self._journal.change() as change:
             await change.touches(approval.id)
             if not await store.move(change.tx, approval.id, Step.CANCEL, now=int(self._clock.now())):
-                raise _over()
+                raise over()
             change.record(
                 Event.APPROVAL_CANCELLED,
                 approval.org,
@@ -253,7 +259,8 @@ def words_of(approval: Approval) -> str:
     return f"{approval.facts.agents[0]} may call {parts} at {approval.facts.integration} until its task ends"
 
 
-def _over() -> Conflict:
+def over() -> Conflict:
+    """It cannot be answered any more."""
     return Conflict(
         "This was answered, or its time is over.", hint="Look at it again: it says what became of it.", reason="over"
     )

@@ -41,7 +41,7 @@ class Step(StrEnum):
     REFUSE = "refuse"
     CANCEL = "cancel"
     LAPSE = "lapse"  # its time is over
-    MISS = "miss"  # its time is over, and nobody saw it
+    MISS = "miss"  # its time is over, nobody saw it and nobody was told
     USE = "use"
 
 
@@ -132,12 +132,13 @@ class Approval:
     created_at: int
     expires_at: int
     decision: str
+    told_at: int | None = None  # when somebody who may answer was first told of it
 
     def now(self, now: float) -> State:
         """The state as of now: what was not answered or not used in time is over, whatever the row says."""
         if now < self.expires_at or after(self.state, Step.LAPSE) is None:
             return self.state
-        missed = self.state is State.PENDING and self.seen_at is None
+        missed = self.state is State.PENDING and self.seen_at is None and self.told_at is None
         return State.UNREACHED if missed else State.EXPIRED
 
     @property
@@ -159,9 +160,33 @@ class Approval:
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How whoever answers was proven. `approval` is the one it was proven anew for, by what `passkey` names or else."""
+
+    words: str
+    approval: str = ""
+    passkey: str = ""
+
+
+def agreed_to(approval: Approval) -> bytes:
+    """What a passkey signs to say yes: this approval of exactly this call."""
+    return length_prefixed(b"valetkey approval", approval.id.encode(), bytes.fromhex(approval.key))
+
+
 def may_answer(person: str, user: str, facts: Facts) -> bool:
     """Whether this person is one of those whose answer counts."""
     return any(_counts(person, user, group, facts) for group in facts.answerers)
+
+
+def answerers(user: str, facts: Facts) -> frozenset[str]:
+    """Everybody whose answer counts."""
+    return frozenset(
+        person
+        for group in facts.answerers
+        for person in ((user,) if group.people is None else group.people)
+        if _counts(person, user, group, facts)
+    )
 
 
 def is_enough(agreed: frozenset[str], user: str, facts: Facts) -> bool:

@@ -43,12 +43,10 @@ class Shown:
 def render(kept: Kept, facts: Facts, integration: Integration | None) -> Shown:
     """The call, for a person."""
     kind, rows, text, is_whole = _body(kept)
-    scopes = integration.scopes if integration is not None else {}
-    titles = [scopes[p.scope].sentence if p.scope in scopes else p.operation for p in facts.parts]
     return Shown(
-        title="; ".join(dict.fromkeys(titles)),
+        title=_title(facts, integration),
         method=kept.method,
-        host=facts.base_url.partition("://")[2] or facts.base_url,
+        host=_host(facts),
         path=visible(unquote(kept.path.decode("ascii"))),
         query=_pairs(kept.query) if kept.query else (),
         kind=kind,
@@ -57,6 +55,23 @@ def render(kept: Kept, facts: Facts, integration: Integration | None) -> Shown:
         size=len(kept.body),
         is_whole=is_whole,
         headers=tuple(Row(name=n.decode("latin-1"), value=visible(v.decode("latin-1"))) for n, v in kept.headers),
+    )
+
+
+def forgotten(facts: Facts, integration: Integration | None) -> Shown:
+    """What is left of a call whose bytes are kept no more."""
+    return Shown(
+        title=_title(facts, integration),
+        method="",
+        host=_host(facts),
+        path="",
+        query=(),
+        kind="forgotten: what was sent is kept for a day after its end",
+        rows=(),
+        text="",
+        size=0,
+        is_whole=False,
+        headers=(),
     )
 
 
@@ -80,6 +95,15 @@ def mixed(text: str) -> bool:
         if "LATIN" in scripts and scripts & {"CYRILLIC", "GREEK", "CHEROKEE", "ARMENIAN"}:
             return True
     return False
+
+
+def _title(facts: Facts, integration: Integration | None) -> str:
+    scopes = integration.scopes if integration is not None else {}
+    return "; ".join(dict.fromkeys(scopes[p.scope].sentence if p.scope in scopes else p.operation for p in facts.parts))
+
+
+def _host(facts: Facts) -> str:
+    return facts.base_url.partition("://")[2] or facts.base_url
 
 
 def _body(kept: Kept) -> tuple[str, tuple[Row, ...], str, bool]:

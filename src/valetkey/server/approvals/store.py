@@ -50,6 +50,7 @@ def _approval(row: Any) -> Approval:
         created_at=row.created_at,
         expires_at=row.expires_at,
         decision=row.decision,
+        told_at=row.told_at,
     )
 
 
@@ -93,11 +94,20 @@ async def by_id(connection: AsyncConnection, approval_id: str) -> Approval | Non
     return None if row is None else _approval(row)
 
 
-async def kept_of(connection: AsyncConnection, a: Approval, *, ring: KeyRing) -> Kept:
-    """Open the call that was kept. Raises `VaultError` when it is not the one that was sealed for this row."""
+async def kept_of(connection: AsyncConnection, a: Approval, *, ring: KeyRing) -> Kept | None:
+    """Open the call that was kept; None once it was forgotten. Raises `VaultError` when it is another row's."""
     row = (await connection.execute(select(_a.sealed).where(_a.id == a.id))).one()
+    if row.sealed is None:
+        return None
     await renew_for(ring, connection, row.sealed)
     return _kept.decode(open_sealed_bytes(ring, row.sealed, _place(ring, a)).reveal())
+
+
+async def forget(tx: AsyncConnection, *, ended_before: int, at_most: int) -> int:
+    """Remove the kept calls of approvals that are over; what another node removes right now is left to it."""
+    old = select(_a.id).where(_a.sealed.is_not(None), _a.expires_at <= ended_before)
+    old = old.order_by(_a.expires_at).limit(at_most).with_for_update(skip_locked=True)
+    return int((await tx.execute(update(approvals).where(_a.id.in_(old)).values(sealed=None))).rowcount)
 
 
 async def move(

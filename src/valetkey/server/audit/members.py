@@ -102,26 +102,24 @@ def from_outside(value: object) -> object:
 
 
 def _check(value: object, name: str, depth: int) -> None:
-    """Refuse what has no place in a record."""
-    kind = type(value)
-    if kind is str or kind is bool or isinstance(value, StrEnum):
-        return
-    if kind is int and isinstance(value, int):
+    """Refuse what has no place in a record. Plain parts of a list or an object are looked at where they stand."""
+    if type(value) is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise Unrecordable(f"{name}: an integer beyond 2^53 - 1")
-        return
-    if depth == 0:
-        raise Unrecordable(f"{name}: nested deeper than {MAX_DEPTH}")
-    if isinstance(value, (list, tuple)):
+    elif type(value) is not str and type(value) is not bool and not isinstance(value, StrEnum):
+        if depth == 0:
+            raise Unrecordable(f"{name}: nested deeper than {MAX_DEPTH}")
+        if isinstance(value, dict):
+            for key in value:
+                if type(key) is not str:
+                    raise Unrecordable(f"{name}: a name that is not text")
+            value = value.values()
+        elif not isinstance(value, (list, tuple)):
+            raise Unrecordable(f"{name}: {type(value).__name__} has no place in a record")
         for item in value:
+            if type(item) is str or (type(item) is int and -MAX_INTEGER <= item <= MAX_INTEGER):
+                continue
             _check(item, name, depth - 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if type(key) is not str:
-                raise Unrecordable(f"{name}: a name that is not text")
-            _check(item, name, depth - 1)
-    else:
-        raise Unrecordable(f"{name}: {kind.__name__} has no place in a record")
 
 
 def _inert(text: bytes) -> bytes:

@@ -80,6 +80,7 @@ class Event(StrEnum):
 
     POLICY_APPLIED = "policy.applied"
     OWN_RULES_CHANGED = "own-rules.changed"
+    READY_RULES_CHOSEN = "ready-rules.chosen"
 
     DELEGATION_RECORDED = "delegation.recorded"
     DELEGATION_NARROWED = "delegation.narrowed"
@@ -114,6 +115,8 @@ class Event(StrEnum):
     APPROVAL_AGREED = "approval.agreed"
     APPROVAL_ANSWERED = "approval.answered"
     APPROVAL_CANCELLED = "approval.cancelled"
+    NOTICE_ADDRESS_ADDED = "notice-address.added"
+    NOTICE_ADDRESS_REMOVED = "notice-address.removed"
     STANDING_ANSWER_GIVEN = "standing-answer.given"
     STANDING_ANSWER_ENDED = "standing-answer.ended"
 

@@ -122,14 +122,16 @@ def open_credential(found: Connection, ring: KeyRing) -> Secret:
 
 async def replace_credential(
     tx: AsyncConnection, found: Connection, generation: int, credential: Secret, ring: KeyRing
-) -> None:
-    """Seal another credential of the same account in the place of the last one. What the connection is stays."""
+) -> bool:
+    """Seal another credential of the same account in the place of the one that was found, unless that was replaced
+    meanwhile: False then. What the connection is stays."""
     sealed = await seal_now(tx, ring, credential, _place_of_found(ring, found, generation))
-    await tx.execute(
+    done = await tx.execute(
         update(connections)
-        .where(connections.c.id == found.facts.id)
+        .where(connections.c.id == found.facts.id, connections.c.credential_generation == found.credential_generation)
         .values(sealed=sealed, credential_generation=generation)
     )
+    return done.rowcount == 1
 
 
 async def link_again(

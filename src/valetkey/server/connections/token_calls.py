@@ -18,7 +18,7 @@ from valetkey.server.errors import InvalidRequest, UpstreamFailed
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.integrations.token_endpoint import Granted, Refused, UnreadableAnswer, read_answer, token_request
 
-_MOST_BYTES: Final = 1 << 17
+MOST_BYTES: Final = 1 << 17
 _ERROR: Final = re.compile(r"[a-z_]{1,40}")
 
 
@@ -42,7 +42,7 @@ async def ask(
             parsed(request.url),
             list(request.headers),
             body=request.body.reveal().encode(),
-            max_bytes=_MOST_BYTES,
+            max_bytes=MOST_BYTES,
             timeout=timeout,
         )
     except (UpstreamFailed, InvalidRequest):

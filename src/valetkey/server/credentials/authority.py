@@ -20,7 +20,7 @@ from valetkey.server.delegations.model import Delegation, Task
 from valetkey.server.errors import NotFound, Unavailable
 from valetkey.server.policy.model import Authority, ConnectionFacts
 from valetkey.server.policy.versions.model import node_of_own_rules, node_of_policy
-from valetkey.server.policy.versions.store import Layers
+from valetkey.server.policy.versions.store import Layers, ready_mode
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, User
 from valetkey.server.revocation import store as revocation
@@ -146,10 +146,13 @@ class Authorities:
         async def governed(db: AsyncConnection, seq: int) -> Authority:
             authority = await load(db, key, seq)
             user = authority.user
+            mode = await ready_mode(db, user.org)
             return replace(
                 authority,
                 policy=await self._layers.of_org(db, user.org),
                 own_rules=await self._layers.of_user(db, user.id),
+                ready=self._layers.ready.enforced(mode),
+                watched=self._layers.ready.watched(mode),
                 governed_by=frozenset({node_of_policy(user.org), node_of_own_rules(user.id)}),
             )
 

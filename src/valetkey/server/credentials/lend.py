@@ -1,9 +1,10 @@
 """Handing out a credential that the API itself has narrowed.
 
 1. the agent and its task are proven as for any credential (`Issue.acting`), 2. what is asked is narrowed and judged as
-for any credential, then found leasable or sent to the gateway, 3. every resource is looked up afresh: its id decides,
-4. the lease is recorded, durably and under the fence, before the API is asked, 5. what came is kept sealed, under the
-fence again, before it is handed out: a revocation in between means it is given back, never given out.
+for any credential, a table named by its task alone is bound (`first_use`), and it is found leasable or sent to the
+gateway, 3. every resource is looked up afresh: its id decides, 4. the lease is recorded, durably and under the fence,
+before the API is asked, 5. what came is kept sealed, under the fence again, before it is handed out: a revocation in
+between means it is given back, never given out.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from valetkey.server.connections.installation import Minted
 from valetkey.server.connections.lookup import Lookups
 from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
+from valetkey.server.credentials.first_use import FirstUse
 from valetkey.server.credentials.issue import ENDED, Ask, Issue
 from valetkey.server.credentials.lease import USE_THE_GATEWAY, Lease, Narrowing, State, narrowing
 from valetkey.server.credentials.sources.model import Holder, Sources
@@ -61,6 +63,7 @@ class Lend:
         authorities: Authorities,
         issue: Issue,
         lookups: Lookups,
+        first_use: FirstUse,
         sources: Sources,
         take_back: TakeBack,
         ring: KeyRing,
@@ -70,6 +73,7 @@ class Lend:
         self._authorities = authorities
         self._issue = issue
         self._lookups = lookups
+        self._first_use = first_use
         self._sources = sources
         self._take_back = take_back
         self._ring = ring
@@ -97,6 +101,8 @@ class Lend:
                 raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
             asked = replace(ask, grants=tuple(_by_id(grant, authority) for grant in ask.grants))
             lines = self._issue.lines(authority.task.grants, asked, integration.name)
+            self._issue.judge(authority, lines)
+            lines = await self._first_use.bound(lines, authority, integration)
             self._issue.judge(authority, lines)
             narrow = narrowing(lines, authority, integration)
             await self._sources.of(integration).ready(lines[0].connection)

@@ -68,6 +68,8 @@ class Reconcile:
     async def _one(self, connection: str, org: str) -> int:
         async with self._admins.session(connection, renamed=True) as db:
             there = await roles.roles(db, prefix(self._deployment))
+            if await roles.is_prepared(db):
+                await roles.forget_the_gone(db)
         of_role = {role: lease_of(role, self._deployment) for role in there}
         async with self._database.read() as db:
             known = {lease.id: lease for lease in await store.of_ids(db, set(of_role.values()))}

@@ -130,6 +130,12 @@ async def out_through(db: AsyncConnection, connection: str) -> list[Lease]:
     return [_lease(row) for row in await db.execute(query)]
 
 
+async def used_by(db: AsyncConnection, tasks: Collection[str], *, connection: str) -> list[Grant]:
+    """The lines of every lease there was of one connection under one of these tasks."""
+    query = select(leases.c.grants).where(leases.c.task.in_(list(tasks)), leases.c.connection == connection)
+    return [line for row in await db.execute(query) for line in _lines.decode(row.grants)]
+
+
 async def leases_of(
     connection: AsyncConnection,
     *,

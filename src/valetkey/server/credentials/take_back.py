@@ -16,7 +16,7 @@ from valetkey.server.credentials import store
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import ENDED, Issue
 from valetkey.server.credentials.lease import Lease, State, check_rules
-from valetkey.server.credentials.sources.model import RUNS_OUT, Ended, Source, Sources
+from valetkey.server.credentials.sources.model import LOST_AFTER_SECONDS, RUNS_OUT, Ended, Source, Sources
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations.model import narrowed
 from valetkey.server.errors import Denied, Revoked, Unavailable, ValetkeyError
@@ -30,7 +30,6 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 SWEEP_SECONDS: Final = 1.0
-LOST_AFTER_SECONDS: Final = 120
 LONGEST_PAUSE_SECONDS: Final = 300
 _MOST_LOOKED_AT: Final = 4_000
 _AT_ONCE: Final = 200
@@ -61,6 +60,7 @@ class TakeBack:
         self._clock = clock
         self._running: dict[str, asyncio.Future[tuple[Outcome, int]]] = {}
         self._turn = asyncio.Lock()
+        self._stood: dict[str, Authority] = {}  # under which authority a lease was last found to stand
 
     async def unseen(self, lease: Lease, credential: Secret) -> None:
         """End a credential that nobody was given."""
@@ -112,7 +112,10 @@ class TakeBack:
         now = int(self._clock.now())
         async with self._database.read() as db:
             found = await store.not_over(db, due_by=now, limit=_MOST_LOOKED_AT)
-        over = [lease for lease in found if not await self._stands(lease, now)]
+            revoked = await revocation.among(db, {lease.id for lease in found})
+        over = [lease for lease in found if lease.id in revoked or not await self._stands(lease, now)]
+        out = {lease.id for lease in found} - {lease.id for lease in over}
+        self._stood = {lease_id: authority for lease_id, authority in self._stood.items() if lease_id in out}
         await self._shut(over)
         results = [await self._ended(lease, why="swept") for lease in over[:_AT_ONCE]]
         return sum(outcome is Outcome.DONE for outcome, _ in results)
@@ -120,14 +123,16 @@ class TakeBack:
     async def _stands(self, lease: Lease, now: int) -> bool:
         """Whether it could be opened now as it was: whatever was narrowed, suspended or ended since ends it."""
         if lease.state is State.OPENING:
-            return now < lease.opened_at + LOST_AFTER_SECONDS
+            return self._may_be_in_the_making(lease, now)
         if lease.state is State.ENDING or now >= lease.ends_at:
             return False
         if lease.upstream_ends_at is not None and now >= lease.upstream_ends_at:
             return False  # it has run out at the API, so it is not out, whatever its task does
         try:
             authority, _ = await self._authorities.of_task(lease.task)
-            await self.check(lease, authority)
+            if self._stood.get(lease.id) is not authority or live(authority, self._clock.now()) is not None:
+                self._check_narrowing(lease, authority)
+                self._stood[lease.id] = authority
         except Unavailable:
             raise
         except ValetkeyError:
@@ -136,13 +141,17 @@ class TakeBack:
 
     async def check(self, lease: Lease, authority: Authority) -> None:
         """Raise the refusal unless it could be opened now as it was, under what its task is known to be."""
+        async with self._database.read() as db:
+            if await revocation.among(db, {lease.id}):
+                raise Revoked(reason=Reason.REVOKED.value)
+        self._check_narrowing(lease, authority)
+
+    def _check_narrowing(self, lease: Lease, authority: Authority) -> None:
+        """The same, but for the lease's own end."""
         if (ended := live(authority, self._clock.now())) is not None:
             raise ENDED.get(ended.reason, Denied)(ended.words, reason=ended.reason.value)
         if lease.connection not in authority.connections:
             raise Revoked(reason=Reason.REVOKED.value)
-        async with self._database.read() as db:
-            if await revocation.among(db, {lease.id}):
-                raise Revoked(reason=Reason.REVOKED.value)
         narrowed(authority.task.grants, lease.lines, self._catalogue)
         self._issue.judge(authority, lease.lines)
         check_rules(lease.lines, authority, self._catalogue[lease.integration])
@@ -185,7 +194,7 @@ class TakeBack:
         What cannot be ended there is looked at again when it has run out; until then it is said to be out.
         """
         now = int(self._clock.now())
-        if lease.state is State.OPENING and now < lease.opened_at + LOST_AFTER_SECONDS:
+        if lease.state is State.OPENING and self._may_be_in_the_making(lease, now):
             return Outcome.PENDING, 0  # whoever is making it finds that it has ended
         async with self._database.write() as tx:
             pause = min(2**lease.tries, LONGEST_PAUSE_SECONDS)
@@ -212,6 +221,10 @@ class TakeBack:
                 event = Event.LEASE_ENDED if ended.state is State.ENDED else Event.LEASE_LOST
                 change.record(event, lease.org, lease=lease.id, why=why)
         return Outcome.DONE, ended.sessions
+
+    def _may_be_in_the_making(self, lease: Lease, now: int) -> bool:
+        source = self._source(lease)
+        return now < lease.opened_at + (LOST_AFTER_SECONDS if source is None else source.lost_after_seconds)
 
     def _source(self, lease: Lease) -> Source | None:
         return self._sources.known(self._catalogue.get(lease.integration))

@@ -1,6 +1,18 @@
 """Every table, in one place. Times are whole seconds since the epoch; JSON is stored as text; ids are text."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -243,6 +255,11 @@ linkings = Table(
     _text("facts"), _time("created_at"), _time("expires_at"), _time("used_at", optional=True), UniqueConstraint("id"),
     Index(None, "expires_at"),
 )  # fmt: skip
+device_linkings = Table(
+    "device_linkings", metadata, _id("linking"), _ref("org"), _ref("user"), _ref("app"),
+    Column("sealed", LargeBinary, nullable=True), _text("facts"), Column("wait_seconds", Integer, nullable=False),
+    _time("poll_at"), _time("expires_at"), Index(None, "expires_at"),
+)  # fmt: skip
 connect_codes = Table(
     "connect_codes", metadata, _id(), Column("mac", LargeBinary(32), nullable=False, unique=True), _ref("org"),
     _ref("user"), _ref("agent", optional=True), _ref("connection", optional=True), _text("facts"), _text("state"),
@@ -275,19 +292,28 @@ leases = Table(
     _ref("connection"), _text("integration"), _text("grants"), _text("nodes"), _text("state"), _text("fingerprint"),
     Column("sealed", LargeBinary, nullable=True), _time("opened_at"), _time("ends_at"),
     _time("upstream_ends_at", optional=True), Column("tries", Integer, nullable=False), _time("next_at", optional=True),
-    _text("problem"), Index(None, "org"), Index(None, "state", "ends_at"),
+    _text("problem"), Index(None, "org"), Index(None, "state", "ends_at"), Index(None, "task"),
 )  # fmt: skip
 
 # Approvals
 approvals = Table(
     "approvals", metadata, _id(), _ref("org"), _ref("user"), _ref("agent"), _ref("task"), _text("key"),
     Column("current", String(112), nullable=True, unique=True), _text("state"), _text("facts"),
-    Column("sealed", LargeBinary, nullable=False), _text("message"), _time("created_at"), _time("expires_at"),
+    Column("sealed", LargeBinary, nullable=True), _text("message"), _time("created_at"), _time("expires_at"),
     _time("seen_at", optional=True), _time("answered_at", optional=True), _text("decision"),
-    Index(None, "org", "created_at"), Index(None, "user", "agent"),
+    _time("told_at", optional=True), Index(None, "org", "created_at"), Index(None, "user", "agent"),
+    Index(None, "expires_at", sqlite_where=text("sealed IS NOT NULL"), postgresql_where=text("sealed IS NOT NULL")),
 )  # fmt: skip
 approval_answers = Table(
     "approval_answers", metadata, _id("approval"), _id("user"), _text("proof"), _time("created_at"),
+)  # fmt: skip
+notice_addresses = Table(
+    "notice_addresses", metadata, _id(), _ref("org"), _ref("user"), _text("kind"), _text("place"),
+    Column("sealed", LargeBinary, nullable=False), _time("created_at"), _time("tried_at"),
+    _time("told_at", optional=True), Column("failures", Integer, nullable=False), _text("problem"), Index(None, "user"),
+)  # fmt: skip
+approval_proofs = Table(  # for which approval a person went to sign in anew
+    "approval_proofs", metadata, _id("user"), _ref("approval"), _ref("session"), _time("began_at"),
 )  # fmt: skip
 standing_answers = Table(
     "standing_answers", metadata, _id(), _ref("org"), _ref("user"), _ref("task"), _text("like"), _text("words"),

@@ -5,7 +5,7 @@ back costs more than the statement. What waits for the disk, the commit, is hand
 for an fsync. Nothing overtakes a commit under way, even one whose caller has gone. A file locked by a stranger is
 asked for again and again without holding up the loop.
 
-Transactions begin and end here by hand, and the two statements of every group run straight on the driver: SQLAlchemy's
+Transactions begin and end here by hand, and the statements of every group run straight on the driver: SQLAlchemy's
 layers would cost more than the statements.
 """
 
@@ -38,6 +38,10 @@ class SqliteWriter(aiosqlite.Connection):
     async def value(self, statement: str) -> Any:
         """The first column of the first row."""
         return (await self._execute(self._conn.execute, statement)).fetchone()[0]
+
+    async def rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """All that a statement finds."""
+        return list((await self._execute(self._conn.execute, statement, values)).fetchall())
 
     async def add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a statement once for each row."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations import store
-from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.model import Grant, Task
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.errors import Denied, NotFound, Revoked
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent, Status, User
@@ -30,9 +30,9 @@ class Passed:
 class PassOn:
     """One per process."""
 
-    def __init__(self, database: Database, confirm: Confirm, clock: Clock) -> None:
+    def __init__(self, database: Database, open_task: OpenTask, clock: Clock) -> None:
         self._database = database
-        self._confirm = confirm
+        self._open_task = open_task
         self._clock = clock
 
     async def part(
@@ -66,8 +66,6 @@ class PassOn:
             raise Denied("An agent of the chain is revoked.", reason="revoked")
         if user.status is not Status.ACTIVE or any(a.status is not Status.ACTIVE for a in (*chain, to)):
             raise Denied("The user, or an agent of the chain, is suspended.", reason="suspended")
-        child = await self._confirm.open_child(
-            lineage[0], delegation, to, asked=asked, seconds=seconds, received=received
-        )
+        child = await self._open_task.child(lineage[0], delegation, to, asked=asked, seconds=seconds, received=received)
         others = tuple(a for a in named if a is not None and a.id != to.id)
         return Passed(task=child, chain=(to, *chain), user=user, may_act=others)

@@ -18,11 +18,11 @@ from valetkey.server.delegations.budgets import store as budgets
 from valetkey.server.delegations.budgets.model import Measure
 from valetkey.server.delegations.budgets.store import Used
 from valetkey.server.errors import TooMany
-from valetkey.server.integrations.model import ResourceFacts
 from valetkey.server.memory import store as memory
-from valetkey.server.memory.model import ALL, OTHERS, Key, Row, Spans, recorded
+from valetkey.server.memory.model import Place, Row, Spans, wanted
+from valetkey.server.memory.tally import Tally
 from valetkey.server.policy.history import History
-from valetkey.server.policy.model import WORDS, Reason, Spend
+from valetkey.server.policy.model import WORDS, Reason, Ruled, Spend
 
 _REASONS: Final[Mapping[Measure, Reason]] = {
     Measure.CALLS: Reason.OUT_OF_CALLS,
@@ -44,10 +44,12 @@ class Charge:
     spans: Spans
     now: float
     done: Row
-    resources: Sequence[ResourceFacts]
-    slots: Sequence[str]
+    places: tuple[Place, ...]
+    slots: tuple[str, ...]
     members: dict[str, Any]
     still: Callable[[History], bool] | None = None
+    watched: Callable[[History], Ruled] | None = None
+    """Says what rules that are only observed would have said, on what is remembered when it is recorded."""
     held: dict[budgets.Key, int] = field(default_factory=dict)
     """Bytes that were set aside for it, on each line that counts them."""
 
@@ -76,53 +78,53 @@ async def account(tx: AsyncConnection, items: Sequence[Charge | Settled]) -> lis
     keys |= {key for one in items if isinstance(one, Settled) for key in one.charge.held}
     spent = await budgets.lock(tx, keys)
     before = dict(spent)
-    added: dict[Key, Row] = {}
+    tally = Tally(min([one.now for one in charges], default=0.0))
+    # SECURITY: what ended in this very group is not in the database yet, and counts for who comes after it.
+    # Guarded by tests/flows/test_memory.py::test_an_outcome_written_with_the_next_decision_is_seen_by_it
     for one in items:
         if isinstance(one, Settled):
-            _settle(one, spent, added)
-    refused = await _charged(tx, charges, spent, added)
+            _settle(one, spent, tally)
+    refused = await _charged(tx, charges, spent, tally)
     await budgets.write(tx, {key: used for key, used in spent.items() if used != before[key]})
-    await memory.add(tx, added)
+    await memory.add(tx, tally.added)
     return [refused.get(id(one)) for one in items]
 
 
 async def _charged(
-    tx: AsyncConnection, charges: Sequence[Charge], spent: dict[budgets.Key, Used], added: dict[Key, Row]
+    tx: AsyncConnection, charges: Sequence[Charge], spent: dict[budgets.Key, Used], tally: Tally
 ) -> dict[int, Exception]:
     """The refusals, by who is refused."""
     if not charges:
         return {}
-    spans = {span for one in charges for span in one.spans.all}
     if any(one.still is not None for one in charges):
-        await memory.lock(tx, spans)
-    wanted = {ALL, OTHERS, *(resource.key for one in charges for resource in one.resources)}
-    rows = await memory.read(tx, spans, wanted, now=min(one.now for one in charges))
+        await memory.lock(tx, {span for one in charges for span in one.spans.all})
+    asked = {(one.spans, one.places) for one in charges}
+    tally.found(await memory.read(tx, wanted(asked), now=tally.now))
     refusals: dict[int, Exception] = {}
     for one in charges:
-        history = one.spans.history({key: row for key, row in rows.items() if key.until > one.now}, one.resources)
         # SECURITY: judged again here, for what another call did meanwhile must not be missed.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if one.still is not None and not one.still(history):
+        if one.still is not None and not one.still(tally.history(one.spans, one.places)):
             refusals[id(one)] = Outdated()
             continue
         if (refused := _spend(one, spent)) is not None:
             refusals[id(one)] = refused
             continue
-        if said := recorded(history):
+        if said := tally.recorded(one.spans, one.places):
             one.members["history"] = said
-        for key in one.spans.keys(one.slots, one.now):
-            added[key] = added.get(key, Row()).plus(one.done)
-            rows[key] = rows.get(key, Row()).plus(one.done)
+        if one.watched is not None:
+            for name, found in one.watched(tally.history(one.spans, one.places)).members().items():
+                one.members[name] = list(dict.fromkeys((*one.members.get(name, ()), *found)))
+        tally.add(one.spans, one.slots, one.now, one.done)
     return refusals
 
 
-def _settle(ended: Settled, spent: dict[budgets.Key, Used], added: dict[Key, Row]) -> None:
+def _settle(ended: Settled, spent: dict[budgets.Key, Used], tally: Tally) -> None:
     """What it sent and was answered with is remembered, and what it did not need is given back."""
     charged, size, rows = ended
     for key, held in charged.held.items():
         spent[key] = Used(spent[key].spent - held + size, spent[key].held - held)
-    for row in charged.spans.keys(charged.slots, charged.now):
-        added[row] = added.get(row, Row()).plus(Row(bytes=size, rows=rows))
+    tally.ended(charged.spans, charged.slots, charged.now, Row(bytes=size, rows=rows))
 
 
 def _spend(one: Charge, spent: dict[budgets.Key, Used]) -> TooMany | None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from valetkey.server.delegations.model import Catalogue, Grant, narrowed
 from valetkey.server.errors import Denied
+from valetkey.server.memory.model import Spans
 from valetkey.server.policy.decide import next_end
-from valetkey.server.policy.model import Allow, Authority
+from valetkey.server.policy.model import Allow, Authority, Call
+from valetkey.server.policy.ruled import looks_back, watching
 from valetkey.server.tokens.model import Delegated
 
 _TOKENS = 8_192
@@ -24,8 +26,29 @@ class Held:
     authority: Authority
     grants: tuple[Grant, ...]  # the token's lines under its task's bindings
     good_until: float  # before that no judgement changes by the passing of time
+    spans: Spans
+    looking: dict[tuple[str, str, bool], tuple[bool, bool]] = field(default_factory=dict)
+    """Of operations by API, id, and whether one needs further scopes: whether rules look back, and are only watched."""
     reached: dict[Hashable, str] = field(default_factory=dict)  # the connection it goes through
     allowed: dict[Hashable, Allow] = field(default_factory=dict)
+
+    def asks_history(self, call: Call, catalogue: Catalogue) -> bool:
+        """Whether what was done so far may change what is decided of such calls."""
+        return self._looking(call, catalogue)[0]
+
+    def is_watched(self, call: Call, catalogue: Catalogue) -> bool:
+        """Whether rules that are only observed may speak of such calls."""
+        return self._looking(call, catalogue)[1]
+
+    def _looking(self, call: Call, catalogue: Catalogue) -> tuple[bool, bool]:
+        key = (call.integration, call.operation.id, bool(call.scopes_needed))
+        found = self.looking.get(key)
+        if found is None:
+            if len(self.looking) >= _CALLS:
+                self.looking.clear()
+            seen = looks_back(self.authority, call, catalogue), watching(self.authority, call, catalogue)
+            found = self.looking[key] = seen
+        return found
 
     def allow(self, judged_by: Hashable, decision: Allow) -> None:
         """Remember that such a call is allowed."""
@@ -58,5 +81,5 @@ class Holdings:
             grants = ()
         if len(self._known) >= _TOKENS:
             self._known.clear()
-        self._known[token.jti] = held = Held(authority, grants, next_end(authority, grants, now))
+        self._known[token.jti] = held = Held(authority, grants, next_end(authority, grants, now), Spans.of(authority))
         return held

@@ -21,10 +21,12 @@ from valetkey.server.approvals.model import (
     Kept,
     State,
     Step,
+    answerers,
     facts_of,
     is_enough,
     key_of,
 )
+from valetkey.server.approvals.notices.notices import Notices
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal, must_be_recorded
 from valetkey.server.clock import Clock
@@ -68,12 +70,15 @@ class Holding:
 class Hold:
     """One per process."""
 
-    def __init__(self, database: Database, journal: Journal, ring: KeyRing, clock: Clock, approvals: Approvals) -> None:
+    def __init__(
+        self, database: Database, journal: Journal, ring: KeyRing, clock: Clock, approvals: Approvals, notices: Notices
+    ) -> None:
         self._database = database
         self._journal = journal
         self._ring = ring
         self._clock = clock
         self._approvals = approvals
+        self._notices = notices
 
     async def __call__(self, held: Holding) -> tuple[str, Kept] | Deny:
         """The record that allows it, and the bytes to send; or a refusal still to be recorded. Raises the others."""
@@ -125,6 +130,9 @@ class Hold:
         return known.state in (State.EXPIRED, State.UNREACHED) or now >= known.expires_at
 
     async def _asked(self, held: Holding, fresh: Approval, instead_of: str | None) -> Deny:
+        everybody = await self._approvals.active(answerers(fresh.user, fresh.facts))
+        if not is_enough(everybody, fresh.user, fresh.facts):
+            raise await self._unanswerable(held, fresh)
         asked = Entry(
             event=Event.APPROVAL_ASKED,
             org=fresh.org,
@@ -152,6 +160,9 @@ class Hold:
             return await self._held(held, fresh, {"add": add, "after": (asked,)})
         except TooMany:
             return Deny(reason=Reason.TOO_MANY_ASKS)
+        except ApprovalRequired:
+            self._notices.soon(fresh)  # it is recorded that it waits
+            raise
 
     async def _held(self, held: Holding, approval: Approval, more: Mapping[str, Any]) -> Deny:
         """Record that it waits, and say so."""
@@ -206,6 +217,26 @@ class Hold:
             denied = Entry(event=Event.CALL_DENIED, org=org, members=said)  # the proof is spent, the call is not
             refused.members["decision"] = await self._journal.record(denied, decided_under=held.seq)
             raise
+
+    async def _unanswerable(self, held: Holding, fresh: Approval) -> ValetkeyError:
+        """Record that nobody can agree to it, now and not in ten minutes, and say so: it is not even asked."""
+        reason = Reason.APPROVAL_UNREACHED
+        recorded = await self._journal.record(
+            Entry(
+                event=Event.CALL_DENIED,
+                org=fresh.org,
+                members={**held.members, "reason": reason.value},
+                also=_all(held.spending),
+            ),
+            decided_under=held.seq,
+        )
+        return Denied(
+            "Nobody who could agree to this call is there.",
+            hint="Tell the person: the rule that asks names too few people who may answer and are active.",
+            reason=reason.value,
+            decision=recorded,
+            outcome=State.UNREACHED.value,
+        )
 
     async def _told(self, held: Holding, approval: Approval, state: State) -> ValetkeyError:
         """Record that it is refused for what became of it, and say that; what lapsed is told once."""

@@ -18,14 +18,14 @@ from valetkey.server.gateway.held import Held, Holdings
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.recognise import Recognised
 from valetkey.server.integrations.model import Integration, Match, Operation, resource_of
-from valetkey.server.memory.model import Row, Spans, bits
+from valetkey.server.memory.model import Place, Row, Spans, bits
 from valetkey.server.memory.remember import Memories
 from valetkey.server.memory.slots import Slots
 from valetkey.server.policy.decide import decide, live, permitted, reaching, usable
 from valetkey.server.policy.history import NOTHING_YET, History
 from valetkey.server.policy.labels import labels_of
 from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Ruled
-from valetkey.server.policy.ruled import looks_back, ruled
+from valetkey.server.policy.ruled import ruled, watched
 from valetkey.server.tokens.model import Delegated
 
 
@@ -98,7 +98,7 @@ class Judge:
         if ended is not None:
             return call, ended
         if token is None:
-            held = Held(authority, authority.task.grants, now)
+            held = Held(authority, authority.task.grants, now, Spans.of(authority))
         else:
             held = self._holdings.of(token, authority, now)
         if match.connection:
@@ -134,8 +134,8 @@ class Judge:
         history = NOTHING_YET
         # SECURITY: what depends on a history is judged each time, and again in the commit; no answer is remembered.
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
-        if looks_back(authority, integration.name):
-            history = await self._memories.history(Spans.of(authority), [] if actual is None else [actual])
+        if held.asks_history(call, self._catalogue):
+            history = await self._memories.history(held.spans, () if actual is None else Place.of([actual]))
         return call, ruled(decision, call, authority, self._catalogue, now, history)
 
     def charge(
@@ -147,21 +147,34 @@ class Judge:
         integration: Integration,
     ) -> Charge:
         """What the call is counted on, and what it adds to what is remembered."""
-        spans = Spans.of(authority)
-        resources = [call.actual for call in calls if call.actual is not None]
-        labels = {label for call in calls for label in labels_of(call, integration)}
+        now = self._clock.now()
+        if isinstance(decision, Deny):
+            return Charge(spends=(), spans=Spans.of(authority), now=now, done=Row(), places=(), slots=(), members={})
+        held = self._holdings.of(token, authority, now)
+        places = Place.of([call.actual for call in calls if call.actual is not None])
+        labels, writes = 0, 0
+        for call in calls:
+            labels |= bits(labels_of(call, integration))
+            writes |= call.operation.access == "write"
         return Charge(
-            spends=() if isinstance(decision, Deny) else decision.spends,
-            spans=spans,
-            now=self._clock.now(),
-            done=Row(labels=bits(labels), calls=1, writes=int(any(call.operation.access == "write" for call in calls))),
-            resources=resources,
-            slots=self._slots.of(spans.all, [resource.key for resource in resources]),
+            spends=decision.spends,
+            spans=held.spans,
+            now=now,
+            done=Row(labels=labels, calls=1, writes=writes),
+            places=places,
+            slots=self._slots.of(held.spans.all, places),
             members={},
             still=partial(self._still, token, calls, authority, decision)
-            if looks_back(authority, integration.name)
+            if any(held.asks_history(call, self._catalogue) for call in calls)
+            else None,
+            watched=partial(self._watched, calls, authority)
+            if any(held.is_watched(call, self._catalogue) for call in calls)
             else None,
         )
+
+    def _watched(self, calls: Sequence[Call], authority: Authority, history: History) -> Ruled:
+        """What the ready rules would have said of it, where they are only observed."""
+        return watched(calls, authority, self._catalogue, self._clock.now(), history)
 
     def _still(
         self, token: Delegated, calls: Sequence[Call], authority: Authority, decision: Decision, history: History
@@ -212,6 +225,8 @@ def _unknown(integration: str, target: Target) -> Call:
 
 def _together(decisions: Sequence[Decision]) -> Decision:
     """What is decided of all the parts of one call: the first denial, or everybody's questions, or allowed."""
+    if len(decisions) == 1:
+        return decisions[0]
     for decision in decisions:
         if isinstance(decision, Deny):
             return decision

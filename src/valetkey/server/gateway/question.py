@@ -107,7 +107,7 @@ def _asker(judged: Admitted) -> Asker:
         connection=judged.connection,
         # SECURITY: the things that were judged, by the server's own numbers; names are read by the server later.
         # Guarded by tests/attacks/test_questions.py::test_a_table_made_anew_after_the_decision_is_not_read
-        tables=tuple(int(resource.id) for resource in judged.charge.resources),
+        tables=tuple(int(place.id) for place in judged.charge.places),
         user_name=authority.user.email,
         user_id=authority.user.id,
         agent_name=authority.agent.name,

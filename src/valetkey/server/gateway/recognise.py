@@ -7,14 +7,17 @@ is allowed.
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from valetkey.server.approvals.render import visible
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.canonical import Target, asking
 from valetkey.server.integrations.model import Integration, Match
-from valetkey.server.integrations.reading import Reading, Reads, Said
+from valetkey.server.integrations.reading import Reading, Reads, Said, Unknown
 from valetkey.server.policy.model import Reason
 
 MOST_MATCHES = 50
 """A call that does more at once is refused: it could not be told to anybody who reads the record."""
+
+_LONGEST_SAID = 160  # characters of a caller's own text in a refusal
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -46,7 +49,7 @@ class Recognised:
     matches: Sequence[Match]
     rewritten: Rewritten | None = None
     unknown: Reason = Reason.UNKNOWN_OPERATION
-    why: str = ""
+    why: str = ""  # what of it is unknown, or why it is not let through, as a sentence, clipped and made visible
     by_id: Callable[[Sequence[str]], Reading] | None = None
 
     def under(self, ids: Sequence[str]) -> "Recognised":
@@ -92,6 +95,8 @@ async def recognised(
     reading = reader(said)
     if reading is None:
         return Recognised(target, ())
+    if isinstance(reading, Unknown):
+        return Recognised(target, (), why=_said(reading.why))
     if reading.refused:
         return Recognised(target, (), unknown=Reason.STATEMENT, why=reading.refused)
     if len(reading.matches) > MOST_MATCHES:
@@ -108,6 +113,14 @@ def _to_send(asked: Recognised, reading: Reading, *, sends: bool) -> Recognised:
     target = asked.target if reading.query == asked.target.query else asking(asked.target, reading.query)
     rewritten = Rewritten(reading.content_type.encode("ascii"), reading.body) if sends else None
     return replace(asked, target=target, rewritten=rewritten)
+
+
+def _said(why: str) -> str:
+    """What the caller wrote, as it may be told to anybody."""
+    # SECURITY: it ends in a sentence of ours that a model or a person reads.
+    # Guarded by tests/attacks/test_graphql.py::test_a_refusal_names_the_field_and_says_nothing_else_of_the_caller
+    shown = visible(why[:_LONGEST_SAID]).replace("\n", " ")
+    return f"Of this call, {shown}{'…' if len(why) > _LONGEST_SAID else ''}." if why else ""
 
 
 def _content_type(headers: Headers) -> str:

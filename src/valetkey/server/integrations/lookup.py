@@ -57,7 +57,7 @@ class Lookup:
             return None
         public = _is_public(document, private=self.private, public=self.public)
         owner = found[2] if self.owner_id else ""
-        return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=owner, public=public)
+        return ResourceFacts(self.kind, name=found[1], id=found[0], owner_id=owner, public=public, outside=public)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,9 @@ class FormLookup:
         known_as = self.sign + name if _WRITABLE.fullmatch(name) else id_
         public = _is_public(item, private=self.private, public=self.shared)
         owner = _pointed(item, self.owner_id or "")
-        return ResourceFacts(self.kind, name=known_as, id=id_, owner_id=owner, public=public)
+        shared = _found(item, self.shared) if self.shared else None
+        outside = shared if isinstance(shared, bool) else None
+        return ResourceFacts(self.kind, name=known_as, id=id_, owner_id=owner, public=public, outside=outside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,8 @@ class Question:
     owner_id: str = ""
     private: str = ""
     """Where the answer says that not everybody may read it; of several places, the one that is there."""
+    within_workspace: bool = False
+    """Nobody outside the workspace reads any of them, open or not."""
 
     @property
     def is_by_name(self) -> bool:
@@ -167,7 +171,8 @@ class Question:
             return None
         public = _is_public(document, private=self.private, public="")
         owner = found[2] if self.owner_id else ""
-        return ResourceFacts(self.answers, name=found[1], id=found[0], owner_id=owner, public=public)
+        outside = False if self.within_workspace else public
+        return ResourceFacts(self.answers, name=found[1], id=found[0], owner_id=owner, public=public, outside=outside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,8 @@ class ResourceFacts:
     """Names of the folders that hold all of what a call is about, where names of folders can be granted."""
     public: bool | None = None
     """Whether people can read it whom nobody let in by name; None: the API did not say."""
+    outside: bool | None = None
+    """Whether people outside the organization can: of what is open inside a workspace they cannot. None: not said."""
 
     @property
     def key(self) -> str:

@@ -57,6 +57,13 @@ class Reading:
     """The same call with each thing under the id that was found for it: takes one for each match, empty without one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No operation: something in the call is listed nowhere. `why` names it in a caller's words, as they came."""
+
+    why: str
+
+
 class Reader(Protocol):
     """Reads the calls of one API. Pure: the same call has the same reading for ever."""
 
@@ -69,9 +76,9 @@ class Reader(Protocol):
         """Bodies that are longer are refused."""
         ...
 
-    def __call__(self, said: Said) -> Reading | None:
+    def __call__(self, said: Said) -> Reading | Unknown | None:
         """Called unless the path says it all.
 
-        None for what is no operation, which is denied; raises `InvalidRequest` for what has two readings.
+        None or `Unknown` for what is no operation, which is denied; raises `InvalidRequest` for what has two readings.
         """
         ...

@@ -89,8 +89,8 @@ def read_answer(oauth: OAuth, status: int, body: bytes) -> Granted | Refused:
     """
     if status >= 500 or status == 429:
         raise UnreadableAnswer(f"it answered {status}")
-    document = _document(body)
-    error = _text(document, "error")
+    document = document_in(body)
+    error = text_at(document, "error")
     if status not in (200, 201) or error or (oauth.success and at(document, oauth.success) is not True):
         if not error:
             raise UnreadableAnswer(f"it answered {status} and named no error")
@@ -100,11 +100,11 @@ def read_answer(oauth: OAuth, status: int, body: bytes) -> Granted | Refused:
         holder = document
     if not isinstance(holder, dict):
         raise UnreadableAnswer(f"its answer has no {oauth.token_at}")
-    access, refresh = _text(holder, "access_token"), _text(holder, "refresh_token")
-    if not _is_credential(access) or (refresh and not _is_credential(refresh)):
+    access, refresh = text_at(holder, "access_token"), text_at(holder, "refresh_token")
+    if not is_credential(access) or (refresh and not is_credential(refresh)):
         raise UnreadableAnswer("its answer has no credential that can be sent")
     # SECURITY: a credential of another scheme (`mac`, `N_A`, `DPoP`) put behind Bearer would not do what was agreed.
-    kind = (_text(holder, "token_type") or "bearer").lower()
+    kind = (text_at(holder, "token_type") or "bearer").lower()
     if kind not in ((oauth.token_type,) if oauth.token_type else ("bearer", "user", "bot")):
         raise UnreadableAnswer(f"its credential is not a {oauth.token_type or 'bearer'} credential")
     said = at(document, oauth.granted_at)
@@ -116,13 +116,14 @@ def read_answer(oauth: OAuth, status: int, body: bytes) -> Granted | Refused:
         # Guarded by tests/rules/test_token_endpoint.py::test_an_empty_scope_is_nothing
         scopes=tuple(part for part in re.split(r"[\s,]+", scopes) if part) if isinstance(scopes, str) else None,
         lasts_seconds=_seconds(holder.get("expires_in"), oauth.lasts_seconds),
-        account=_text(document, oauth.account_at),
-        account_id=_text(document, oauth.account_id_at),
-        workspace=_text(document, oauth.workspace_at),
+        account=text_at(document, oauth.account_at),
+        account_id=text_at(document, oauth.account_id_at),
+        workspace=text_at(document, oauth.workspace_at),
     )
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def document_in(body: bytes) -> dict[str, Any]:
+    """What an answer says. Raises `UnreadableAnswer` when it is neither one JSON object nor one form."""
     try:
         return parse_object(body)
     except MalformedJson as malformed:
@@ -143,14 +144,16 @@ def at(document: object, path: str) -> object:
     return document if path else None
 
 
-def _text(document: object, path: str) -> str:
+def text_at(document: object, path: str) -> str:
+    """The text or number at a dotted path; empty when there is none."""
     found = at(document, path)
     if isinstance(found, int) and not isinstance(found, bool):
         return str(found)
     return found if isinstance(found, str) else ""
 
 
-def _is_credential(text: str) -> bool:
+def is_credential(text: str) -> bool:
+    """Whether it can be kept, and sent in a header."""
     return len(text) <= LONGEST_CREDENTIAL and _SENDABLE.fullmatch(text) is not None
 
 

@@ -1,19 +1,25 @@
 """Reads what is remembered for whoever judges by it, and removes what no longer counts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
+from valetkey.server.db.gathered import Gathered
 from valetkey.server.delegations.budgets import store as budgets
-from valetkey.server.integrations.model import ResourceFacts
 from valetkey.server.memory import store
-from valetkey.server.memory.model import ALL, OTHERS, Spans
-from valetkey.server.policy.history import History
+from valetkey.server.memory.model import Place, Spans, wanted
+from valetkey.server.memory.tally import Tally
+from valetkey.server.policy.history import NOTHING_YET, History
 
 SWEEP_SECONDS = 60.0
 AT_MOST = 5_000
 _DAY_SECONDS = 86_400
+
+
+_Asked = tuple[Spans, tuple[Place, ...]]
 
 
 class Memories:
@@ -22,13 +28,16 @@ class Memories:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._histories: Gathered[_Asked, History] = Gathered(database, self._read)
 
-    async def history(self, spans: Spans, resources: Sequence[ResourceFacts]) -> History:
+    async def history(self, spans: Spans, places: tuple[Place, ...]) -> History:
         """What is remembered now, in all and of these resources."""
-        wanted = {ALL, OTHERS, *(resource.key for resource in resources)}
-        async with self._database.read() as db:
-            rows = await store.read(db, spans.all, wanted, now=self._clock.now())
-        return spans.history(rows, resources)
+        return await self._histories.get((spans, places)) or NOTHING_YET
+
+    async def _read(self, db: AsyncConnection, asked: Collection[_Asked]) -> dict[_Asked, History]:
+        tally = Tally(self._clock.now())
+        tally.found(await store.read(db, wanted(asked), now=tally.now))
+        return {(spans, places): tally.history(spans, places) for spans, places in asked}
 
     async def watch(self) -> None:
         """Sweep for as long as the server runs."""

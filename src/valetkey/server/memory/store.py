@@ -1,9 +1,10 @@
 """The only SQL of what is remembered. By hand where it runs in every group of decisions."""
 
 import hashlib
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
+import msgspec
 from sqlalchemy import delete, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,11 +12,24 @@ from valetkey.server.db.schema import memories
 from valetkey.server.db.sqlite_writer import writer_of
 from valetkey.server.memory.model import Key, Row
 
+Wanted = Mapping[str, Collection[str]]
+"""Resources of spans."""
+
 _COLUMNS: Final = "span, resource, until, labels, calls, writes, rows, bytes"
 _MORE: Final = (
     "ON CONFLICT (span, resource, until) DO UPDATE SET labels = memories.labels | excluded.labels, "
     "calls = memories.calls + excluded.calls, writes = memories.writes + excluded.writes, "
     "rows = memories.rows + excluded.rows, bytes = memories.bytes + excluded.bytes"
+)
+_READ_SQLITE: Final = (
+    "SELECT m.span, m.resource, m.until, m.labels, m.calls, m.writes, m.rows, m.bytes "
+    "FROM json_each(?) AS s, json_each(s.value) AS r CROSS JOIN memories AS m "
+    "ON m.span = s.key AND m.resource = r.value WHERE m.until > ?"
+)
+_READ_POSTGRESQL: Final = (
+    "SELECT m.span, m.resource, m.until, m.labels, m.calls, m.writes, m.rows, m.bytes "
+    "FROM unnest($1::text[], $2::text[]) AS k(span, resource) JOIN memories AS m "
+    "ON m.span = k.span AND m.resource = k.resource WHERE m.until > $3::bigint"
 )
 _ADD_SQLITE: Final = f"INSERT INTO memories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) {_MORE}"  # noqa: S608 - ours
 _ADD_POSTGRESQL: Final = (
@@ -32,15 +46,17 @@ async def lock(tx: AsyncConnection, spans: Collection[str]) -> None:
         await tx.execute(_LOCK, {"keys": sorted(keys)})
 
 
-async def read(
-    connection: AsyncConnection, spans: Collection[str], resources: Collection[str], *, now: float
-) -> dict[Key, Row]:
-    """The rows of these spans and resources that still count."""
-    query = select(memories).where(
-        memories.c.span.in_(spans), memories.c.resource.in_(resources), memories.c.until > int(now)
-    )
-    found = await connection.execute(query)
-    return {Key(*row[:3]): Row(*row[3:]) for row in found}
+async def read(connection: AsyncConnection, wanted: Wanted, *, now: float) -> Sequence[Sequence[Any]]:
+    """The rows that still count of these resources of these spans: the three of a `Key`, the five of a `Row`."""
+    if connection.dialect.name == "postgresql":
+        spans = [span for span, resources in wanted.items() for _ in resources]
+        each = [resource for resources in wanted.values() for resource in resources]
+        return (await connection.exec_driver_sql(_READ_POSTGRESQL, (spans, each, int(now)))).all()
+    # NOTE: one text whatever is asked for, so that SQLite has it ready.
+    asked = (msgspec.json.encode(wanted).decode(), int(now))
+    if (writer := writer_of(connection)) is not None:
+        return await writer.rows(_READ_SQLITE, asked)
+    return (await connection.exec_driver_sql(_READ_SQLITE, asked)).all()
 
 
 async def add(tx: AsyncConnection, added: Mapping[Key, Row]) -> None:

@@ -22,8 +22,8 @@ from valetkey.server.credentials.issue import ALONE, Ask, Issue, With
 from valetkey.server.db.effects import Effect, Outcome, Together, carry_out
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations import store as delegations
-from valetkey.server.delegations.confirm import Answered, Confirm
 from valetkey.server.delegations.model import Catalogue, Delegation, Mode, Task
+from valetkey.server.delegations.open_task import Answered, OpenTask
 from valetkey.server.delegations.opening import check_openable, nodes_of
 from valetkey.server.errors import Denied, NotFound, Revoked
 from valetkey.server.ids import new_handle, new_id
@@ -70,7 +70,7 @@ class Redeem:
         *,
         journal: Journal,
         database: Database,
-        confirm: Confirm,
+        open_task: OpenTask,
         issue: Issue,
         authorities: Authorities,
         clients: Clients,
@@ -83,7 +83,7 @@ class Redeem:
     ) -> None:
         self._journal = journal
         self._database = database
-        self._confirm = confirm
+        self._open_task = open_task
         self._issue = issue
         self._authorities = authorities
         self._clients = clients
@@ -110,7 +110,7 @@ class Redeem:
         bounds, target = await self.judged(asked, agreed, client)
         delegation = bounds.delegation
         answer = Answered(way=way, user=agreed.user)
-        task, opened = self._confirm.answered(delegation, answer, seconds=self.task_seconds(delegation))
+        task, opened = self._open_task.answered(delegation, answer, seconds=self.task_seconds(delegation))
         handle = new_handle("rf") if REFRESH in client.metadata.grant_types else None
         refresh = None
         if handle is not None:

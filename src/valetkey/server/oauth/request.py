@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from valetkey.server.delegations.checks import LONGEST_PURPOSE
 from valetkey.server.delegations.consent import Line, Wanted
 from valetkey.server.delegations.model import Grant
 from valetkey.server.errors import Denied, InvalidRequest
@@ -25,7 +26,6 @@ OPENID = "openid"
 SPECIAL_SCOPES = frozenset({OPENID, OFFLINE})
 LONGEST_STATE = 2_048
 LONGEST_NONCE = 512
-LONGEST_PURPOSE = 500
 MOST_LINES = 32
 MOST_SHARED_WITH = 16
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")

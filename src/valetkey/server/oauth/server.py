@@ -13,7 +13,7 @@ from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.standing import Standing
 from valetkey.server.db.engine import Database
-from valetkey.server.delegations.confirm import Confirm
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.delegations.passing import PassOn
 from valetkey.server.egress import Egress
 from valetkey.server.integrations.live import LiveCatalogue
@@ -80,7 +80,7 @@ class Foundation:
     catalogue: LiveCatalogue
     issue: Issue
     authorities: Authorities
-    confirm: Confirm
+    open_task: OpenTask
     pass_on: PassOn
     standing: Standing
     known: EveryClient
@@ -92,7 +92,7 @@ class AuthorizationServer:
 
     def __init__(self, on: Foundation) -> None:
         settings, clock, database, journal = on.settings, on.clock, on.database, on.journal
-        clients, mac, issue, confirm = on.known.clients, on.mac, on.issue, on.confirm
+        clients, mac, issue, open_task = on.known.clients, on.mac, on.issue, on.open_task
         agent_for = AgentsOfClients(on.known.outside)
         rules = Rules(catalogue=on.catalogue, target=issue.target)
         objects = RequestObjects(clock, settings.issuer)
@@ -126,7 +126,7 @@ class AuthorizationServer:
         redeem = Redeem(
             journal=journal,
             database=database,
-            confirm=confirm,
+            open_task=open_task,
             issue=issue,
             authorities=on.authorities,
             clients=clients,
@@ -141,7 +141,7 @@ class AuthorizationServer:
             journal=journal,
             database=database,
             authorities=on.authorities,
-            confirm=confirm,
+            open_task=open_task,
             redeem=redeem,
             mac=mac,
             ring=on.ring,
@@ -176,7 +176,7 @@ class AuthorizationServer:
             database=database,
             trusting=on.known.trusting,
             outside=on.known.outside,
-            confirm=confirm,
+            open_task=open_task,
             issue=issue,
             clock=clock,
             settings=settings,

@@ -101,8 +101,9 @@ def _tests(rule: Rule) -> list[str]:
     if rule.resources:
         found.append(f"({' || '.join(_resource(name) for name in rule.resources)})")
     found += [f"!({_resource(name)})" for name in rule.except_resources]
-    if rule.public is not None:
-        found.append("context.public" if rule.public else "!context.public")
+    for name, wanted in (("public", rule.public), ("leaves", rule.leaves), ("named", rule.named)):
+        if wanted is not None:
+            found.append(f"context.{name}" if wanted else f"!context.{name}")
     return [*found, *(f"({condition.cedar})" for condition in rule.conditions)]
 
 

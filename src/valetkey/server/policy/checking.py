@@ -64,7 +64,7 @@ def _context_shape() -> dict[str, Any]:
         "user": _TEXT,
         "access": _TEXT,
         "resource": {"type": "Record", "attributes": dict.fromkeys(("name", "owner", "id", "kind"), _TEXT)},
-        "public": {"type": "Boolean"},
+        **{key: {"type": "Boolean"} for key in ("public", "leaves", "named")},
         "parameters": _TEXTS,
         "labels": {"type": "Record", "attributes": dict.fromkeys(spans, _TEXTS)},
         "counts": {

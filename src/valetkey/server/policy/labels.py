@@ -5,13 +5,10 @@ Whether a resource is public the API says; where it does not, it counts as priva
 it is written to, so that rules ask rather than miss.
 """
 
-from typing import Final
-
-from valetkey.server.integrations.model import Integration, Operation
+from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.history import Label
+from valetkey.server.policy.leaving import leaves_its_readers
 from valetkey.server.policy.model import Call
-
-_LEAVES: Final = frozenset({"outlives", "access", "mints", "publishes", "runs", "searches"})
 
 
 def labels_of(call: Call, integration: Integration) -> frozenset[Label]:
@@ -33,13 +30,8 @@ def labels_of(call: Call, integration: Integration) -> frozenset[Label]:
 
 def writes_to_the_public(call: Call) -> bool:
     """Whether what the call carries may be read by people whom nobody let in by name."""
-    if _leaves(call.operation) or call.scopes_needed:
+    if leaves_its_readers(call.operation) or call.scopes_needed:
         return True
     if call.operation.access == "read":
         return False
     return call.actual is None or call.actual.public is not False
-
-
-def _leaves(operation: Operation) -> bool:
-    """Whether it carries things to where the resource's own readers are not the bound: webhooks, keys, searches."""
-    return bool(operation.tags & _LEAVES) and (operation.access == "write" or "searches" in operation.tags)

@@ -16,6 +16,7 @@ from valetkey.server.delegations.model import Grant
 from valetkey.server.integrations.model import Integration, Operation, ResourceFacts
 from valetkey.server.policy.cedar import Clause, handle_of
 from valetkey.server.policy.history import Counter, History, Memory
+from valetkey.server.policy.leaving import leaves, may_leave
 from valetkey.server.policy.rules import (
     WORDS_OF_ACTIONS,
     Condition,
@@ -50,6 +51,12 @@ class Asked:
     parameters: Mapping[str, str]
     history: History
     now: float
+    named: bool = True  # whether the delegation or the task names the place, and does not just cover it with `*`
+
+    @property
+    def leaves(self) -> bool:
+        """Whether what it carries may come to people outside the organization."""
+        return leaves(self.operation, self.scopes_needed, self.actual)
 
     @property
     def public(self) -> bool:
@@ -104,6 +111,7 @@ class Layer:
     _index: dict[tuple[str, str], list[Clause]] = field(default_factory=dict)
     _slices: dict[tuple[str, str], _Slice] = field(default_factory=dict)
     _verdicts: dict[Hashable, Verdict] = field(default_factory=dict)
+    _spoken: dict[tuple[str, str, str, bool], tuple[bool, bool]] = field(default_factory=dict)
     _actions: dict[tuple[str, str], tuple[frozenset[str], cedarpy.Entities]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,6 +134,7 @@ class Layer:
                     asked.resource,
                     asked.actual,
                     asked.public,
+                    asked.named,
                     tuple([condition.holds(situation) for condition in part.conditions]),
                 )
                 known = self._verdicts.get(key)
@@ -146,10 +155,39 @@ class Layer:
         """The clauses of a slice that count: for answers that need no call."""
         return tuple(clause for clause in self._slice(agent, integration).clauses if not clause.observe)
 
-    def looks_back(self, agent: str, integration: str) -> bool:
+    def looks_back(
+        self, agent: str, integration: Integration, operation: Operation, scopes_needed: frozenset[str]
+    ) -> bool:
         """Whether a history may change what is said of such calls; of what was written in Cedar nobody knows."""
-        part = self._slice(agent, integration)
-        return part.is_open or bool(part.spans)
+        part = self._slice(agent, integration.name)
+        if part.is_open or not part.spans:
+            return part.is_open
+        return self._said_of(agent, integration, operation, scopes_needed)[1]
+
+    def may_speak(
+        self, agent: str, integration: Integration, operation: Operation, scopes_needed: frozenset[str]
+    ) -> bool:
+        """Whether any rule is about such calls at all."""
+        return self._said_of(agent, integration, operation, scopes_needed)[0]
+
+    def _said_of(
+        self, agent: str, integration: Integration, operation: Operation, scopes_needed: frozenset[str]
+    ) -> tuple[bool, bool]:
+        """Whether a rule may be about such calls, and whether one of those looks back."""
+        key = (agent, integration.name, operation.id, bool(scopes_needed))
+        known = self._spoken.get(key)
+        if known is None:
+            # NOTE: a scope that is needed besides is judged as an action of its own: then any rule may be about it.
+            about = [
+                clause
+                for clause in self._slice(agent, integration.name).clauses
+                if clause.rule is None or scopes_needed or _acts_on(clause.rule, operation, integration)
+            ]
+            known = bool(about), any(clause.rule is None or clause.rule.is_about_history for clause in about)
+            if len(self._spoken) >= _REMEMBERED:
+                self._spoken.clear()
+            self._spoken[key] = known
+        return known
 
     def clause(self, rule_id: str) -> Clause | None:
         """The clause of that name."""
@@ -274,6 +312,8 @@ def _context(asked: Asked, part: _Slice) -> dict[str, Any]:
             "kind": asked.operation.resource_kind,
         },
         "public": asked.public,
+        "leaves": asked.leaves,
+        "named": asked.named,
         "parameters": [f"{key}={value}" for key, value in asked.parameters.items()],
         "labels": {span.attribute: sorted(span.of(asked.history).labels) for span in part.spans},
         "counts": {span.attribute: _counts(span.of(asked.history), situation.where) for span in part.spans},
@@ -336,6 +376,8 @@ def _covers(rule: Rule, operations: Sequence[Operation], integration: Integratio
 
 
 def _acts_on(rule: Rule, operation: Operation, integration: Integration) -> bool:
+    if rule.leaves and not may_leave(operation):
+        return False
     if not rule.actions:
         return True
     known = groups(operation, integration)

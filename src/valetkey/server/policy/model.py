@@ -123,6 +123,8 @@ class Authority:
     nodes: frozenset[str] = field(default_factory=frozenset)
     policy: Layer | None = None  # None: the organization has written none, and what is delegated is allowed
     own_rules: Layer | None = None  # the user's
+    ready: Layer | None = None  # the ready rules, where they are enforced
+    watched: Layer | None = None  # the same where they are only observed: nothing is decided by it
     governed_by: frozenset[str] = field(default_factory=frozenset)
     """Nodes of the rules: a change there makes this old, but ends nothing."""
 
@@ -208,6 +210,8 @@ class Ruled:
 
     def members(self) -> dict[str, list[str]]:
         """As members of a record; what is empty is left out."""
+        if not (self.policies or self.rules or self.observed):
+            return {}
         found = {"policies": self.policies, "rules": self.rules, "observed": self.observed}
         return {name: list(value) for name, value in found.items() if value}
 

@@ -38,7 +38,7 @@ _KEYS: Final = (
     "id", "effect", "agents", "users", "integration", "actions", "resources", "except_resources", "when", "observe",
     "why", "answered_by", "enough", "danger",
 )  # fmt: skip
-_WHEN: Final = ("public", "parameters", "labels", "counts", "hours")
+_WHEN: Final = ("public", "leaves", "named", "parameters", "labels", "counts", "hours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +125,8 @@ def _rule(row: Mapping[str, Any], number: int, catalogue: Mapping[str, Integrati
         resources=resources,
         except_resources=except_resources,
         public=_flag(when, "public", at) if "public" in when else None,
+        leaves=_flag(when, "leaves", at) if "leaves" in when else None,
+        named=_flag(when, "named", at) if "named" in when else None,
         conditions=_conditions(when, at),
         observe=_flag(row, "observe", at),
         why=why,

@@ -109,15 +109,15 @@ _STRICTNESS: Final[Sequence[Effect]] = (Effect.ALLOW, Effect.ASK, Effect.DENY)
 
 
 def _is_untold(rule: Rule) -> bool:
-    """Whether it looks at something no record holds: what was done before, or how visible a place was."""
-    return rule.is_about_history or rule.public is not None
+    """Whether it looks at something no record holds: what was done before, or who could read a place or named it."""
+    return rule.is_about_history or any(one is not None for one in (rule.public, rule.leaves, rule.named))
 
 
 def _as_if_it_held(rule: Rule) -> Rule | None:
     if not _is_untold(rule):
         return rule
     told = tuple(c for c in rule.conditions if c not in _about_history(rule))
-    return replace(rule, conditions=told, public=None)
+    return replace(rule, conditions=told, public=None, leaves=None, named=None)
 
 
 def _as_if_it_did_not(rule: Rule) -> Rule | None:

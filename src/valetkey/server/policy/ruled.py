@@ -1,4 +1,4 @@
-"""What rules say of a call that everything else permits: the organization's policy, then the user's own rules.
+"""What rules say of a call that everything else permits: the policy, the ready rules, the user's own rules.
 
 Each layer is asked for every agent of the chain: an agent that passes a task on does not shed the rules about it.
 """
@@ -6,19 +6,20 @@ Each layer is asked for every agent of the chain: an agent that passes a task on
 from collections.abc import Sequence
 from dataclasses import replace
 
-from valetkey.server.delegations.model import Catalogue, Grant
+from valetkey.server.delegations.model import Catalogue, Fit, Grant
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.history import History
 from valetkey.server.policy.layer import SILENCE, Asked, Layer, Verdict, denies_all, needs_calls
 from valetkey.server.policy.model import UNRULED, Allow, Answerers, Ask, Authority, Call, Decision, Deny, Reason, Ruled
 from valetkey.server.policy.rules import Effect
+from valetkey.server.principals.model import Agent
 
 
 def ruled(
     permitted: Allow | Ask, call: Call, authority: Authority, catalogue: Catalogue, now: float, history: History
 ) -> Decision:
     """Deny beats ask beats allow, over both layers and the whole chain. Anything that goes wrong denies."""
-    if authority.policy is None and authority.own_rules is None:
+    if not layers_of(authority):
         return permitted
     try:
         return _ruled(permitted, call, authority, catalogue, now, history)
@@ -31,23 +32,11 @@ def _ruled(
 ) -> Decision:
     decision: Allow | Ask = permitted
     by: Ruled | None = None
-    for layer in (authority.policy, authority.own_rules):
-        if layer is None:
-            continue
+    for layer in layers_of(authority):
         for agent in authority.agents:
-            asked = Asked(
-                agent=agent.name,
-                user=authority.user.email,
-                integration=catalogue[call.integration],
-                operation=call.operation,
-                scopes_needed=call.scopes_needed,
-                actual=call.actual,
-                resource=call.resource,
-                parameters=call.parameters,
-                history=history,
-                now=now,
-            )
-            verdict = layer.judge(asked)
+            verdict = layer.judge(_asked(call, authority, agent, catalogue, now, history))
+            if layer is authority.ready and verdict.effect is Effect.ALLOW:
+                continue  # its silence says nothing
             this = Ruled(policies=(layer.id,), rules=verdict.rules, observed=verdict.observed)
             by = this if by is None else Ruled.of((by, this))
             if verdict.effect is Effect.DENY:
@@ -60,10 +49,76 @@ def _ruled(
     return Allow(spends=permitted.spends, ruled=by or UNRULED)
 
 
-def looks_back(authority: Authority, integration: str) -> bool:
-    """Whether what a task has done so far may change what rules say of its calls to an API."""
-    layers = [layer for layer in (authority.policy, authority.own_rules) if layer is not None]
-    return any(layer.looks_back(agent.name, integration) for layer in layers for agent in authority.agents)
+def layers_of(authority: Authority) -> tuple[Layer, ...]:
+    """Every layer that decides, in their order."""
+    layers = (authority.policy, authority.ready, authority.own_rules)
+    return tuple(layer for layer in layers if layer is not None)
+
+
+def _asked(call: Call, authority: Authority, agent: Agent, catalogue: Catalogue, now: float, history: History) -> Asked:
+    return Asked(
+        agent=agent.name,
+        user=authority.user.email,
+        integration=catalogue[call.integration],
+        operation=call.operation,
+        scopes_needed=call.scopes_needed,
+        actual=call.actual,
+        resource=call.resource,
+        parameters=call.parameters,
+        history=history,
+        now=now,
+        named=is_named(call, authority),
+    )
+
+
+def is_named(call: Call, authority: Authority) -> bool:
+    """Whether the delegation names the place of the call, or the task does, rather than to cover it with `*`."""
+    root = authority.tasks[-1:]
+    # SECURITY: what an agent narrows by itself is not what a person named: neither a task it opened while nobody was
+    # there, nor a child. Guarded by tests/attacks/test_flows_of_information.py::test_a_child_does_not_name_a_channel
+    attended = [line for task in root if task.evidence != "standing" for line in task.grants]
+    return call.actual is not None and any(
+        resource.name != "*" and resource.fit(call.actual) is Fit.YES
+        for line in (*authority.delegation.grants, *attended)
+        if line.integration == call.integration and line.connection == call.connection
+        for resource in line.resources
+    )
+
+
+def looks_back(authority: Authority, call: Call, catalogue: Catalogue) -> bool:
+    """Whether what a task has done so far may change what rules say of such calls."""
+    return any(
+        layer.looks_back(agent.name, catalogue[call.integration], call.operation, call.scopes_needed)
+        for layer in layers_of(authority)
+        for agent in authority.agents
+    )
+
+
+def watching(authority: Authority, call: Call, catalogue: Catalogue) -> bool:
+    """Whether the rules that are only observed may have anything to say of such calls."""
+    layer = authority.watched
+    return layer is not None and any(
+        layer.may_speak(agent.name, catalogue[call.integration], call.operation, call.scopes_needed)
+        for agent in authority.agents
+    )
+
+
+def watched(calls: Sequence[Call], authority: Authority, catalogue: Catalogue, now: float, history: History) -> Ruled:
+    """What the rules that are only observed would have said of a call that goes on. Their errors change nothing."""
+    layer = authority.watched
+    if layer is None:
+        return UNRULED
+    try:
+        verdicts = [
+            layer.judge(_asked(call, authority, agent, catalogue, now, history))
+            for call in calls
+            for agent in authority.agents
+        ]
+    except Exception:
+        return Ruled(policies=(layer.id,), observed=("error:ready",))
+    said = [f"{v.effect}:{rule}" for v in verdicts if v.effect is not Effect.ALLOW for rule in v.rules]
+    said += ["error:ready" for v in verdicts if v.failed]
+    return Ruled(policies=(layer.id,), observed=tuple(dict.fromkeys(said))) if said else UNRULED
 
 
 def is_dangerous(call: Call, integration: Integration) -> bool:
@@ -119,9 +174,8 @@ def _words(verdict: Verdict, layer: Layer) -> str:
 
 def never_allowed(authority: Authority, grant: Grant, integration: Integration) -> Deny | None:
     """Why nothing is issued for a line: rules would deny every call under it. None where some call might pass."""
-    for layer in (authority.policy, authority.own_rules):
-        for agent in authority.agents if layer is not None else ():
-            assert layer is not None
+    for layer in layers_of(authority):
+        for agent in authority.agents:
             rule = denies_all(layer, agent.name, grant, integration)
             if rule is None:
                 continue
@@ -133,10 +187,9 @@ def never_allowed(authority: Authority, grant: Grant, integration: Integration) 
 
 def judges_calls(authority: Authority, grants: Sequence[Grant], integration: Integration) -> str | None:
     """The rule that has to see every call under these lines; None where all of them would be allowed."""
-    for layer in (authority.policy, authority.own_rules):
-        for agent in authority.agents if layer is not None else ():
+    for layer in layers_of(authority):
+        for agent in authority.agents:
             for grant in grants:
-                assert layer is not None
                 rule = needs_calls(layer, agent.name, grant, integration)
                 if rule is not None:
                     return rule

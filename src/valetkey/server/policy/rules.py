@@ -153,6 +153,8 @@ class Rule:
     resources: tuple[str, ...] = ()
     except_resources: tuple[str, ...] = ()
     public: bool | None = None
+    leaves: bool | None = None
+    named: bool | None = None
     conditions: tuple[Condition, ...] = ()
     observe: bool = False
     why: str = ""
@@ -172,7 +174,8 @@ class Rule:
     @property
     def needs_a_call(self) -> bool:
         """Whether it can be judged only when there is a concrete call."""
-        return bool(self.conditions or self.except_resources) or self.public is not None
+        seen = (self.public, self.leaves, self.named)
+        return bool(self.conditions or self.except_resources) or any(one is not None for one in seen)
 
 
 def quoted(text: str) -> str:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from valetkey.server.approvals.notices.model import TITLES, NoticeAddress
 from valetkey.server.errors import InvalidRequest, ValetkeyError
 from valetkey.server.oauth.form import Form
 from valetkey.server.principals.login.model import FRESH_SECONDS
@@ -27,7 +28,7 @@ async def changing(services: Services, visitor: Visitor, request: Request) -> Re
 
 
 async def account(services: Services, visitor: Visitor, request: Request) -> Response:
-    return await _account(services, visitor, request)
+    return await account_page(services, visitor, request)
 
 
 async def set_password(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
@@ -35,11 +36,11 @@ async def set_password(services: Services, visitor: Visitor, request: Request, f
     if (elsewhere := await changing(services, visitor, request)) is not None:
         return elsewhere
     if (form.get("password") or "") != (form.get("repeated") or ""):
-        return await _account(services, visitor, request, InvalidRequest("The two passwords differ."))
+        return await account_page(services, visitor, request, InvalidRequest("The two passwords differ."))
     try:
         changed = await services.login.passwords.set(user, form.get("password") or "")
     except InvalidRequest as error:
-        return await _account(services, visitor, request, error)
+        return await account_page(services, visitor, request, error)
     if changed:
         await services.sessions.end_others(session, by=user)
         await services.cli_logins.end_all_by_browser(user)
@@ -107,9 +108,10 @@ def _setup(visitor: Visitor, uri: str, groups: str, error: ValetkeyError | None 
     return page("one_time.html", facts, status=200 if error is None else 400)
 
 
-async def _account(
+async def account_page(
     services: Services, visitor: Visitor, request: Request, error: ValetkeyError | None = None
 ) -> Response:
+    """The page, with what went wrong."""
     user, _ = visitor.signed_in()
     ways = await services.login.ways.of(user)
     providers = await services.login.providers.of(user)
@@ -123,6 +125,8 @@ async def _account(
         told=_told(made) if made is not None else None,
         linked=[provider for provider in providers if provider.issuer in linked],
         others=[provider for provider in providers if provider.issuer not in linked],
+        notices=[(one, _reached(one)) for one in await services.notices.of(user)],
+        notice_kinds=[(kind.value, title) for kind, title in TITLES.items()],
         next=local_path(request.query_params.get("next")),
         problem=error.public if error is not None else "",
     )
@@ -138,6 +142,14 @@ async def _account(
 def _told(made: CodeMade) -> dict[str, str]:
     used = "" if made.used_at is None else moment(made.used_at)
     return {"by": made.by, "made": moment(made.made_at), "used": used}
+
+
+def _reached(address: NoticeAddress) -> str:
+    last = "nothing sent yet" if address.told_at is None else f"last reached {moment(address.told_at)}"
+    if not address.failures:
+        return last
+    times = "once" if address.failures == 1 else f"{address.failures} times"
+    return f"failed {times} since: {address.problem}; {last}"
 
 
 def _back(form: Form) -> Response:

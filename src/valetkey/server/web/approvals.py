@@ -1,26 +1,28 @@
 """/approvals: the calls that wait for this person, each shown from the bytes that will be sent, and the answers.
 
 A link finds the page and never answers: every answer is a form of this page. What is dangerous, or cannot be shown
-whole, is approved only within two minutes of a fresh proof that it is this person.
+whole, is approved only by a proof made for it alone: `approvals.proving`.
 """
 
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from valetkey.server.approvals.model import Approval, State
-from valetkey.server.errors import InvalidRequest
+from valetkey.server.approvals.model import Approval, Proof, State
+from valetkey.server.approvals.proving.prove import Wanted
+from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated, ValetkeyError
 from valetkey.server.oauth.form import Form
-from valetkey.server.principals.sessions.model import Session
+from valetkey.server.problems import status_of
+from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.web.consent_words import span
-from valetkey.server.web.door import Visitor, action, fresh, shown, view
+from valetkey.server.web.door import Visitor, action, shown, view
 from valetkey.server.web.render import page
 from valetkey.server.web.requests import age
 
-FRESH_SECONDS: Final = 120
 _WORDS: Final = {
     State.PENDING: "Waiting for an answer",
     State.APPROVED: "Approved; the agent has not sent it yet",
@@ -45,41 +47,49 @@ async def listed(services: Services, visitor: Visitor, request: Request) -> Resp
 
 
 async def show(services: Services, visitor: Visitor, request: Request) -> Response:
+    user, _ = visitor.signed_in()
+    return await _shown(services, visitor, await services.approvals.of(user, request.path_params["id"]))
+
+
+async def set_out(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    """To sign in anew, for this one alone, and back."""
     user, session = visitor.signed_in()
     found = await services.approvals.of(user, request.path_params["id"])
-    past = [(age(visitor.now - p.created_at), _WORDS[p.now(visitor.now)]) for p in await services.approvals.past(found)]
-    facts = await _facts(services, found, visitor.now)
-    must_prove = facts["needs_proof"] and not session.is_fresh(visitor.now, FRESH_SECONDS)
-    return page("approval.html", view(visitor, "Approval", it=facts, past=past, must_prove=must_prove))
+    await services.proving.set_out(user, found, session)
+    return RedirectResponse(f"/login?{urlencode({'next': f'/approvals/{found.id}', 'again': '1'})}", 303)
 
 
-async def prove(services: Services, visitor: Visitor, request: Request) -> Response:
-    """To prove that it is this person, and back."""
+async def begin(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    """What this person's passkey is to sign."""
     user, _ = visitor.signed_in()
     found = await services.approvals.of(user, request.path_params["id"])
-    back = f"/approvals/{found.id}"
-    return fresh(visitor, request, max_age=FRESH_SECONDS, back=back) or RedirectResponse(back, 303)
+    options = await services.proving.begin(user, found, browser=visitor.browser)
+    return JSONResponse(options, headers={"cache-control": "no-store"})
 
 
 async def answer(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
-    user, session = visitor.signed_in()
-    wanted = request.path_params["id"]
+    user, _ = visitor.signed_in()
+    found = await services.approvals.of(user, request.path_params["id"])
+    try:
+        await _answered(services, visitor, found, form)
+    except (NotAuthenticated, InvalidRequest, Denied, Conflict) as error:
+        # A second click, or another tab, sees what became of it, and that this answer did not count.
+        return await _shown(services, visitor, await services.approvals.of(user, found.id), error)
+    return RedirectResponse(f"/approvals/{found.id}", 303)
+
+
+async def _answered(services: Services, visitor: Visitor, found: Approval, form: Form) -> None:
+    user, _ = visitor.signed_in()
     match form.get("answer"):
         case "approve" | "like-this" as said:
-            await services.approvals.approve(
-                user,
-                wanted,
-                proof=_proof(session, visitor.now),
-                is_fresh=session.is_fresh(visitor.now, FRESH_SECONDS),
-                for_the_task=said == "like-this",
-            )
+            proof = await _proof(services, visitor, found, form)
+            await services.approvals.approve(user, found.id, proof=proof, for_the_task=said == "like-this")
         case "deny":
-            await services.approvals.deny(user, wanted, form.get("message") or "")
+            await services.approvals.deny(user, found.id, form.get("message") or "")
         case "cancel":
-            await services.approvals.cancel(await services.approvals.of(user, wanted), by=user.id)
+            await services.approvals.cancel(found, by=user.id)
         case _:
             raise InvalidRequest("This is no answer.", hint="Go back and choose one.")
-    return RedirectResponse(f"/approvals/{wanted}", 303)
 
 
 async def end_standing(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
@@ -88,9 +98,29 @@ async def end_standing(services: Services, visitor: Visitor, request: Request, f
     return RedirectResponse("/approvals", 303)
 
 
-def _proof(session: Session, now: float) -> str:
-    """How this person was proven, as the record says it."""
-    return f"{' '.join(session.amr)} {int(now) - session.auth_time} s before"
+async def _proof(services: Services, visitor: Visitor, found: Approval, form: Form) -> Proof:
+    """How this person is proven, as the record says it."""
+    user, session = visitor.signed_in()
+    if step := form.get("step"):
+        offered = form.get("credential") or ""
+        return await services.proving.by_passkey(user, found, Secret(step), offered, browser=visitor.browser)
+    if await services.approvals.needs_proof(found):
+        return await services.proving.by_sign_in(user, found, session)
+    return Proof(words=f"{' '.join(session.amr)} {int(visitor.now) - session.auth_time} s before")
+
+
+async def _shown(services: Services, visitor: Visitor, found: Approval, error: ValetkeyError | None = None) -> Response:
+    user, session = visitor.signed_in()
+    past = [(age(visitor.now - p.created_at), _WORDS[p.now(visitor.now)]) for p in await services.approvals.past(found)]
+    it = await _facts(services, found, visitor.now)
+    by = await services.proving.wanted(user) if it["needs_proof"] and it["is_open"] else None
+    if by is Wanted.SIGN_IN and await services.proving.is_signed_in_for(user, found, session):
+        by = None
+    facts = view(
+        visitor, "Approval", it=it, past=past, by=by.value if by else "", problem=error.public if error else ""
+    )
+    status = 200 if error is None else status_of(error)
+    return page("approval.html", facts, status=status, script=by is Wanted.PASSKEY)
 
 
 async def _facts(services: Services, a: Approval, now: float) -> dict[str, Any]:
@@ -125,6 +155,7 @@ def routes(services: Services) -> list[Route]:
         shown(services, "/approvals", listed),
         action(services, "/approvals/standing/end", end_standing),
         shown(services, "/approvals/{id}", show),
-        shown(services, "/approvals/{id}/prove", prove),
+        action(services, "/approvals/{id}/begin", begin),
+        action(services, "/approvals/{id}/prove", set_out),
         action(services, "/approvals/{id}", answer),
     ]

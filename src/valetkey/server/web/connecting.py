@@ -10,13 +10,15 @@ from starlette.routing import Route
 
 from valetkey.server.connections import store
 from valetkey.server.connections.by_code.model import ConnectCode
+from valetkey.server.connections.linking.connect import Finished
 from valetkey.server.connections.linking.model import Answer
 from valetkey.server.connections.model import Connection
-from valetkey.server.errors import InvalidRequest, NotFound, ValetkeyError
+from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
 from valetkey.server.integrations.authorization import OAuth
 from valetkey.server.oauth.form import Form
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import User
+from valetkey.server.problems import status_of
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
 from valetkey.server.web.door import Visitor, action, local_path, refused, shown, view
@@ -59,8 +61,9 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
         if form.get("decision") == "decline":
             await services.connect_codes.decline(code_id, user, session)
             return page("request_done.html", view(visitor, "Declined", allowed=False, is_connecting=True))
+    is_elsewhere = form.get("decision") == "elsewhere"
     try:
-        address = await services.connect.begin(
+        address = await (services.connect_by_device if is_elsewhere else services.connect).begin(
             integration,
             form.every("permission"),
             by=user,
@@ -70,11 +73,11 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
             shared=form.get("shared") == "1",
             code=code,
         )
-    except InvalidRequest as error:
+    except (InvalidRequest, UpstreamFailed) as error:
         return await _choice(
             services, visitor, integration, back=back, reconnect=reconnect, wanted=(), problem=error, code=code
         )
-    return RedirectResponse(address, 303)
+    return RedirectResponse(f"/connections/elsewhere?linking={address}" if is_elsewhere else address, 303)
 
 
 async def callback(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -93,6 +96,11 @@ async def _came_back(services: Services, visitor: Visitor, request: Request) -> 
     )
     session = "" if visitor.session is None else visitor.session.id
     finished = await services.connect.finish(request.path_params["app"], answer, user=visitor.user, session=session)
+    return went_on(finished)
+
+
+def went_on(finished: Finished) -> Response:
+    """To her connections, where what was connected is said, and from there to where she came from."""
     query = {"linked": finished.kept.facts.id} | ({} if finished.back == "/" else {"next": finished.back})
     return RedirectResponse(f"/connections?{urlencode(query)}", 303)
 
@@ -125,6 +133,7 @@ async def _choice(
         integration=name,
         api=title,
         host=at.netloc,
+        can_elsewhere=bool(way.device_url),
         account=known.facts.account if known is not None else "",
         reconnect=reconnect,
         back="" if back == "/" else back,
@@ -134,7 +143,7 @@ async def _choice(
         code=None if code is None else await _of_code(services, code),
         problem=problem,
     )
-    status = 200 if problem is None else 400
+    status = 200 if problem is None else status_of(problem)
     return page("connecting.html", facts, status=status, submits_to=[f"{at.scheme}://{at.netloc}"])
 
 

@@ -13,10 +13,12 @@ from valetkey.server.web import (
     cli_login,
     connect_code,
     connecting,
+    connecting_by_device,
     connections,
     consent,
     delegations,
     device,
+    notices,
     passkeys,
     requests,
     rules,
@@ -26,8 +28,8 @@ from valetkey.server.web import (
 )
 
 ROOMS = (
-    sign_in, cli_login, sso, passkeys, account, sessions, delegations, connections, connecting, connect_code, agents,
-    authorize, consent, device, requests, approvals, apps, rules, audit,
+    sign_in, cli_login, sso, passkeys, account, notices, sessions, delegations, connections, connecting,
+    connecting_by_device, connect_code, agents, authorize, consent, device, requests, approvals, apps, rules, audit,
 )  # fmt: skip
 
 

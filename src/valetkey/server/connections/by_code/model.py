@@ -73,6 +73,7 @@ _WHY: Final[Mapping[str, str]] = {
     "declined": "You declined on the page.",
     "refused_there": "You declined at the API.",
     "no_access": "The API gave no access.",
+    "expired_there": "The API's code was not entered in time.",
     "another_person": "Somebody else opened it, and was refused.",
     "another_browser": "It was finished in another browser than the one it was begun in.",
     "another_app": "The answer was not for the API that was asked.",

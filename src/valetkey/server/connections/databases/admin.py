@@ -72,6 +72,9 @@ class Admins:
                 if db.is_closed() or db.is_in_transaction():
                     await self._let_go(connection_id)
                 raise
+            finally:
+                if connection_id not in self._open:
+                    db.terminate()  # good for this errand only
 
     @contextlib.asynccontextmanager
     async def beside(self, connection_id: str, database: str) -> AsyncIterator[Any]:
@@ -124,14 +127,14 @@ class Admins:
             session = await self._found_again(key, words)
         # SECURITY: the number decides: another database under the same name is another database.
         # Guarded by tests/attacks/test_database_address.py::test_another_database_of_the_same_name_gives_nothing
-        if (await store.server(session)).database != key.oid and not renamed:
+        is_it = (await store.server(session)).database == key.oid
+        if not is_it and not renamed:
             session.terminate()
             raise ConnectionRequired(
                 f"Another database is called {key.database} now.", hint="Connect it again, if it is meant."
             )
-        self._open[connection_id] = (generation, session)
-        if renamed and session is not None and key.oid and (await store.server(session)).database != key.oid:
-            del self._open[connection_id]  # good for this errand only
+        if is_it:
+            self._open[connection_id] = (generation, session)
         return key.place, session
 
     async def _found_again(self, key: DatabaseKey, words: Words) -> Any:

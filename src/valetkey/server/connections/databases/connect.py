@@ -2,10 +2,9 @@
 
 1. the address is read and the login tried, 2. the schema that is ours is prepared, 3. what PUBLIC may write without a
 grant is listed: refused, taken away, or kept, as the administrator says, 4. the password is sealed, bound to the
-database's own number. Its password is changed on request in an order that survives a crash at every step.
+database's own number.
 """
 
-import secrets
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,9 +15,9 @@ from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.databases import store
-from valetkey.server.connections.databases.admin import Admins, Words, opened, sealed
+from valetkey.server.connections.databases.admin import Admins, Words, sealed
 from valetkey.server.connections.databases.everybody import store as everybody
-from valetkey.server.connections.databases.model import OLDEST, DatabaseKey, parse_url, verifier
+from valetkey.server.connections.databases.model import OLDEST, DatabaseKey, parse_url
 from valetkey.server.db.engine import Database
 from valetkey.server.egress.postgres import failed
 from valetkey.server.errors import (
@@ -80,33 +79,6 @@ class ConnectDatabase:
             session.terminate()
         key = replace(key, oid=about.database, version=about.version)
         return await self._kept(key, password, name=name, by=by, found=found, public=public)
-
-    async def rotate(self, connection_id: str, *, by: User) -> None:
-        """Give the connected login another password, known to nobody but the vault."""
-        if not by.is_administrator:
-            raise Denied("Only an administrator changes a shared connection.", reason="not_administrator")
-        async with self._database.read() as db:
-            found = await connections.with_credential(db, connection_id, self._ring)
-        if found is None or found.database is None or found.facts.org != by.org:
-            raise NotFound("There is no such database connection.")
-        words = opened(connections.open_credential(found, self._ring))
-        fresh = Words(password=secrets.token_urlsafe(32))
-        # SECURITY: both are sealed before the server knows the new one, so that a crash never locks us out.
-        # Guarded by tests/faults/test_database_leases.py::test_a_rotation_that_breaks_off_locks_nobody_out
-        await self._reseal(found.facts.id, replace_next(words, fresh), by)
-        async with self._admins.session(connection_id) as session:
-            await store.change_password(session, verifier(Secret(fresh.password), secrets.token_bytes(16)))
-        await self._reseal(found.facts.id, fresh, by)
-
-    async def _reseal(self, connection_id: str, words: Words, by: User) -> None:
-        async with self._journal.change() as change:
-            found = await connections.connection(change.tx, connection_id)
-            if found is None:
-                raise NotFound("There is no such database connection.")
-            generation = found.credential_generation + 1
-            await connections.replace_credential(change.tx, found, generation, sealed(words), self._ring)
-            if words.next is None:
-                change.record(Event.CONNECTION_REFRESHED, by.org, connection=connection_id, by=by.id)
 
     async def _checked(self, session: Any) -> store.Server:
         about = await store.server(session)
@@ -178,11 +150,6 @@ class ConnectDatabase:
                 open_to_everybody=[one.what for one in found][:_MOST_LISTED],
             )
         return facts
-
-
-def replace_next(words: Words, fresh: Words) -> Words:
-    """The old word, and the new one beside it."""
-    return Words(password=words.password, next=fresh.password)
 
 
 def _open(found: list[everybody.Open], words: str) -> Conflict:

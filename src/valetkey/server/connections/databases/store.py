@@ -331,6 +331,14 @@ async def forget(db: Session, name: str) -> None:
     await db.execute(f"DELETE FROM {SCHEMA}.leases WHERE role_name = $1", name)
 
 
+async def forget_the_gone(db: Session) -> None:
+    """Lines of roles that are gone, which a backup that was put back brought along. They speak for nobody; they go."""
+    await db.execute(
+        f"""DELETE FROM {SCHEMA}.leases AS l WHERE NOT EXISTS (
+              SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = l.role_name AND r.oid = l.role_oid)"""
+    )
+
+
 async def owning_in(db: Session, name: str) -> list[str]:
     """The databases in which something belongs to the role, or it has rights."""
     rows = await db.fetch(
@@ -365,6 +373,11 @@ async def database_named(db: Session, oid: int) -> str | None:
         "SELECT datname::text FROM pg_catalog.pg_database WHERE oid = $1::bigint::oid", oid
     )
     return found
+
+
+async def take_the_turn(db: Session) -> None:
+    """Until this transaction ends, nobody else takes it; leases are made and dropped meanwhile."""
+    await db.execute(f"LOCK TABLE {SCHEMA}.leases IN SHARE UPDATE EXCLUSIVE MODE")
 
 
 async def change_password(db: Session, verifier: str) -> None:

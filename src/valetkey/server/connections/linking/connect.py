@@ -119,13 +119,39 @@ class Connect:
 
         A `code` she opened in this browser binds what is asked, and for how long.
         """
+        app, way = await self.app(integration if code is None else code.integration, by.org)
+        linking, state = await self.opened(
+            app, way, permissions, by=by, session=session, back=back, connection=connection, shared=shared, code=code
+        )
+        return consent_address(
+            way,
+            app,
+            redirect_uri=self._registered.redirect_uri(app.id),
+            state=state,
+            challenge=_base64url(hashlib.sha256(self._verifier(state).encode()).digest()),
+            asked=linking.asked,
+        )
+
+    async def opened(
+        self,
+        app: App,
+        way: OAuth,
+        permissions: Sequence[str],
+        *,
+        by: User,
+        session: str,
+        back: str,
+        connection: str,
+        shared: bool,
+        code: ConnectCode | None,
+    ) -> tuple[Linking, Secret]:
+        """A linking that was begun and counted, and the one state by which an answer is known to be its own."""
         if code is not None:
-            integration, connection, shared = code.integration, code.connection or "", code.shared
+            connection, shared = code.connection or "", code.shared
             # SECURITY: a code that was made for little never ends in asking for much.
             # Guarded by tests/flows/test_connecting_by_code.py::test_no_more_is_asked_than_the_code_was_made_for
             if code.permissions and not set(permissions) <= set(code.permissions):
                 raise Denied("This would ask for more than was begun with.", hint=_BEGIN_AGAIN, reason="wider")
-        app, way = await self.app(integration, by.org)
         if shared and not by.is_administrator:
             raise Denied("Only an administrator shares a connection.", reason="not_administrator")
         if way.scopes and not way.chosen(permissions):
@@ -156,14 +182,7 @@ class Connect:
                     retry_after=max(1, first_over - now),
                 )
             await store.add(tx, self._mac.mac("linking", "cs", state), linking)
-        return consent_address(
-            way,
-            app,
-            redirect_uri=self._registered.redirect_uri(app.id),
-            state=state,
-            challenge=_base64url(hashlib.sha256(self._verifier(state).encode()).digest()),
-            asked=linking.asked,
-        )
+        return linking, state
 
     async def check_again(self, connection: str, by: User) -> None:
         """Raises `NotFound` where it is not hers to connect again, or has ended."""
@@ -182,7 +201,7 @@ class Connect:
         problem = wrong(
             linking, answer, way, app=app_id, user="" if user is None else user.id, session=session, now=now
         )
-        if not await self._spent(linking, problem, app, by=user) or problem:
+        if not await self.spent(linking, problem, app, by=user) or problem:
             words = _WORDS[problem or "over"]
             raise Denied(words, hint=_BEGIN_AGAIN, reason=problem or "over", detail=linking.id)
         assert app is not None
@@ -191,7 +210,7 @@ class Connect:
         try:
             return await self._finished(linking, app, way, answer, by=user)
         except ValetkeyError as refusal:
-            await self._told(linking, refusal)
+            await self.told(linking, refusal)
             raise
 
     async def _finished(self, linking: Linking, app: App, way: OAuth, answer: Answer, *, by: User) -> Finished:
@@ -213,7 +232,7 @@ class Connect:
             raise
         return Finished(kept=kept, back=linking.back)
 
-    async def _told(self, linking: Linking, refusal: ValetkeyError) -> None:
+    async def told(self, linking: Linking, refusal: ValetkeyError) -> None:
         """Whoever began it elsewhere is told why nothing was connected."""
         if not linking.code:
             return
@@ -222,7 +241,7 @@ class Connect:
         async with self._database.write() as tx:
             await codes.settle(tx, linking.code, state, now=int(self._clock.now()), reason=reason)
 
-    async def _spent(self, linking: Linking, problem: str, app: App | None, *, by: User | None) -> bool:
+    async def spent(self, linking: Linking, problem: str, app: App | None, *, by: User | None) -> bool:
         """Use the linking up; False when it was before. Who began it and who came back both have a record."""
         now = int(self._clock.now())
         async with self._journal.change() as change:

@@ -63,6 +63,11 @@ async def by_mac(db: AsyncConnection, mac: bytes) -> Linking | None:
     return None if row is None else _linking(row)
 
 
+async def by_id(db: AsyncConnection, linking_id: str) -> Linking | None:
+    row = (await db.execute(select(linkings).where(linkings.c.id == linking_id))).first()
+    return None if row is None else _linking(row)
+
+
 async def spend(tx: AsyncConnection, linking: Linking, *, now: int) -> bool:
     """Use it up, once, whatever comes of it."""
     spent = await tx.execute(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.installation import Installations, Minted
 from valetkey.server.credentials.lease import Lease, Narrowing, State
-from valetkey.server.credentials.sources.model import Ended, Holder
+from valetkey.server.credentials.sources.model import LOST_AFTER_SECONDS, Ended, Holder
 from valetkey.server.errors import ValetkeyError
 from valetkey.server.integrations.model import Integration
 from valetkey.server.secret import Secret
@@ -19,6 +19,7 @@ class InstallationSource:
 
     ends_by_itself = True
     runs_out = False
+    lost_after_seconds = LOST_AFTER_SECONDS
 
     def __init__(self, borrow: Borrow, installations: Installations) -> None:
         self._borrow = borrow

@@ -10,6 +10,7 @@ from valetkey.server.errors import Denied
 from valetkey.server.integrations.model import Integration
 from valetkey.server.secret import Secret
 
+LOST_AFTER_SECONDS: Final = 120
 RUNS_OUT: Final = "unsupported"
 """The problem of a lease that cannot be ended there: it runs out, and not before."""
 
@@ -43,6 +44,11 @@ class Source(Protocol):
     @property
     def runs_out(self) -> bool:
         """Whether there is no way to end one there sooner."""
+        ...
+
+    @property
+    def lost_after_seconds(self) -> int:
+        """How long after it was begun nobody is still obtaining one: what was not seen by then is taken back."""
         ...
 
     async def ready(self, connection: str, /) -> None:

@@ -26,7 +26,8 @@ from valetkey.server.connections.databases.model import (
     question_role,
     verifier,
 )
-from valetkey.server.credentials.sources.database import DatabaseSource, Step, nothing
+from valetkey.server.connections.databases.steps import Step, onward
+from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import Denied, Unavailable, ValetkeyError
 from valetkey.server.secret import Secret
@@ -75,7 +76,7 @@ class QuestionRoles:
         self._deployment = deployment
         self._under_way: defaultdict[str, set[str]] = defaultdict(set)
         self._ending: set[asyncio.Task[None]] = set()
-        self.step: Step = nothing
+        self.step: Step = onward
 
     async def open(self, asker: Asker) -> Any:
         """A session of a role made for this question. Whatever comes of it, `end` is to be called once."""

@@ -6,7 +6,7 @@ from valetkey.server.connections.assume import Assume
 from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.installation import Minted
 from valetkey.server.credentials.lease import Lease, Narrowing, State
-from valetkey.server.credentials.sources.model import RUNS_OUT, Ended, Holder
+from valetkey.server.credentials.sources.model import LOST_AFTER_SECONDS, RUNS_OUT, Ended, Holder
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import TAGS, account_of
 from valetkey.server.secret import Secret
@@ -17,6 +17,7 @@ class RoleSource:
 
     ends_by_itself = True
     runs_out = True
+    lost_after_seconds = LOST_AFTER_SECONDS
 
     def __init__(self, borrow: Borrow, assume: Assume) -> None:
         self._borrow = borrow

@@ -25,7 +25,6 @@ from graphql import (
     SelectionSetNode,
     Source,
     TokenKind,
-    VariableDefinitionNode,
     parse,
     print_ast,
 )
@@ -59,11 +58,11 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A variable of the operation. `default` counts when `has_default`."""
+    """The variables of the operation: all of them, those that need a value, and the values of those nobody gave."""
 
-    is_required: bool
-    has_default: bool
-    default: Any
+    names: frozenset[str]
+    required: frozenset[str]
+    defaults: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Document:
     """`query` or `mutation`."""
     name: str
     text: str
-    declared: Mapping[str, Declared]
+    declared: Declared
     fields: tuple[Selected, ...]
 
     def without_fields(self) -> "Document":
@@ -83,13 +82,12 @@ class Document:
 
     def variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The value of every variable that has one. Raises `InvalidRequest` for one too many or too few."""
-        if not self.declared and not given:
-            return {}
-        if extra := given.keys() - self.declared.keys():
+        declared = self.declared
+        if not declared.names.issuperset(given):
+            extra = given.keys() - declared.names
             raise InvalidRequest(f"The document declares no {_listed(extra)}.", hint="Leave it out of `variables`.")
-        values = {name: about.default for name, about in self.declared.items() if about.has_default} | {**given}
-        lacking = {n for n, about in self.declared.items() if about.is_required and values.get(n) is None}
-        if lacking:
+        values = {**declared.defaults, **given}
+        if lacking := {name for name in declared.required if values.get(name) is None}:
             raise InvalidRequest(f"A value is missing for {_listed(lacking)}.", hint="Add it to `variables`.")
         return values
 
@@ -103,7 +101,7 @@ def read(text: str, operation: str) -> Document:
         raise InvalidRequest("The document is no GraphQL.", detail=str(error)) from None
     chosen, fragments = _chosen(document, operation)
     declared = _declared(chosen)
-    expanding = _Expanding(fragments, frozenset(declared))
+    expanding = _Expanding(fragments, declared.names)
     fields = tuple(expanding.selected(chosen.selection_set, "", 1, ()))
     sent = DocumentNode(definitions=(chosen, *(fragments[name] for name in expanding.used)))
     printed = print_ast(sent)
@@ -118,6 +116,9 @@ def _bound(text: str) -> None:
     """GQ-02: no limit is left to who parses or expands."""
     if len(text) > MOST_CHARACTERS:
         raise InvalidRequest(f"The document is longer than {MOST_CHARACTERS} characters.", hint="Use variables.")
+    # NOTE: upper bounds first: counting characters is far cheaper than reading tokens, and nearly always enough.
+    if len(text) <= MOST_TOKENS and sum(map(text.count, "{[(")) <= MOST_NESTED:
+        return
     lexer, depth, tokens = Lexer(Source(text)), 0, 0
     try:
         while (token := lexer.advance()).kind is not TokenKind.EOF:
@@ -144,6 +145,10 @@ def _chosen(
             known = operations
         else:
             raise InvalidRequest("The document defines something else than operations and fragments.")
+        # SECURITY: newer grammars know text before a definition, older ones refuse it: one reading, or none.
+        # Guarded by tests/attacks/test_graphql.py::test_gq_01_what_is_no_plain_request_never_leaves
+        if definition.description is not None:
+            raise InvalidRequest("The document describes a definition.", hint="Write it as a remark, after `#`.")
         name = definition.name.value if definition.name else ""
         if name in known:
             raise InvalidRequest(f"The document defines {name or 'an operation without a name'} twice.")
@@ -166,23 +171,20 @@ def _chosen(
     return chosen, fragments
 
 
-def _declared(chosen: OperationDefinitionNode) -> dict[str, Declared]:
-    found: dict[str, Declared] = {}
+def _declared(chosen: OperationDefinitionNode) -> Declared:
+    names: set[str] = set()
+    required: set[str] = set()
+    defaults: dict[str, Any] = {}
     for definition in chosen.variable_definitions or ():
         name = definition.variable.name.value
-        if name in found or definition.directives:
-            raise InvalidRequest(f"${name} is declared twice, or with a directive.")
-        found[name] = _variable(definition)
-    return found
-
-
-def _variable(definition: VariableDefinitionNode) -> Declared:
-    default = definition.default_value
-    return Declared(
-        is_required=isinstance(definition.type, NonNullTypeNode),
-        has_default=default is not None,
-        default=None if default is None else resolved(tree(default, frozenset()), {}),
-    )
+        if name in names or definition.directives or definition.description is not None:
+            raise InvalidRequest(f"${name} is declared twice, or with a directive or a description.")
+        names.add(name)
+        if isinstance(definition.type, NonNullTypeNode):
+            required.add(name)
+        if definition.default_value is not None:
+            defaults[name] = resolved(tree(definition.default_value, frozenset()), {})
+    return Declared(frozenset(names), frozenset(required), defaults)
 
 
 @dataclass(slots=True)

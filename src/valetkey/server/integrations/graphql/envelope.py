@@ -50,12 +50,12 @@ def opened(content_type: str, body: bytes) -> Envelope:
         document = parse_object(body)
     except MalformedJson as error:
         raise InvalidRequest("The body is not one unambiguous JSON object.", detail=str(error)) from None
-    if not _STORED.isdisjoint(document) or document.get("extensions"):
-        raise InvalidRequest(
-            "What a stored document does is not known here, and extensions are not read.",
-            hint="Send the whole document as `query`, and turn persisted queries off.",
-        )
-    if not _MEMBERS.issuperset(document):
+    if document.get("extensions") or not _MEMBERS.issuperset(document):
+        if document.get("extensions") or not _STORED.isdisjoint(document):
+            raise InvalidRequest(
+                "What a stored document does is not known here, and extensions are not read.",
+                hint="Send the whole document as `query`, and turn persisted queries off.",
+            )
         unknown = sorted(map(repr, document.keys() - _MEMBERS))
         raise InvalidRequest(
             f"The call has members that are not read: {', '.join(unknown)[:200]}.",

@@ -49,7 +49,7 @@ class Filled:
         """Whether every leaf of every value is one that is taken."""
         for path, variable, may_be_leaf in self.places:
             value = variables.get(variable.name, None if variable.is_item else ABSENT)
-            if isinstance(value, dict | list) and value:
+            if isinstance(value, (dict, list)) and value:
                 if not all(self.takes.allows(inner, words) for inner, _ in leaves(value, path)):
                     return False
             elif value is not ABSENT and not may_be_leaf:
@@ -68,36 +68,54 @@ class Reading:
     maybe: tuple[Filled, ...]
 
 
-Asked = tuple[Reading, ...]
-"""One root field, and what it may be, in order."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One root field, and what it may be, in order."""
+
+    name: str
+    readings: tuple[Reading, ...]
 
 
-def understood(document: Document, table: Table) -> tuple[Asked, ...] | None:
-    """What the document asks for, before its variables are known. None for what no file describes."""
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What no file describes; `why` names it, and stands in a sentence. Its names are the caller's own."""
+
+    why: str
+
+
+def understood(document: Document, table: Table) -> tuple[Asked, ...] | Unlisted:
+    """What the document asks for, before its variables are known."""
     asked: list[Asked] = []
     for field in document.fields:
         if field.on not in ("", _ROOT[document.kind]):
-            return None
+            return Unlisted(f"`{field.name}` is asked of `{field.on}`, which a {document.kind} is not")
         # SECURITY: by the name of the field: an alias is what its caller likes (GQ-01).
         # Guarded by tests/attacks/test_graphql.py::test_gq_01_every_root_field_is_judged
         rows = table.roots.get((document.kind, field.name), ())
-        readings = tuple(found for row in rows if (found := _reading(field, row, table)) is not None)
+        readings: list[Reading] = []
+        why = f"`{field.name}` is not a listed {document.kind}"
+        for row in rows:
+            found = _reading(field, row, table)
+            if isinstance(found, Reading):
+                readings.append(found)
+            elif not readings:
+                why = found.why
         if not readings:
-            return None
-        asked.append(readings)
+            return Unlisted(why)
+        asked.append(Asked(field.name, tuple(readings)))
     return tuple(asked)
 
 
-def matches(asked: tuple[Asked, ...], variables: Mapping[str, Any], table: Table) -> list[Match] | None:
-    """Every operation that is asked for, with these variables. None when one of them is none."""
+def matches(asked: tuple[Asked, ...], variables: Mapping[str, Any], table: Table) -> list[Match] | Unlisted:
+    """Every operation that is asked for, with these variables."""
     found: list[Match] = []
-    for readings in asked:
-        for reading in readings:
+    for one in asked:
+        for reading in one.readings:
             if (these := _fitting(reading, variables, table)) is not None:
                 found += these
                 break
         else:
-            return None
+            return Unlisted(f"`{one.name}` is not listed with these arguments")
     return found
 
 
@@ -116,7 +134,9 @@ def _fitting(reading: Reading, variables: Mapping[str, Any], table: Table) -> li
             return None
         refs += some
     found = [Match(operation, fields, ref) for ref in refs or (None,)]
-    away = reading.away or not all(filled.is_taken(variables, table.words) for filled in reading.maybe)
+    away = reading.away
+    if reading.maybe and not away:
+        away = not all(filled.is_taken(variables, table.words) for filled in reading.maybe)
     if not away:
         return found
     # SECURITY: where no operation says what leading away is, nothing may.
@@ -149,31 +169,44 @@ def _referred(
     return (ResourceRef(kind, name=values[0]) if only == "name" else ResourceRef(kind, id=values[0]),)
 
 
-def _reading(field: Selected, row: Root, table: Table) -> Reading | None:
+def _reading(field: Selected, row: Root, table: Table) -> Reading | Unlisted:
     """The row with this field, if it can be what the field is."""
     filled = _filled(field.arguments, row.takes, table.words)
-    if filled is None or (row.returns != "*" and bool(field.below) != bool(row.returns)):
-        return None
+    if filled is None:
+        return Unlisted(f"`{field.name}` is not listed with these arguments")
+    if row.returns != "*" and bool(field.below) != bool(row.returns):
+        return Unlisted(_shape(field))
     away, maybe = False, []
     pending = [] if row.returns == "*" else [(below, row.returns) for below in field.below]
     while pending:
         below, type_ = pending.pop()
-        known = table.types.get(_narrowed(type_, below.on), {}).get(below.name)
-        if known is None or bool(below.below) != bool(known.returns):
-            return None
+        type_ = _narrowed(type_, below.on)
+        known = table.types.get(type_, {}).get(below.name)
+        if known is None:
+            return Unlisted(f"`{below.name}` of `{type_.partition('.')[0]}` is on no list")
+        if bool(below.below) != bool(known.returns):
+            return Unlisted(_shape(below))
         inner = _filled(below.arguments, known.takes, table.words)
         away |= not known.stays or inner is None
         if inner is not None and inner.places:
             maybe.append(inner)
         pending += [(inside, known.returns) for inside in below.below]
     if away and table.away is None:
-        return None
-    named = tuple((one, tuple((_places(field, paths), kind) for paths, kind in one.places)) for one in row.named)
+        return Unlisted(f"`{field.name}` is asked for something that leads away from it")
+    named = tuple((one, _said(field, one)) for one in row.named)
     return Reading(row, filled, named, away, () if away else tuple(maybe))
 
 
-def _places(field: Selected, paths: tuple[str, ...]) -> tuple[Place, ...]:
-    return tuple(Place(path, *at(field.arguments, path.split("."))) for path in paths)
+def _shape(field: Selected) -> str:
+    return f"`{field.name}` is asked {'for fields it does not have' if field.below else 'without naming its fields'}"
+
+
+def _said(field: Selected, named: Named) -> tuple[tuple[tuple[Place, ...], str], ...]:
+    """The ways of naming it that the document uses. What stands nowhere in it no variable can fill."""
+    places = [
+        (tuple(Place(p, *at(field.arguments, p.split("."))) for p in paths), kind) for paths, kind in named.places
+    ]
+    return tuple((some, kind) for some, kind in places if any(place.value is not ABSENT for place in some))
 
 
 def _filled(arguments: Mapping[str, Any], takes: Takes, words: frozenset[str]) -> Filled | None:

@@ -5,20 +5,28 @@
 documents again and again.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.integrations.graphql import document, envelope
 from valetkey.server.integrations.graphql.document import Document
-from valetkey.server.integrations.graphql.judge import Asked, matches, understood
+from valetkey.server.integrations.graphql.judge import Asked, Unlisted, matches, understood
 from valetkey.server.integrations.graphql.table import Table
-from valetkey.server.integrations.reading import Reading, Reads, Said
+from valetkey.server.integrations.links import leads_outside, marked, texts_of
+from valetkey.server.integrations.reading import Reading, Reads, Said, Unknown
 
+_ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _REMEMBERED: Final = 512
 _LONGEST_REMEMBERED: Final = 8192  # characters: what is remembered stays below a few dozen megabytes
 
-Understood = tuple[Document, tuple[Asked, ...] | None, bytes]
+Understood = tuple[Document, tuple[Asked, ...] | Unlisted, bytes]
+
+
+def _said(text: str) -> tuple[str, ...]:
+    """The document, and what it says once its escapes are read."""
+    return (text,) if "\\" not in text else (text, _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
 
 
 class GraphQL:
@@ -37,8 +45,8 @@ class GraphQL:
             return Reads.PATH
         return Reads.BODY if method == "POST" else Reads.TARGET
 
-    def __call__(self, said: Said) -> Reading | None:
-        """What the document does. None for what no file describes; `InvalidRequest` for what has two readings."""
+    def __call__(self, said: Said) -> Reading | Unknown:
+        """What the document does. `InvalidRequest` for what has two readings."""
         if said.method != "POST" or said.query:
             raise InvalidRequest(
                 "A GraphQL call is a POST whose document stands in the body, and nowhere else.",
@@ -47,9 +55,11 @@ class GraphQL:
         opened = envelope.opened(said.content_type, said.body)
         read, asked, head = self._understood(opened.query, opened.operation)
         variables = read.variables(opened.variables)
-        found = None if asked is None else matches(asked, variables, self.table)
-        if not found:
-            return None
+        found = asked if isinstance(asked, Unlisted) else matches(asked, variables, self.table)
+        if isinstance(found, Unlisted) or not found:
+            return Unknown(found.why if isinstance(found, Unlisted) else "")
+        if any(leads_outside(text) for text in (*_said(read.text), *texts_of(variables))):
+            found = marked(found)
         # NOTE: what was given goes out, not the defaults: they stand in the document.
         body = envelope.sealed(head, opened.variables)
         return Reading(matches=found, query=(), content_type=envelope.JSON, body=body)

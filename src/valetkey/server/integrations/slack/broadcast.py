@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from valetkey.server.errors import InvalidRequest
+from valetkey.server.integrations.links import leads_outside
 from valetkey.verify.json import MalformedJson, parse_object
 
 # Of all that begins with `<!` only a date calls nobody.
@@ -60,6 +61,14 @@ def shows_another_thing(arguments: Mapping[str, object]) -> bool:
             case {"slack_file": _} | {"type": "file"}:
                 return True
     return False
+
+
+def leads_away(arguments: Mapping[str, object], *, in_pieces: bool = False) -> bool:
+    """Whether it holds an address outside, fetched by whoever shows the message; a piece may hold half of one.
+
+    Raises `InvalidRequest` like `calls_everybody`.
+    """
+    return in_pieces or any(isinstance(value, str) and leads_outside(value) for value in _parts(arguments))
 
 
 _LINKING: Final = ("link_names", "parse")  # with either, a bare `@channel` becomes a mention

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from valetkey.server.errors import InvalidRequest
+from valetkey.server.integrations.links import marked
 from valetkey.server.integrations.model import Match, Operation
 from valetkey.server.integrations.operations import Operations
 from valetkey.server.integrations.reading import Reading, Reads, Said
 from valetkey.server.integrations.slack.arguments import Arguments, read_arguments
-from valetkey.server.integrations.slack.broadcast import calls_everybody, shows_another_thing
+from valetkey.server.integrations.slack.broadcast import calls_everybody, leads_away, shows_another_thing
 
 MESSAGE_TAG: Final = "message"
 """Marks an operation that says something to people."""
@@ -98,6 +99,8 @@ class SlackReader:
         if MESSAGE_TAG in operation.tags and calls_everybody(arguments.all, in_pieces=PIECES_TAG in operation.tags):
             broadcast = self._operations[BROADCAST]
             matches += [thing.match(broadcast) for thing in named] or [Match(broadcast, {})]
+        if operation.access == "write" and leads_away(arguments.all, in_pieces=PIECES_TAG in operation.tags):
+            matches = marked(matches)
         return _reading(arguments, named, matches)
 
 

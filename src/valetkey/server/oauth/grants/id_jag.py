@@ -17,8 +17,8 @@ from valetkey.server.clock import Clock
 from valetkey.server.credentials.issue import Ask, Issue
 from valetkey.server.db.engine import Database
 from valetkey.server.delegations import store as delegations
-from valetkey.server.delegations.confirm import Answered, Confirm
 from valetkey.server.delegations.model import Catalogue, Delegation, Grant, Task, narrowed
+from valetkey.server.delegations.open_task import Answered, OpenTask
 from valetkey.server.delegations.opening import openable
 from valetkey.server.errors import Denied, NotAuthenticated, NotFound, Revoked
 from valetkey.server.integrations.model import Integration
@@ -44,7 +44,7 @@ class IdJag:
         database: Database,
         trusting: Trusting,
         outside: Outside,
-        confirm: Confirm,
+        open_task: OpenTask,
         issue: Issue,
         clock: Clock,
         settings: Settings,
@@ -54,7 +54,7 @@ class IdJag:
         self._database = database
         self._trusting = trusting
         self._outside = outside
-        self._confirm = confirm
+        self._open_task = open_task
         self._issue = issue
         self._clock = clock
         self._settings = settings
@@ -96,7 +96,7 @@ class IdJag:
                 client=client.id,
             )
 
-        task = await self._confirm.open_task(
+        task = await self._open_task.root(
             delegation,
             present=None,
             evidence=None,

@@ -22,8 +22,8 @@ from valetkey.server.db.effects import Outcome, Together
 from valetkey.server.db.engine import Database
 from valetkey.server.db.gathered import Gathered
 from valetkey.server.delegations import store as delegations
-from valetkey.server.delegations.confirm import Confirm
 from valetkey.server.delegations.model import Delegation, Mode, Task
+from valetkey.server.delegations.open_task import OpenTask
 from valetkey.server.errors import Denied, TooMany
 from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.oauth.clients.model import Client
@@ -54,7 +54,7 @@ class Refresh:
         journal: Journal,
         database: Database,
         authorities: Authorities,
-        confirm: Confirm,
+        open_task: OpenTask,
         redeem: Redeem,
         mac: Mac,
         ring: KeyRing,
@@ -64,7 +64,7 @@ class Refresh:
         self._database = database
         self._authorities = authorities
         self._tokens: Gathered[bytes, store.RefreshToken] = Gathered(database, store.by_macs)
-        self._confirm = confirm
+        self._open_task = open_task
         self._redeem = redeem
         self._mac = mac
         self._ring = ring
@@ -179,7 +179,7 @@ class Refresh:
             change.entries += beside.entries
             successors.append(fresh)
 
-        opened = await self._confirm.open_task(
+        opened = await self._open_task.root(
             delegation,
             present=None,
             evidence=None,

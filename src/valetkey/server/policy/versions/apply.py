@@ -6,6 +6,7 @@ record and change number are one commit. Whoever decided on the version before i
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
@@ -14,12 +15,14 @@ from valetkey.server.errors import Conflict, InvalidRequest
 from valetkey.server.ids import new_id
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.checking import problems_of
+from valetkey.server.policy.ready import DEFAULT, Ready, ReadyMode, ready
 from valetkey.server.policy.versions import store
 from valetkey.server.policy.versions.model import (
     OwnRules,
     Version,
     compiled,
     digest_of,
+    kept_under,
     node_of_own_rules,
     node_of_policy,
     people_named,
@@ -86,6 +89,41 @@ class Policies:
                 **({"why": why} if why else {}),
             )
         return version
+
+    @cached_property
+    def ready(self) -> Ready:
+        """The ready rules as they are shipped."""
+        return ready(self._catalogue)
+
+    async def choose_ready(self, org: str, mode: ReadyMode, *, why: str, by: str) -> None:
+        """What the ready rules do from the next call on. Choosing what is chosen already changes nothing."""
+        async with self._journal.change() as change:
+            await change.touches(node_of_policy(org))
+            chosen = await store.ready_choice(change.tx, org)
+            if chosen is not None and chosen.text == mode:
+                return
+            version = Version(
+                id=new_id("pol"),
+                org=kept_under(org),
+                number=1 if chosen is None else chosen.number + 1,
+                text=mode.value,
+                digest=digest_of(mode.value),
+                people={},
+                why=why,
+                applied_by=by,
+                applied_at=int(self._clock.now()),
+            )
+            await store.add(change.tx, version)
+            change.record(
+                Event.READY_RULES_CHOSEN,
+                org,
+                refers=version.id,
+                mode=mode.value,
+                was=DEFAULT.value if chosen is None else chosen.text,
+                edition=self.ready.id,
+                by=by,
+                **({"why": why} if why else {}),
+            )
 
     async def save_own(self, user: User, text: str, *, after: int) -> OwnRules:
         """A user's own rules instead of what they were; `after` is the number they were made from."""

@@ -74,6 +74,11 @@ def node_of_policy(org: str) -> str:
     return f"pol_of_{org.removeprefix('org_')}"
 
 
+def kept_under(org: str) -> str:
+    """Under which name the choices about the ready rules are kept: never among an organization's own versions."""
+    return f"rdy_of_{org.removeprefix('org_')}"
+
+
 def node_of_own_rules(user: str) -> str:
     """What the change feed calls the rules of a user."""
     return f"own_of_{user.removeprefix('usr_')}"

@@ -14,7 +14,8 @@ from valetkey.server.db.schema import own_rules, policies
 from valetkey.server.errors import Conflict, InvalidRequest
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.layer import Layer
-from valetkey.server.policy.versions.model import OwnRules, Version, compiled
+from valetkey.server.policy.ready import DEFAULT, Ready, ReadyMode, ready
+from valetkey.server.policy.versions.model import OwnRules, Version, compiled, kept_under
 
 _MOST_LAYERS: Final = 4_096
 
@@ -27,6 +28,14 @@ class Layers:
     def __init__(self, catalogue: Mapping[str, Integration]) -> None:
         self._catalogue = catalogue
         self._known: Bounded[Layer] = Bounded(_MOST_LAYERS)
+        self._ready: Ready | None = None
+
+    @property
+    def ready(self) -> Ready:
+        """The ready rules, whatever anybody makes of them."""
+        if self._ready is None:
+            self._ready = ready(self._catalogue)
+        return self._ready
 
     async def of_org(self, db: AsyncConnection, org: str) -> Layer | None:
         """The policy in force; None where none was ever applied."""
@@ -98,6 +107,17 @@ async def versions_of(db: AsyncConnection, org: str, *, after: str, limit: int) 
     """Oldest first."""
     query = select(policies).where(policies.c.org == org, policies.c.id > after).order_by(policies.c.id).limit(limit)
     return [found for row in await db.execute(query) if (found := _version(row)) is not None]
+
+
+async def ready_choice(db: AsyncConnection, org: str) -> Version | None:
+    """What was chosen last about the ready rules, as a version whose text is the mode; None where nobody chose."""
+    return await newest(db, kept_under(org))
+
+
+async def ready_mode(db: AsyncConnection, org: str) -> ReadyMode:
+    """What the ready rules do there."""
+    chosen = await ready_choice(db, org)
+    return DEFAULT if chosen is None else ReadyMode(chosen.text)
 
 
 async def own_rules_of(db: AsyncConnection, user: str) -> OwnRules | None:

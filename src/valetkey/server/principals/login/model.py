@@ -9,6 +9,7 @@ from typing import Final
 
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.secret import Secret, SecretBytes
+from valetkey.server.vault.aad import length_prefixed
 
 FRESH_SECONDS: Final = 600
 """How recently a person must have proved themselves to change how they sign in."""
@@ -65,6 +66,15 @@ class Ways:
     def count(self) -> int:
         """How many of them open the door. One-time and recovery codes only follow a password."""
         return len(self.passkeys) + len(self.identities) + self.has_password
+
+
+def challenge_of(about: bytes, nonce: bytes) -> bytes:
+    """What a passkey signs to agree to one thing: different for each thing, and for each time.
+
+    >>> challenge_of(b"this", b"n") == challenge_of(b"thi", b"sn"), len(challenge_of(b"this", b"n"))
+    (False, 32)
+    """
+    return hashlib.sha256(length_prefixed(b"valetkey passkey signature 1", about, nonce)).digest()
 
 
 def checked_password(text: str) -> Secret:

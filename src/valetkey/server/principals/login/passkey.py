@@ -1,5 +1,6 @@
 """Passkeys (WebAuthn level 3): resident, user verified, bound to our host, the challenge kept here and used once."""
 
+import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import InvalidRequest, NotAuthenticated
 from valetkey.server.principals.login import store
-from valetkey.server.principals.login.model import Passkey, shown_name
+from valetkey.server.principals.login.model import Passkey, challenge_of, shown_name
 from valetkey.server.principals.login.password import People
 from valetkey.server.principals.login.steps import Steps
 from valetkey.server.principals.model import User
@@ -66,34 +67,36 @@ class Passkeys:
     async def proven(self, handle: Secret, response: str, *, browser: str) -> User:
         """Whose passkey answered. Raises `NotAuthenticated`, one sentence for every cause; `Denied` for the step."""
         step = await self._steps.spend("passkey", handle, browser=browser)
-        offered = _parsed(response)
-        credential = _credential(offered)
-        async with self._database.read() as db:
-            known = await store.passkey(db, credential)
-        if known is None:
-            raise NotAuthenticated(_REFUSED, detail="unknown credential")
-        # A resident key names its user; one that names another is not the key we stored (WebAuthn section 7.2, step 6).
-        if _user_handle(offered) not in (None, known.user):
-            raise NotAuthenticated(_REFUSED, detail="user handle")
-        verified = _checked(
-            lambda: webauthn.verify_authentication_response(
-                credential=offered,
-                expected_challenge=bytes.fromhex(step.facts["challenge"]),
-                expected_rp_id=self._host,
-                expected_origin=self._origin,
-                credential_public_key=known.public_key,
-                credential_current_sign_count=known.sign_count,
-                require_user_verification=True,
-            ),
-            NotAuthenticated,
-        )
-        user = await self._people.by_id(known.user)
-        async with self._database.write() as tx:
-            now = int(self._clock.now())
-            used = user is not None and await store.use_passkey(tx, known, sign_count=verified.new_sign_count, now=now)
-        if user is None or not used:
-            raise NotAuthenticated(_REFUSED, detail="no such user, or the passkey changed meanwhile")
+        _, user = await self._answered(response, bytes.fromhex(step.facts["challenge"]), of=None)
         return user
+
+    async def begin_signature(self, user: User, about: bytes, *, browser: str) -> dict[str, Any]:
+        """A challenge for this user's passkeys that stands for one thing they agree to, and a nonce kept for it."""
+        async with self._database.read() as db:
+            known = (await store.ways(db, user.id, issuers=frozenset())).passkeys
+        if not known:
+            raise InvalidRequest("You have no passkey.", hint="Add one on your account page.")
+        nonce = secrets.token_bytes(32)
+        options = webauthn.generate_authentication_options(
+            rp_id=self._host,
+            challenge=challenge_of(about, nonce),
+            allow_credentials=[PublicKeyCredentialDescriptor(id=passkey.credential) for passkey in known],
+            user_verification=_VERIFIED,
+        )
+        step = await self._steps.begin("signature", browser=browser, user=user.id, nonce=nonce.hex())
+        return {"step": step.reveal(), "options": msgspec.json.decode(options_to_json(options))}
+
+    async def signed(self, user: User, about: bytes, handle: Secret, response: str, *, browser: str) -> Passkey:
+        """The passkey of this user that signed this very thing. Raises like `proven`."""
+        step = await self._steps.spend("signature", handle, browser=browser)
+        if step.user != user.id:
+            raise NotAuthenticated(_REFUSED, detail="begun by somebody else")
+        # SECURITY: made again from what is being agreed to now, never taken from the step: what was signed for
+        # something else is no signature of this.
+        # Guarded by tests/flows/test_approvals_proven.py::test_a_signature_is_good_for_one_approval
+        challenge = challenge_of(about, bytes.fromhex(step.facts["nonce"]))
+        passkey, _ = await self._answered(response, challenge, of=user.id)
+        return passkey
 
     async def begin_new(self, user: User, *, browser: str) -> dict[str, Any]:
         """A challenge to make a passkey for this user."""
@@ -144,6 +147,37 @@ class Passkeys:
             await store.add_passkey(change.tx, passkey)
             change.record(Event.LOGIN_WAY_ADDED, user.org, user=user.id, way="passkey", again=False)
         return passkey
+
+    async def _answered(self, response: str, challenge: bytes, *, of: str | None) -> tuple[Passkey, User]:
+        """The passkey that answered a challenge of ours, and whose it is; with `of`, this person's or none."""
+        offered = _parsed(response)
+        credential = _credential(offered)
+        async with self._database.read() as db:
+            known = await store.passkey(db, credential)
+        if known is None or of not in (None, known.user):
+            raise NotAuthenticated(_REFUSED, detail="unknown credential, or somebody else's")
+        # A resident key names its user; one that names another is not the key we stored (WebAuthn section 7.2, step 6).
+        if _user_handle(offered) not in (None, known.user):
+            raise NotAuthenticated(_REFUSED, detail="user handle")
+        verified = _checked(
+            lambda: webauthn.verify_authentication_response(
+                credential=offered,
+                expected_challenge=challenge,
+                expected_rp_id=self._host,
+                expected_origin=self._origin,
+                credential_public_key=known.public_key,
+                credential_current_sign_count=known.sign_count,
+                require_user_verification=True,
+            ),
+            NotAuthenticated,
+        )
+        user = await self._people.by_id(known.user)
+        async with self._database.write() as tx:
+            now = int(self._clock.now())
+            used = user is not None and await store.use_passkey(tx, known, sign_count=verified.new_sign_count, now=now)
+        if user is None or not used:
+            raise NotAuthenticated(_REFUSED, detail="no such user, or the passkey changed meanwhile")
+        return known, user
 
 
 def _parsed(response: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from valetkey.server.vault.mac import Mac
 
 STEP_SECONDS = 300
 
-Kind = Literal["second", "passkey", "new-passkey", "sso", "cli"]
+Kind = Literal["second", "passkey", "new-passkey", "signature", "sso", "cli"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 "use strict";
 /* Passkeys. Asks our server for a challenge, lets the browser answer it, puts the answer into a plain form, sends it.
-   Runs on /login and /account only; without it those pages offer the other ways. */
+   Runs on /login, /account and where a dangerous call is approved; without it those pages offer the other ways. */
 (() => {
   if (!window.PublicKeyCredential || !navigator.credentials) return;
 
@@ -54,6 +54,7 @@
 
   for (const form of document.querySelectorAll("form[data-begin]")) {
     form.hidden = false;
+    for (const without of form.parentElement.querySelectorAll("[data-without]")) without.hidden = true;
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const button = form.querySelector("button");

@@ -1,0 +1,1 @@
+"""Telling people that a call waits for them, at addresses they named."""

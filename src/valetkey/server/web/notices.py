@@ -1,0 +1,51 @@
+"""Where one is told that a call waits: a part of /account, without script."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from valetkey.server.errors import Conflict, InvalidRequest, TooMany
+from valetkey.server.oauth.form import Form
+from valetkey.server.services import Services
+from valetkey.server.web.account import account_page, changing
+from valetkey.server.web.door import Visitor, action
+
+
+async def add(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    user, _ = visitor.signed_in()
+    if (elsewhere := await changing(services, visitor, request)) is not None:
+        return elsewhere
+    try:
+        await services.notices.add(user, form.get("kind") or "", form.get("address") or "")
+    except (InvalidRequest, Conflict) as error:
+        return await account_page(services, visitor, request, error)
+    return _back()
+
+
+async def remove(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    user, _ = visitor.signed_in()
+    if (elsewhere := await changing(services, visitor, request)) is not None:
+        return elsewhere
+    await services.notices.remove(user, form.get("notice") or "")
+    return _back()
+
+
+async def try_out(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
+    user, _ = visitor.signed_in()
+    try:
+        await services.notices.try_out(user, form.get("notice") or "")
+    except TooMany as error:
+        return await account_page(services, visitor, request, error)
+    return _back()
+
+
+def _back() -> Response:
+    return RedirectResponse("/account#notices", 303)
+
+
+def routes(services: Services) -> list[Route]:
+    return [
+        action(services, "/account/notices", add),
+        action(services, "/account/notices/remove", remove),
+        action(services, "/account/notices/try", try_out),
+    ]

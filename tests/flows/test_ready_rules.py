@@ -1,0 +1,147 @@
+"""The ready rules: there without anybody's doing, observed until an administrator says otherwise, and enforced."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.house import House
+
+GRANTS = ("github:repo:read@acme-corp/payroll", "github:issues:write@acme-corp/backend")
+PUBLIC, PRIVATE = "/repos/acme-corp/backend/issues", "/repos/acme-corp/payroll/issues"
+FLOW = "ready/github-flow"
+
+
+async def toxic(house: House) -> str:
+    """A task that has read what strangers write, and what only Alice may read."""
+    house.github.repository("acme-corp/backend").is_public = True
+    *_, token = await house.ready(*GRANTS)
+    for path in (PUBLIC, PRIVATE):
+        assert (await house.gateway(token, "GET", path)).status == 200
+    return token
+
+
+async def chosen(house: House, mode: str, **more: Any) -> Any:
+    return await house.alice.does("POST", "/v1/policies/ready", mode=mode, **more)
+
+
+async def posted(house: House, token: str) -> Any:
+    return await house.gateway(token, "POST", PUBLIC, json={"title": "the salaries"})
+
+
+async def test_they_are_observed_until_somebody_chooses(house: House) -> None:
+    shown = await house.alice.does("GET", "/v1/policies/ready")
+    assert shown["mode"] == "observe"
+    assert all(rule["id"].startswith("ready/") for rule in shown["rules"])
+    token = await toxic(house)
+    assert (await posted(house, token)).status == 201
+    record = (await house.events("call.allowed"))[-1]
+    assert (record["observed"], record["policies"]) == ([f"ask:{FLOW}"], [shown["edition"]])
+    assert "rules" not in record
+    said = await house.alice.does("GET", f"/v1/decisions/{record['id']}")
+    assert f"Rule {FLOW}: This task read something private" in said["words"]
+
+
+async def test_what_is_not_about_them_is_recorded_as_ever(house: House) -> None:
+    token = await toxic(house)
+    for record in await house.events("call.allowed"):
+        assert not {"policies", "observed"} & record.keys()
+    assert (await posted(house, token)).status == 201
+
+
+async def test_enforced_they_ask_the_user(house: House) -> None:
+    token = await toxic(house)
+    await chosen(house, "enforce", why="a week of records looked right")
+    reply = await posted(house, token)
+    assert (reply.status, reply.code) == (403, "approval_required")
+    assert house.github.received("POST", PUBLIC) == 0
+    approval = reply.json()["approval"]
+    bob = await house.person("bob@acme.com")
+    assert (await bob.call("POST", f"/v1/approvals/{approval}/answer", answer="approve")).status in (403, 404)
+    await house.alice.does("POST", f"/v1/approvals/{approval}/answer", answer="approve")
+    assert (await posted(house, token)).status == 201
+    record = (await house.events("call.allowed"))[-1]
+    assert (record["rules"], record["approved_by"]) == ([FLOW], [house.alice.id])
+
+
+@pytest.mark.parametrize("left_out", [PUBLIC, PRIVATE])
+async def test_enforced_they_say_nothing_where_only_one_of_both_was_read(house: House, left_out: str) -> None:
+    house.github.repository("acme-corp/backend").is_public = True
+    await chosen(house, "enforce")
+    *_, token = await house.ready(*GRANTS)
+    for path in {PUBLIC, PRIVATE} - {left_out}:
+        assert (await house.gateway(token, "GET", path)).status == 200
+    assert (await posted(house, token)).status == 201
+    assert not {"policies", "observed"} & (await house.events("call.allowed"))[-1].keys()
+
+
+async def test_enforced_they_let_go_on_what_stays_private(house: House) -> None:
+    """The same reads; the place it is written to is not open."""
+    await chosen(house, "enforce")
+    house.github.repository("acme-corp/payroll").is_public = True
+    *_, token = await house.ready(*GRANTS)
+    for path in (PUBLIC, PRIVATE):
+        assert (await house.gateway(token, "GET", path)).status == 200
+    assert (await posted(house, token)).status == 201
+
+
+async def test_off_they_record_nothing(house: House) -> None:
+    token = await toxic(house)
+    await chosen(house, "off")
+    assert (await posted(house, token)).status == 201
+    assert not {"policies", "observed"} & (await house.events("call.allowed"))[-1].keys()
+
+
+async def test_their_silence_is_no_denial_and_lets_nothing_happen_that_a_policy_denies(house: House) -> None:
+    await chosen(house, "enforce")
+    *_, token = await house.ready(*GRANTS)
+    assert (await house.gateway(token, "GET", PUBLIC)).status == 200
+    await house.alice.does("POST", "/v1/policies", text="", after=0)
+    assert (await house.gateway(token, "GET", PUBLIC)).json()["reason"] == "no_rule_allows"
+
+
+async def test_who_may_choose_and_that_it_is_recorded(house: House) -> None:
+    bob, agent = await house.person("bob@acme.com"), await house.agent("linter")
+    assert (await bob.call("POST", "/v1/policies/ready", mode="off")).status == 403
+    assert (await agent.call("POST", "/v1/policies/ready", mode="off")).status == 403
+    assert (await house.alice.call("POST", "/v1/policies/ready", mode="on")).status == 400
+    assert (await house.alice.does("GET", "/v1/policies/ready"))["mode"] == "observe"
+    shown = await chosen(house, "enforce", why="now")
+    await chosen(house, "enforce", why="again")
+    (event,) = await house.events("ready-rules.chosen")
+    said = {name: event[name] for name in ("mode", "was", "why", "by", "edition")}
+    assert said == {
+        "mode": "enforce", "was": "observe", "why": "now", "by": house.alice.id, "edition": shown["edition"],
+    }  # fmt: skip
+    assert (await bob.call("GET", "/v1/policies/ready")).json()["mode"] == "enforce"
+    assert (await house.alice.does("GET", "/v1/policies"))["data"] == []
+
+
+async def test_another_organizations_choice_is_its_own(house: House) -> None:
+    """Kept apart by name: what is kept for one is not found for another, nor among the versions of its policy."""
+    await chosen(house, "off")
+    await house.alice.does("POST", "/v1/policies", text="", after=0)
+    assert [one["number"] for one in (await house.alice.does("GET", "/v1/policies"))["data"]] == [1]
+    assert (await house.alice.call("GET", "/v1/policies/2")).status == 404
+
+
+async def test_a_choice_in_between_is_another_question(house: House) -> None:
+    token = await toxic(house)
+    await chosen(house, "enforce")
+    approval = (await posted(house, token)).json()["approval"]
+    await chosen(house, "off")
+    sent = await posted(house, token)
+    assert sent.status == 201, sent.body
+    await chosen(house, "enforce")
+    assert (await posted(house, token)).json()["approval"] == approval  # the same rules ask the same
+
+
+async def test_fifty_at_once_are_each_judged_by_what_all_of_them_did(house: House) -> None:
+    """At most twenty comments: the history is looked at again where it is recorded."""
+    import asyncio
+
+    await chosen(house, "enforce")
+    *_, token = await house.ready("github:issues:write@acme-corp/backend")
+    comment = f"{PUBLIC}/1/comments"
+    replies = await asyncio.gather(*(house.gateway(token, "POST", comment, json={"body": f"{n}"}) for n in range(24)))
+    assert sum(reply.json().get("code") == "approval_required" for reply in replies) == 4
+    assert house.github.received("POST", comment) == 20
