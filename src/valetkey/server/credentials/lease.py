@@ -22,7 +22,9 @@ MOST_RESOURCES = 100
 NO_OTHER_WAY = (
     "Ask for named buckets, the same scopes on each, and nothing that is counted; or call through the gateway."
 )
-NAME_TABLES = "Ask for named tables of one database, and nothing that is counted: statements pass no gateway."
+NAME_TABLES = (
+    "Ask for named tables and nothing that is counted, or ask single questions at the gateway: each is judged."
+)
 USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
 
 

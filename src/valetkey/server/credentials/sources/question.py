@@ -26,9 +26,10 @@ from valetkey.server.connections.databases.model import (
     question_role,
     verifier,
 )
+from valetkey.server.connections.databases.steps import Step, onward
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.db.engine import Database
-from valetkey.server.errors import Unavailable, ValetkeyError
+from valetkey.server.errors import Denied, Unavailable, ValetkeyError
 from valetkey.server.secret import Secret
 
 AT_ONCE: Final = 20
@@ -66,7 +67,7 @@ class Asker:
 
 
 class QuestionRoles:
-    """One per process."""
+    """One per process. `step` is told the name of each step before it is taken."""
 
     def __init__(self, admins: Admins, source: DatabaseSource, database: Database, deployment: str) -> None:
         self._admins = admins
@@ -75,6 +76,7 @@ class QuestionRoles:
         self._deployment = deployment
         self._under_way: defaultdict[str, set[str]] = defaultdict(set)
         self._ending: set[asyncio.Task[None]] = set()
+        self.step: Step = onward
 
     async def open(self, asker: Asker) -> Any:
         """A session of a role made for this question. Whatever comes of it, `end` is to be called once."""
@@ -105,10 +107,14 @@ class QuestionRoles:
             agent_id=asker.agent_id,
             task=asker.task,
         )
+        await self.step("role")
         async with self._admins.session(asker.connection) as db:
             about = await store.server(db)
+            if not all([await store.table_by_oid(db, oid) for oid in asker.tables]):
+                raise Denied("A table of this question is gone since it was judged.", reason="resource_changed")
             await store.keep_groups(db, wanted)
             await store.make_role(db, role, about=about)
+        await self.step("asks")
         return await self._admins.as_role(
             asker.connection,
             role.name,
