@@ -11,7 +11,7 @@ from valetkey.server.approvals.render import visible
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.canonical import Target, asking
 from valetkey.server.integrations.model import Integration, Match
-from valetkey.server.integrations.reading import Reading, Reads, Said, Unknown
+from valetkey.server.integrations.reading import Reading, Reads, Refused, Said, Unknown
 from valetkey.server.policy.model import Reason
 
 MOST_MATCHES = 50
@@ -97,8 +97,8 @@ async def recognised(
         return Recognised(target, ())
     if isinstance(reading, Unknown):
         return Recognised(target, (), why=_said(reading.why))
-    if reading.refused:
-        return Recognised(target, (), unknown=Reason.STATEMENT, why=reading.refused)
+    if isinstance(reading, Refused):
+        return Recognised(target, (), unknown=Reason.STATEMENT, why=reading.why)
     if len(reading.matches) > MOST_MATCHES:
         raise InvalidRequest(
             f"The call does {len(reading.matches)} things at once.", hint=f"Send at most {MOST_MATCHES} in one call."

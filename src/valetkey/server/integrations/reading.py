@@ -51,8 +51,6 @@ class Reading:
     query: Pairs
     content_type: str = ""
     body: bytes = b""
-    refused: str = ""
-    """Why it is none of the operations, for who asked; there are no matches then."""
     by_id: "Callable[[Sequence[str]], Reading] | None" = None
     """The same call with each thing under the id that was found for it: takes one for each match, empty without one."""
 
@@ -60,6 +58,13 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """No operation: something in the call is listed nowhere. `why` names it in a caller's words, as they came."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No operation: it does what is let through for nobody. `why` is a sentence of ours for who asked."""
 
     why: str
 
@@ -76,9 +81,10 @@ class Reader(Protocol):
         """Bodies that are longer are refused."""
         ...
 
-    def __call__(self, said: Said) -> Reading | Unknown | None:
+    def __call__(self, said: Said) -> Reading | Unknown | Refused | None:
         """Called unless the path says it all.
 
-        None or `Unknown` for what is no operation, which is denied; raises `InvalidRequest` for what has two readings.
+        None, `Unknown` or `Refused` for what is no operation, which is denied; raises `InvalidRequest` for what has two
+        readings.
         """
         ...

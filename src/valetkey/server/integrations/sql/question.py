@@ -12,7 +12,7 @@ import msgspec
 
 from valetkey.server.errors import Denied, InvalidRequest
 from valetkey.server.integrations.model import Match, Operation, ResourceRef
-from valetkey.server.integrations.reading import Reading, Reads, Said
+from valetkey.server.integrations.reading import Reading, Reads, Refused, Said
 from valetkey.server.integrations.sql.statement import read_statement
 from valetkey.verify.json import MalformedJson, parse_object
 
@@ -56,7 +56,7 @@ class SqlReader:
         """Only a question has a body that says what it does; nothing else is a call at all."""
         return Reads.BODY if method == "POST" and len(segments) == 2 and segments[1] == PATH else Reads.PATH
 
-    def __call__(self, said: Said) -> Reading | None:
+    def __call__(self, said: Said) -> Reading | Refused:
         """Every table the statement reads, through the connection that the address names."""
         if said.query:
             raise InvalidRequest("A question takes nothing in its address.", hint=f"Send {_EXAMPLE}")
@@ -70,7 +70,7 @@ class SqlReader:
             matches = [self._match(said.segments[0], table) for table in read.tables]
         except Denied as refused:
             # The reason stands in the record; the words are for who asked.
-            return Reading(matches=(), query=(), refused=f"{refused.public} {refused.next_step}")
+            return Refused(f"{refused.public} {refused.next_step}")
         body = msgspec.json.encode(Question(read.text, list(values), rows, size))
         return Reading(matches=matches, query=(), content_type="application/json", body=body)
 
