@@ -206,8 +206,8 @@ def test_a_question_is_one_of_two_fixed_documents_with_what_the_call_named() -> 
 def test_an_answer_that_does_not_plainly_name_one_resource_names_none() -> None:
     team = load_integration("linear").questions["team"]
     lin = {"id": "1", "key": "LIN"}
-    assert team.facts({"data": {"team": lin}}) == ResourceFacts("team", name="LIN", id="1")
-    assert team.facts({"data": {"teams": {"nodes": [lin]}}}) == ResourceFacts("team", name="LIN", id="1")
+    assert team.facts({"data": {"team": lin}}) == ResourceFacts("team", name="LIN", id="1", outside=False)
+    assert team.facts({"data": {"teams": {"nodes": [lin]}}}) == ResourceFacts("team", name="LIN", id="1", outside=False)
     for answer in (
         None,
         [],

@@ -54,19 +54,19 @@ class Response(NamedTuple):
     body: bytes
 
 
-def get(path: str, **query: str | int | None) -> Request:
+def get(path: str, /, **query: str | int | None) -> Request:
     """A GET; parameters that are None are left out."""
     given = {name: str(value) for name, value in query.items() if value is not None}
     return Request("GET", f"{path}?{urlencode(given)}" if given else path, {"Accept": "application/json"}, None)
 
 
-def send(method: str, path: str, **members: Any) -> Request:
+def send(method: str, path: str, /, **members: Any) -> Request:
     """A request with a JSON object; members that are None are left out."""
     body = json.dumps({name: value for name, value in members.items() if value is not None}).encode()
     return Request(method, path, {"Accept": "application/json", "Content-Type": "application/json"}, body)
 
 
-def post(path: str, **members: Any) -> Request:
+def post(path: str, /, **members: Any) -> Request:
     """A POST with a JSON object; members that are None are left out."""
     return send("POST", path, **members)
 
