@@ -105,6 +105,7 @@ async def test_a_service_account_needs_just_the_scope_that_is_written_there(hous
     bodies = {
         "/v1/policies": {**policy, "after": 0},
         "/v1/policies/check": policy,
+        "/v1/policies/ready": {"mode": "off"},
         "/v1/policies/replay": {**policy, "seconds": 60},
     }
     for path, methods in document["paths"].items():
