@@ -16,6 +16,10 @@ from valetkey.server.approvals.notices.model import Kind as Told
 from valetkey.server.approvals.notices.model import NoticeAddress
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.apps import store as apps
+from valetkey.server.connections.by_device import store as by_device
+from valetkey.server.connections.by_device.model import DeviceLinking
+from valetkey.server.connections.linking import store as linkings
+from valetkey.server.connections.linking.model import Linking
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.model import begun
 from valetkey.server.credentials import store as leases
@@ -52,6 +56,7 @@ class Sealed:
     lease: Lease
     approval: Approval
     address: NoticeAddress
+    linking: str
     app: str
     client: Client
     replaced: str
@@ -76,6 +81,9 @@ class Sealed:
             assert await leases.open_credential(db, self.lease, ring=ring) == CANARY
             assert await approved.kept_of(db, self.approval, ring=ring) == HELD
             assert await notice_addresses.opened(db, self.address, ring=ring) == CANARY
+            device = await by_device.of_linking(db, self.linking, ring)
+            assert device is not None
+            assert by_device.open_code(device, ring) == CANARY
             registered = await apps.app(db, self.app, ring)
             assert registered is not None
             assert registered.secret == CANARY
@@ -137,6 +145,16 @@ async def seal_everywhere(house: House) -> Sealed:
         await leases.add(tx, lease)
         await leases.hold(tx, lease, CANARY, fingerprint="", upstream_ends_at=2_000_000_000, ring=ring)
         await notice_addresses.add(tx, address, CANARY, ring=ring)
+        linking = Linking(
+            id=new_id("lnk"), org=org, user=house.alice.id, session="s", app=registered["id"], asked=(), connection="",
+            shared=False, back="", code="", created_at=0, expires_at=2_000_000_000,
+        )  # fmt: skip
+        await linkings.add(tx, b"of its state", linking)
+        device = DeviceLinking(
+            linking=linking, integration="slack", user_code="c", page="https://x/y", token_url="https://x/z",
+            wait_seconds=5, poll_at=0, expires_at=2_000_000_000,
+        )  # fmt: skip
+        await by_device.add(tx, device, code=CANARY, ring=ring)
         assert await approved.add(tx, approval, HELD, instead_of=None, ring=ring)
         await providers.add(tx, provider, CANARY, ring=ring, now=1)
         notice = decoupled.Notice(handle=handle, token=CANARY)
@@ -153,6 +171,7 @@ async def seal_everywhere(house: House) -> Sealed:
         lease=lease,
         approval=approval,
         address=address,
+        linking=linking.id,
         app=registered["id"],
         client=client,
         replaced=tokens["refresh_token"],
