@@ -48,6 +48,8 @@ async def test_every_other_route_is_closed_to_an_agent(house: House) -> None:
         "/v1/approvals/{id}/answer": {"answer": "approve"},
         "/v1/policies": {"text": "", "after": 0},
         "/v1/policies/check": {"text": ""},
+        "/v1/policies/ready": {"mode": "off"},
+        "/v1/decisions/foresee": {"task": task["id"], "integration": "github", "method": "GET", "path": "/user"},
         "/v1/policies/replay": {"text": "", "seconds": 60},
         "/v1/agents": {"name": "mine"},
         "/v1/agents/{id}/client": {"redirect_uris": []},
