@@ -8,13 +8,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
 
-from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.connections.borrow import Borrow, Borrowed, refused
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
-from valetkey.server.db.effects import Together
 from valetkey.server.egress import Egress, Sending
 from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again
@@ -22,14 +20,13 @@ from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.answer import Answer, answer
 from valetkey.server.gateway.came import Attempt
 from valetkey.server.gateway.canonical import Target
-from valetkey.server.gateway.charge import Charge, Settled, account
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.outcome import note_outcome
 from valetkey.server.gateway.signed import signed_call
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import GIT_PREFIX
 from valetkey.server.integrations.role import Role
-from valetkey.server.policy.model import Authority
 from valetkey.server.tokens.proofs import Proofs
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
@@ -66,7 +63,7 @@ class Calls:
         judged = await self._admit(attempt, door, stream, address=door.gateway)
         authority, target, proof = judged.authority, judged.target, judged.proof
         decision_id, connection_id = judged.decision, judged.connection
-        finished = partial(self._finished, decision_id, authority, stream, judged.charge)
+        finished = partial(note_outcome, self._journal, decision_id, authority.user.org, stream, judged.charge)
         allowance = Allowance(judged.charge.allowance)
         status, sending = 0, None
         try:
@@ -180,7 +177,7 @@ class Calls:
         """
         judged = await self._admit(attempt, door, stream, address=address, org=org, again=again, as_it_is=True)
         authority = judged.authority
-        finished = partial(self._finished, judged.decision, authority, stream, judged.charge)
+        finished = partial(note_outcome, self._journal, judged.decision, authority.user.org, stream, judged.charge)
         ended = "interrupted"
         try:
             stream.decided()
@@ -203,26 +200,3 @@ class Calls:
     async def settle(self) -> None:
         """Wait until every outcome is written; at shutdown."""
         await self._journal.settle()
-
-    def _finished(
-        self,
-        decision_id: str,
-        authority: Authority,
-        stream: Stream,
-        charged: Charge,
-        *,
-        status: int,
-        size: int,
-        sent: int,
-        ended: str,
-    ) -> None:
-        """Record the outcome without holding up the answer."""
-        if stream.was_cut and ended != "complete":
-            ended = "cut"
-        members = {"decision": decision_id, "status": status, "bytes": size, "ended": ended}
-        if sent:
-            members["sent"] = sent
-        also = Together(account, Settled(charged, size + sent)) if size + sent or charged.held else None
-        self._journal.note(
-            Entry(event=Event.CALL_FINISHED, org=authority.user.org, members=members, refers=decision_id, also=also)
-        )

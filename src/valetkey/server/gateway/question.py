@@ -7,17 +7,15 @@ they are taken, 10. the role ends, and the outcome is recorded. The connected lo
 
 from functools import partial
 
-from valetkey.server.audit.model import Event
-from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.audit.store import Journal
 from valetkey.server.credentials.sources.question import Asker, QuestionRoles
-from valetkey.server.db.effects import Together
 from valetkey.server.egress.postgres import Meter
 from valetkey.server.errors import InvalidRequest, UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Admitted
 from valetkey.server.gateway.allowance import over_budget
 from valetkey.server.gateway.came import Attempt
-from valetkey.server.gateway.charge import Settled, account
 from valetkey.server.gateway.inject import Prepared
+from valetkey.server.gateway.outcome import note_outcome
 from valetkey.server.gateway.rows import MOST_BEYOND, ROOM_TO_END, RowsAnswer
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.sql.question import question_of
@@ -39,7 +37,8 @@ class Questions:
         """Judge one question and ask it. The caller closes the answer; `stream` lets it be cut."""
         judged = await self._admit(attempt, door, stream, address=door.gateway)
         asker, session, sent = _asker(judged), None, 0
-        finished = partial(self._finished, judged, stream)
+        org = judged.authority.user.org
+        finished = partial(note_outcome, self._journal, judged.decision, org, stream, judged.charge)
         try:
             stream.decided()
             # SECURITY: what was approved is what is asked, in our own print; nothing of what came now.
@@ -79,25 +78,6 @@ class Questions:
         """Wait until every role is dropped and every outcome written."""
         await self._roles.settle()
         await self._journal.settle()
-
-    def _finished(
-        self, judged: Admitted, stream: Stream, *, status: int, size: int, rows: int, ended: str, sent: int
-    ) -> None:
-        """Record the outcome without holding up the answer."""
-        if stream.was_cut and ended != "complete":
-            ended = "cut"
-        members = {"decision": judged.decision, "status": status, "bytes": size, "rows": rows, "ended": ended}
-        if sent:
-            members["sent"] = sent
-        self._journal.note(
-            Entry(
-                event=Event.CALL_FINISHED,
-                org=judged.authority.user.org,
-                members=members,
-                refers=judged.decision,
-                also=Together(account, Settled(judged.charge, size + sent, rows)),
-            )
-        )
 
 
 def _asker(judged: Admitted) -> Asker:
