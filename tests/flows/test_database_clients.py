@@ -19,7 +19,7 @@ _READS = {
 }
 
 
-@pytest.mark.skipif(database_clients.missing() is not None, reason=str(database_clients.missing()))
+@pytest.mark.skipif(database_clients.CLIENTS.missing() is not None, reason=str(database_clients.CLIENTS.missing()))
 async def test_psycopg_and_sqlalchemy_work_with_a_lease_and_not_after_it(tmp_path: Path, postgres: Postgres) -> None:
     async with stocked(tmp_path / "data", postgres, READ) as at:
         lent = await at.lent()

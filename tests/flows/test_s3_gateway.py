@@ -67,7 +67,7 @@ CALLS: list[tuple[str, str, list[tuple[str, str]], bytes | None]] = [
 ]
 
 
-@pytest.mark.skipif(aws_programs.missing() is not None, reason=str(aws_programs.missing()))
+@pytest.mark.skipif(aws_programs.PROGRAMS.missing() is not None, reason=str(aws_programs.PROGRAMS.missing()))
 async def test_what_arrives_is_signed_as_botocore_signs_it(at: Account) -> None:
     for method, path, headers, body in CALLS:
         assert (await ask(at, method, path, *headers, body=body)).status == 200, path

@@ -21,7 +21,7 @@ from valetkey.server.clock import DrivenClock
 from valetkey.server.secret import Secret
 from valetkey.server.sigv4 import signed
 
-pytestmark = pytest.mark.skipif(aws_programs.missing() is not None, reason=str(aws_programs.missing()))
+pytestmark = pytest.mark.skipif((why := aws_programs.PROGRAMS.missing()) is not None, reason=str(why))
 
 
 VALETKEY = Path(sys.executable).parent / "valetkey"

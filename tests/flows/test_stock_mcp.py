@@ -18,7 +18,7 @@ from tests.support.ports import free_port
 from tests.support.tab import Tab
 from valetkey.server.clock import DrivenClock
 
-if (why := mcp_programs.missing()) is not None:
+if (why := mcp_programs.PROGRAMS.missing()) is not None:
     pytest.skip(why, allow_module_level=True)
 
 REDIRECT = "http://127.0.0.1:33418/callback"

@@ -18,7 +18,7 @@ from tests.support import aws_programs
 from tests.support.house import House, Robot, open_house
 from valetkey.server.clock import DrivenClock
 
-pytestmark = pytest.mark.skipif(aws_programs.missing() is not None, reason=str(aws_programs.missing()))
+pytestmark = pytest.mark.skipif((why := aws_programs.PROGRAMS.missing()) is not None, reason=str(why))
 
 WRITE = "aws:s3:write@acme-reports/2027"
 

@@ -7,44 +7,20 @@ leased, never that it is narrow.
 
 import contextlib
 import json
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support import node
+from tests.support.environment import Environment
 from tests.support.ports import free_port
 
-FOLDER: Final = Path(__file__).parents[2] / "build" / "aws"
 STORIES: Final = Path(__file__).parent / "aws"
-LOCK: Final = STORIES / "requirements.lock"
-PYTHON: Final = FOLDER / "venv" / "bin" / "python"
+PROGRAMS: Final = Environment("aws", lock=STORIES / "requirements.lock")
 _START_SECONDS: Final = 60
-
-
-def missing() -> str | None:
-    """Why its stories cannot run here, as a reason to skip, or None."""
-    mark = FOLDER / "installed.txt"
-    if not PYTHON.exists() or not mark.exists() or mark.read_text() != LOCK.read_text():
-        return "boto3 and moto are not prepared: python -m tests.support.prepare"
-    return None
-
-
-def prepare() -> list[str]:
-    """Install what is missing; return one line for what was done. Raises `RuntimeError` with pip's words."""
-    if missing() is None:
-        return []
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    node.run_or_say([sys.executable, "-m", "venv", str(FOLDER / "venv")])
-    quiet = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-    node.run_or_say([*quiet, "--require-hashes", "-r", str(LOCK)])
-    (FOLDER / "installed.txt").write_text(LOCK.read_text())
-    return ["installed boto3 and moto into build/aws/venv"]
 
 
 def run(story: str, *, env: dict[str, str], given: Any = None) -> Any:
@@ -53,9 +29,9 @@ def run(story: str, *, env: dict[str, str], given: Any = None) -> Any:
     Raises `RuntimeError` with its complaints when it fails.
     """
     done = subprocess.run(
-        [str(PYTHON), str(STORIES / story)],
+        [str(PROGRAMS.python), str(STORIES / story)],
         input=json.dumps(given),
-        env={"HOME": str(FOLDER), **env},
+        env={"HOME": str(PROGRAMS.folder), **env},
         capture_output=True,
         text=True,
         timeout=120,
@@ -69,8 +45,8 @@ def run(story: str, *, env: dict[str, str], given: Any = None) -> Any:
 def moto() -> Iterator[str]:
     """moto's server on loopback; yields its address."""
     port = free_port()
-    command = node.leashed([str(PYTHON), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
-    env = {"HOME": str(FOLDER), "PATH": "/usr/bin:/bin"}
+    command = node.leashed([str(PROGRAMS.python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
+    env = {"HOME": str(PROGRAMS.folder), "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _START_SECONDS

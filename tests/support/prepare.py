@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from tests.support import (
@@ -26,83 +27,70 @@ from tests.support import (
     slack_clients,
 )
 
-
-def main() -> int:
-    """Prepare; a thing that cannot be had is said and is not a failure."""
-    for name, install, is_there in _PACKAGES:
-        _say(_debian(name, install, is_there))
-    _say(_node())
-    _say(_mcp())
-    _say(_slack())
-    _say(_aws())
-    _say(_databases())
-    return 0
-
-
 _PACKAGES: Final = (
-    ("PostgreSQL", postgres_keeper.INSTALL, postgres_keeper.programs),
-    ("Chromium", chromium.INSTALL, chromium.program),
-    ("nginx", nginx.INSTALL, nginx.program),
-    ("Caddy", caddy.INSTALL, caddy.program),
-    ("gh", gh.INSTALL, gh.program),
+    ("PostgreSQL", postgres_keeper.INSTALL[-1], postgres_keeper.programs),
+    ("Chromium", chromium.INSTALL[-1], chromium.program),
+    ("nginx", nginx.INSTALL[-1], nginx.program),
+    ("Caddy", caddy.INSTALL[-1], caddy.program),
+    ("gh", gh.INSTALL[-1], gh.program),
 )
 
 
-def _say(lines: Sequence[str]) -> None:
+def main() -> int:
+    """Prepare, several things at once; a thing that cannot be had is said and is not a failure."""
+    tasks: tuple[Callable[[], list[str]], ...] = (
+        _debian,
+        _registry("Node and what runs on it", lambda: [*node.prepare(), *mcp_conformance.prepare()]),
+        _registry("the MCP programs", mcp_programs.PROGRAMS.prepare),
+        _registry("Slack's SDK", slack_clients.PYTHON_SDK.prepare),
+        _registry("boto3 and moto", aws_programs.PROGRAMS.prepare),
+        _registry("psycopg and SQLAlchemy", database_clients.CLIENTS.prepare),
+    )
+    with ThreadPoolExecutor(3) as pool:
+        for lines in pool.map(lambda task: task(), tasks):
+            _say(lines)
+    return 0
+
+
+def _say(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"prepare: {line}", flush=True)
 
 
-def _debian(name: str, install: Sequence[str], is_there: Callable[[], object]) -> list[str]:
-    """Install one Debian package unless its program is there."""
-    if is_there():
+def _debian() -> list[str]:
+    """Install the Debian packages whose programs are not there, in one go."""
+    wanted = [(name, package, is_there) for name, package, is_there in _PACKAGES if not is_there()]
+    if not wanted:
         return []
+    names, packages = ", ".join(name for name, _, _ in wanted), [package for _, package, _ in wanted]
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
     if os.getuid() != 0 or shutil.which("apt-get") is None:
-        return [f"{name} is missing, its tests will be skipped; to have them: sudo {' '.join(install)}"]
-    # RUNLEVEL: the package's own server is not wanted, only its programs.
+        return [f"{names}: missing, the tests will be skipped; to have them: sudo {' '.join(install)}"]
+    # RUNLEVEL: the packages' own servers are not wanted, only their programs.
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["apt-get", "update", "-qq"], list(install)):
+    for command in (["apt-get", "update", "-qq"], install):
         done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+    return [_outcome(*one, said=done.stderr) for one in wanted]
+
+
+def _outcome(name: str, package: str, is_there: Callable[[], object], *, said: str) -> str:
     if isinstance(is_there, functools._lru_cache_wrapper):
         is_there.cache_clear()
-    if done.returncode or not is_there():
-        return [f"{name} could not be installed, its tests will be skipped: {done.stderr.strip()[-400:]}"]
-    return [f"installed the Debian package {install[-1]}"]
+    if is_there():
+        return f"installed the Debian package {package}"
+    return f"{name} could not be installed, its tests will be skipped: {said.strip()[-400:]}"
 
 
-def _node() -> list[str]:
-    try:
-        return node.prepare()
-    except (RuntimeError, OSError) as failed:
-        return [f"Node could not be prepared, the stock-client tests will be skipped: {failed}"]
+def _registry(name: str, prepare: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """What comes from the registries of Python and npm."""
 
+    def prepared() -> list[str]:
+        try:
+            return prepare()
+        except (RuntimeError, OSError) as failed:
+            return [f"{name} could not be prepared, the tests will be skipped: {failed}"]
 
-def _mcp() -> list[str]:
-    try:
-        return [*mcp_programs.prepare(), *mcp_conformance.prepare()]
-    except (RuntimeError, OSError) as failed:
-        return [f"The MCP programs could not be prepared, their tests will be skipped: {failed}"]
-
-
-def _slack() -> list[str]:
-    try:
-        return slack_clients.prepare()
-    except (RuntimeError, OSError) as failed:
-        return [f"Slack's SDK could not be prepared, its tests will be skipped: {failed}"]
-
-
-def _aws() -> list[str]:
-    try:
-        return aws_programs.prepare()
-    except (RuntimeError, OSError) as failed:
-        return [f"boto3 and moto could not be prepared, their tests will be skipped: {failed}"]
-
-
-def _databases() -> list[str]:
-    try:
-        return database_clients.prepare()
-    except (RuntimeError, OSError) as failed:
-        return [f"psycopg and SQLAlchemy could not be prepared, their test will be skipped: {failed}"]
+    return prepared
 
 
 if __name__ == "__main__":
