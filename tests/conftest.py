@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tables
 from tests.support.house import House, open_house
 from tests.support.postgres import Postgres, missing
 
@@ -21,12 +22,16 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """An empty database: None for SQLite in the data folder, else the URL of a fresh PostgreSQL database."""
+    """A database with nothing in it: None for SQLite in the data folder, else the URL of a fresh PostgreSQL database.
+
+    On PostgreSQL it has our tables, unless the test is marked `without_tables`.
+    """
     if request.param == "sqlite":
         yield None
         return
     server: Postgres = request.getfixturevalue("postgres")
-    url = server.database()
+    bare = request.node.get_closest_marker("without_tables") is not None
+    url = server.database() if bare else tables.postgresql(server)
     yield url
     server.discard(url)
 

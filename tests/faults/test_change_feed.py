@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import tables
 from tests.support.house import House, Robot, first_administrator, open_house
 from tests.support.http import Reply, read_reply
 from tests.support.nodes import second_node
@@ -46,7 +47,7 @@ class Nodes:
 
 @pytest.fixture
 async def nodes(tmp_path: Path, postgres: Postgres) -> AsyncIterator[Nodes]:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with Upstream() as upstream:
         left = furnish(upstream)
         async with (
@@ -194,7 +195,7 @@ async def test_a_call_decided_on_newer_knowledge_is_not_cut_by_the_change_it_alr
 
 
 async def test_rev_01_two_server_processes_on_one_database(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with Upstream() as upstream:
         left = furnish(upstream)
         a = ServeProcess(tmp_path / "a", upstream.url, url)

@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support import tables
 from tests.support.http import Reply
 from tests.support.nodes import second_node
 from tests.support.postgres import Postgres
@@ -103,7 +104,7 @@ async def test_a_change_whose_answer_is_lost_locks_nobody_out(
 
 async def test_of_two_rotations_at_once_one_waits(tmp_path: Path, postgres: Postgres) -> None:
     """Two nodes: the second reads which password works only when the first's change can no longer arrive."""
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with (
         stocked(tmp_path / "data", postgres, READ, database_url=url) as at,
         second_node(at.house, tmp_path / "b") as other,

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tests.support import tables
 from tests.support.house import REAL, House, Robot, open_house
 from tests.support.http import Reply
 from tests.support.postgres import Postgres
@@ -256,7 +257,7 @@ async def test_a_postgresql_that_is_gone_refuses_and_serves_again_when_it_is_bac
     tmp_path: Path, postgres: Postgres
 ) -> None:
     """R4 in small: the node needs no restart."""
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     name = url.rpartition("/")[2]
     async with open_house(tmp_path / "data", database_url=url) as house:
         agent, _, task, token = await house.ready()

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.support import tables
 from tests.support.house import House, Robot, open_house
 from tests.support.nodes import second_node
 from tests.support.postgres import Postgres
@@ -28,7 +29,7 @@ READ = "/repos/acme-corp/backend"
 
 @pytest.fixture
 async def nodes(tmp_path: Path, postgres: Postgres) -> AsyncIterator[tuple[House, House]]:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with open_house(tmp_path / "a", database_url=url) as a, second_node(a, tmp_path / "b") as b:
         yield a, b
     postgres.discard(url)
@@ -187,7 +188,7 @@ async def _in_order_of_commit(house: House) -> list[dict[str, Any]]:
 
 
 async def test_the_fence_holds_whatever_isolation_the_database_defaults_to(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     postgres.execute(f'ALTER DATABASE "{url.rpartition("/")[2]}" SET default_transaction_isolation = serializable')
     async with open_house(tmp_path / "a", database_url=url) as a, second_node(a, tmp_path / "b") as b:
         agent, _, task, _ = await a.ready()
@@ -247,7 +248,7 @@ async def test_a_node_whose_claim_was_taken_moves_to_another_writer_and_its_own_
 
 
 async def test_an_open_stream_on_the_other_node_is_cut_when_it_catches_up(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     left = asyncio.Event()
     async with Upstream() as upstream:
         upstream.answers("GET", "/user", json={"login": "alice", "id": 1})

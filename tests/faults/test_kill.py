@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import tables
 from tests.support.house import REAL, Robot, first_administrator
 from tests.support.seen import Seen
 from tests.support.serve_process import ServeProcess
@@ -87,7 +88,7 @@ async def test_nothing_is_lost_or_unrecorded_whenever_the_server_is_killed(
     database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     print(f"seed {SEED}, {KILLS} kills on {database}")
-    url = request.getfixturevalue("postgres").database() if database == "postgresql" else None
+    url = tables.postgresql(request.getfixturevalue("postgres")) if database == "postgresql" else None
     async with Upstream() as upstream:
         server = ServeProcess(tmp_path / "data", upstream.url, url)
         story = Story(server, random.Random(f"{SEED}{database}"))

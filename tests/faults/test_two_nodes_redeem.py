@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from tests.support import tables
 from tests.support.decoupled import DEVICE_CODE, Elsewhere, elsewhere, error_of
 from tests.support.house import REAL, House, first_administrator
 from tests.support.postgres import Postgres
@@ -19,7 +20,7 @@ BACKEND = {"id": 7, "full_name": "acme-corp/backend", "name": "backend", "owner"
 
 
 async def test_oa_06_one_device_code_is_redeemed_once_over_two_processes(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with Upstream() as upstream:
         upstream.answers("GET", "/user", json={"login": "alice", "id": 1})
         upstream.answers("GET", "/repos/acme-corp/backend", json=BACKEND)

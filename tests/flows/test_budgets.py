@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from tests.support import tables
 from tests.support.house import House, open_house
 from tests.support.nodes import second_node
 from tests.support.postgres import Postgres
@@ -32,7 +33,7 @@ async def test_of_fifty_writes_at_once_on_the_last_one_exactly_one_passes(house:
 
 
 async def test_the_last_write_is_one_over_two_nodes(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
         _, _, _, token = await house.ready(WRITE, max_writes=1)
         replies = await asyncio.gather(

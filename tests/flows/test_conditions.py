@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.support import tables
 from tests.support.house import House, open_house
 from tests.support.nodes import second_node
 from tests.support.postgres import Postgres
@@ -35,7 +36,7 @@ async def test_of_fifty_calls_at_once_on_a_limit_of_ten_exactly_ten_pass(house: 
 
 
 async def test_the_limit_holds_over_two_nodes(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
         _, _, _, token = await house.ready(max_calls=10)
         replies = await asyncio.gather(*((house, other)[n % 2].gateway(token, "GET", PATH) for n in range(50)))

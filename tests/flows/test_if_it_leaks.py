@@ -18,6 +18,7 @@ from tests.flows.test_leases import PEM, installed
 from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_workloads import Platform
+from tests.support import tables
 from tests.support.billing import AUDIENCE, billed, register
 from tests.support.command_line import CommandLine
 from tests.support.decoupled import elsewhere
@@ -198,7 +199,7 @@ async def test_a_rotated_secret_gets_no_token_on_a_node_that_has_not_heard_of_it
     tmp_path: Path, postgres: Postgres
 ) -> None:
     """OA-17: a node that remembers the secret asks the database all the same."""
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
         agent = await house.agent("robot")
         stolen = Robot(other, agent.id, agent.name, agent.secret)

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.attacks.test_introspection import INACTIVE, alive, ask, give_back
 from tests.flows.test_service_accounts import program
+from tests.support import tables
 from tests.support.billing import AUDIENCE, billed, register
 from tests.support.house import GITHUB, House, Robot, open_house
 from tests.support.nodes import second_node
@@ -84,7 +85,7 @@ async def test_rv_4_a_revocation_on_one_node_is_seen_by_introspection_on_another
     tmp_path: Path, postgres: Postgres
 ) -> None:
     """Also a resource server registered on one is known to the other as soon as it decides about it."""
-    async with open_house(tmp_path / "one", database_url=postgres.database()) as house:
+    async with open_house(tmp_path / "one", database_url=tables.postgresql(postgres)) as house:
         agent, _, _, token = await house.ready()
         async with second_node(house, tmp_path / "two") as other:
             there = Robot(other, agent.id, agent.name, agent.secret)

@@ -22,6 +22,9 @@ def _differences(connection: Connection) -> list[object]:
     return list(compare_metadata(context, metadata))
 
 
+pytestmark = pytest.mark.without_tables
+
+
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str | None) -> Settings:
     return Settings(data=tmp_path / "data", database_url=None if database_url is None else Secret(database_url))

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from tests.support import tables
 from tests.support.house import USER_CREDENTIAL, House, Person, open_house
 from tests.support.http import Reply
 from tests.support.nodes import second_node
@@ -208,7 +209,7 @@ async def test_it_proves_one_thing_only(house: House) -> None:
 async def test_two_nodes_make_and_spend_at_once_and_neither_waits_for_the_other(
     postgres: Postgres, tmp_path: Path
 ) -> None:
-    async with open_house(tmp_path / "a", database_url=postgres.database()) as house:
+    async with open_house(tmp_path / "a", database_url=tables.postgresql(postgres)) as house:
         bob = await house.person("bob@acme.com")
         async with second_node(house, tmp_path / "b") as other:
             for _ in range(8):

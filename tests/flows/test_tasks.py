@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from tests.support import tables
 from tests.support.house import House, Robot, open_house
 from tests.support.nodes import second_node
 from tests.support.postgres import Postgres
@@ -120,7 +121,7 @@ async def test_the_cap_holds_when_everybody_comes_at_once(house: House) -> None:
 
 
 async def test_the_cap_holds_over_two_nodes(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with open_house(tmp_path / "a", database_url=url) as house, second_node(house, tmp_path / "b") as other:
         agent, delegation = await story(house, mode="standing", tasks_per_day=4, seconds=86_400)
         await agent.sign_in()

@@ -3,6 +3,7 @@
 Everything goes over HTTP, as a stranger would do it. The clock stands still until a test moves it.
 """
 
+import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import tables
 from tests.support.conformance import held_to_its_word
 from tests.support.http import Reply, call
 from tests.support.ports import free_port
@@ -218,6 +220,8 @@ async def open_house(
             unsafe_loopback_upstreams=(base_url.removeprefix("http://"), *local),
             **settings,
         )
+        if database_url is None:
+            await asyncio.to_thread(tables.sqlite, folder)
         app = build(chosen, clock)
         await app.start()
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from tests.support import tables
 from tests.support.herd import described
 from tests.support.hostile_provider import HostileProvider
 from tests.support.house import House, open_house
@@ -134,7 +135,7 @@ async def storm(
     folder: Path, postgres: Postgres, make: Callable[[Upstream], HostileProvider]
 ) -> AsyncIterator[tuple[House, HostileProvider]]:
     """A deployment with a thousand shared accounts whose credentials have all just ended."""
-    url = postgres.database()
+    url = tables.postgresql(postgres)
     async with Upstream() as up, open_house(folder / "data", database_url=url, upstream=up.url) as house:
         await pause(house.app)
         provider = make(up)
