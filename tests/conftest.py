@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tables
+from tests.support import scratch, tables
 from tests.support.house import House, open_house
 from tests.support.postgres import Postgres, missing
+
+
+scratch.choose()
 
 
 @pytest.fixture(scope="session")
