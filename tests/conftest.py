@@ -9,7 +9,6 @@ from tests.support import scratch, tables
 from tests.support.house import House, open_house
 from tests.support.postgres import Postgres, missing
 
-
 scratch.choose()
 
 

@@ -11,7 +11,6 @@ import functools
 import itertools
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,8 @@ from typing import Final
 _FIRST: Final = 20_000
 _EACH: Final = 500
 _BLOCKS: Final = 25
+# The same for every process of this machine, wherever it keeps what it throws away.
+_LOCKS: Final = Path("/tmp")  # noqa: S108
 
 
 def free_port() -> int:
@@ -40,7 +41,7 @@ def _ports() -> Iterator[int]:
 def _held_block() -> int:
     """The number of a block that no other process has. Its lock ends with this process."""
     for number in range(_BLOCKS):
-        path = Path(tempfile.gettempdir(), f"valetkey-test-ports-{number}.lock")
+        path = _LOCKS / f"valetkey-test-ports-{number}.lock"
         with contextlib.suppress(OSError):
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108: folders in it are made by tempfile
+_MEMORY: Final = Path("/dev/shm")
 _ENOUGH_BYTES: Final = 6 * 2**30
 
 
