@@ -19,7 +19,7 @@ _FIRST: Final = 20_000
 _EACH: Final = 500
 _BLOCKS: Final = 25
 # The same for every process of this machine, wherever it keeps what it throws away.
-_LOCKS: Final = Path("/tmp")  # noqa: S108
+_LOCKS: Final = Path("/tmp")
 
 
 def free_port() -> int:

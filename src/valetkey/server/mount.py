@@ -3,6 +3,7 @@
 Here, once for every door, it is said where a request came from: `scope["client"]`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,12 @@ class Mount:
             exception_handlers={404: _not_found, 405: _not_found, Exception: _bug},
         )
         self._pages.state.log_bug = log_bug
-        self.document = openapi.document(services.settings.issuer, routes)
+        self._described = routes
+
+    @functools.cached_property
+    def document(self) -> dict[str, Any]:
+        """The description at /openapi.json, made when it is first asked for: few servers are ever asked."""
+        return openapi.document(self._services.settings.issuer, self._described)
 
     @property
     def routes(self) -> list[Route]:

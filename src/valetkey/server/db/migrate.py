@@ -1,5 +1,6 @@
 """Bringing a database to this version's schema, and refusing one from a newer version."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def configuration(connection: Connection | None = None) -> Config:
 async def migrate(database: Database) -> str:
     """Upgrade to the newest revision; return it. Raises `Conflict` for a database of a newer version."""
     async with database.write() as tx:
-        await refuse_newer(tx)
-        await tx.run_sync(lambda connection: command.upgrade(configuration(connection), "head"))
+        if await tx.run_sync(_revision) != newest():
+            await refuse_newer(tx)
+            await tx.run_sync(lambda connection: command.upgrade(configuration(connection), "head"))
         return await tx.run_sync(_revision) or ""
 
 
@@ -36,8 +38,13 @@ async def pending(database: Database) -> list[str]:
     """What keeps the schema from being current; empty when it is."""
     async with database.read() as connection:
         current = await connection.run_sync(_revision)
-    newest = ScriptDirectory.from_config(configuration()).get_current_head()
-    return [] if current == newest else [f"schema is at {current or 'nothing'}, this version needs {newest}"]
+    return [] if current == newest() else [f"schema is at {current or 'nothing'}, this version needs {newest()}"]
+
+
+@functools.cache
+def newest() -> str | None:
+    """The revision this program brings a database to."""
+    return ScriptDirectory.from_config(configuration()).get_current_head()
 
 
 async def refuse_newer(connection: AsyncConnection) -> None:
