@@ -1,5 +1,6 @@
 """An account is connected with a code typed on another device: as often asked as allowed, once kept, hers alone."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -181,6 +182,31 @@ async def test_two_nodes_ask_as_often_as_one(story: Story, tmp_path: Path, datab
         assert "GitHub is connected" in other.text
     assert await story.refusals() == []
     assert {said for _, said in story.github.asked} == {"authorization_pending", ""}
+
+
+async def test_of_twenty_who_look_at_once_one_asks(story: Story, tmp_path: Path) -> None:
+    """Twenty windows of the same browser, over two nodes where the database has several: one question, one account."""
+    tab = await story.house.signed_in()
+    code = await begun(story, tab)
+    async with contextlib.AsyncExitStack() as nodes:
+        bases = [tab.base]
+        if not story.house.app.database.is_sqlite:
+            bases.append((await nodes.enter_async_context(second_node(story.house, tmp_path / "b"))).base)
+        windows = [Tab(bases[n % len(bases)], tab.origin, dict(tab.cookies)) for n in range(20)]
+        for window in windows:
+            await window.get(tab.at)
+        for said, agreed in (("authorization_pending", False), ("", True)):
+            if agreed:
+                story.github.typed_in(code)
+                for window in windows:
+                    await window.get(tab.at)
+            story.house.clock.advance(5)
+            before = len(story.github.asked)
+            await asyncio.gather(*(window.submit(PAGE, button="I have agreed there: look again") for window in windows))
+            assert [one for _, one in story.github.asked[before:]] == [said]
+    assert [(one["account"], one["status"]) for one in await story.connections()] == [("alice", "linked")]
+    assert len(await story.house.events("connection.created")) == 1
+    assert await held_code(story) == [None]
 
 
 async def test_another_person_finds_nothing_there(story: Story) -> None:
