@@ -92,5 +92,5 @@ def test_query_asks_without_a_login_and_shows_what_came(server: tuple[Served, Sh
     assert "\x1b" not in shown.stdout
     refused = started.valetkey("query", "analytics", "SELECT amount FROM hr.salaries", *known)
     assert refused.returncode != 0
-    assert "hr.salaries" in refused.stderr
+    assert "not entitled" in refused.stderr
     assert not [role for role in there.roles() if role.startswith("vkq_")]
