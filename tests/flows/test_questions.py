@@ -8,7 +8,11 @@ import pytest
 
 from tests.support.postgres import Postgres
 from tests.support.question import ask, lines, rows, token
-from tests.support.shop import Store, stocked
+from tests.support.severed import Severed
+from tests.support.shop import AUDIENCE, Store, shop, stocked
+from valetkey.client.errors import Denied, NotAuthenticated
+from valetkey.client.proving import ProofKey
+from valetkey.client.sync import Client
 from valetkey.server.connections.databases.model import question_prefix
 
 ALL = "postgres:read@sales.*"
@@ -188,3 +192,51 @@ def mark(at: Store) -> str:
 def asking(at: Store) -> list[str]:
     """The roles of questions that are there."""
     return at.shop.roles(mark(at))
+
+
+async def test_a_client_asks_and_a_limit_is_said(at: Store) -> None:
+    with Client(at.house.base) as client:
+        credential = await token(at)
+        found = await asyncio.to_thread(
+            client.query, credential, "analytics", "SELECT id FROM sales.orders WHERE id < $1 ORDER BY id", [3]
+        )
+        assert found == {"columns": [{"name": "id", "type": "int4"}], "rows": [[1], [2]], "end": "complete"}
+        less = await asyncio.to_thread(client.query, credential, "analytics", "SELECT id FROM sales.orders", rows=2)
+        assert (len(less["rows"]), less["end"]) == (2, "rows")
+        with pytest.raises(Denied) as refused:
+            await asyncio.to_thread(client.query, credential, "analytics", "SELECT amount FROM hr.salaries")
+        assert refused.value.members["reason"] == "not_entitled"
+
+
+async def test_a_key_bound_credential_asks_with_its_key_alone(at: Store) -> None:
+    now = at.house.clock.now
+    key, other = ProofKey(clock=now), ProofKey(clock=now)
+    with Client(at.house.base, credential=f"{at.agent.id}:{at.agent.secret}", key=key) as client:
+        minted = await asyncio.to_thread(client.tokens.create, at.task["task_token"], target=AUDIENCE)
+        found = await asyncio.to_thread(client.query, minted["token"], "analytics", "SELECT id FROM sales.orders")
+        assert len(found["rows"]) == 8
+    for wrong in (None, other):
+        with Client(at.house.base, key=wrong) as thief, pytest.raises(NotAuthenticated):
+            await asyncio.to_thread(thief.query, minted["token"], "analytics", "SELECT id FROM sales.orders")
+    assert len(await at.house.events("call.allowed")) == 1
+
+
+async def test_a_database_that_cannot_be_reached_is_not_asked_by_everybody(tmp_path: Path, postgres: Postgres) -> None:
+    async with shop(postgres) as there, Severed(there.place) as wire:
+        there.url_place = wire.place
+        async with stocked(tmp_path / "data", postgres, there=there) as at:
+            statement = "SELECT id FROM sales.orders"
+            assert len(await rows(at, statement)) == 8
+            await at.house.app.questions.settle()
+            lease = (await at.lent())["lease"]
+            await wire.down()
+            failed = [await ask(at, statement) for _ in range(6)]
+            assert {reply.status for reply in failed} == {502}
+            told = await ask(at, statement)
+            assert (told.status, told.header("retry-after")) == (502, "5")
+            assert "The database behind the gateway did not answer 5 times" in told.json()["detail"]
+            await wire.up()
+            assert (await ask(at, statement)).header("retry-after") == "5"  # nobody asks yet
+            assert (await at.revoke(lease))["outcome"] == "done"  # but what is taken back is not held up
+            at.house.clock.advance(5)
+            assert len(await rows(at, statement)) == 8

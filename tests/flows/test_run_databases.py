@@ -70,3 +70,27 @@ def test_what_signs_the_person_in_is_not_there(server: tuple[Served, Shop]) -> N
     assert seen["PGUSER"].startswith("vk_")
     assert not Path(seen["PGPASSFILE"]).exists()
     assert not [name for name in seen if name.startswith("VALETKEY_")]
+
+
+def test_query_asks_without_a_login_and_shows_what_came(server: tuple[Served, Shop]) -> None:
+    started, there = server
+    delegation = started.answer(
+        "delegate", "--agent", "report-writer", "--grant", READ, "--purpose", "count orders", "--ttl", "10m"
+    )
+    task = started.answer("task", "open", delegation["id"])
+    asked = ("query", "analytics", "SELECT id, owner FROM sales.orders WHERE id <= $1 ORDER BY id")
+    known = ("--task-token", task["task_token"])
+    done = started.valetkey(*asked, "2", *known)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "id  owner\n1   alice@acme.com\n2   alice@acme.com\n"
+    lines = [json.loads(line) for line in started.valetkey(*asked, "1", *known, "--json").stdout.splitlines()]
+    assert lines[1:] == [[1, "alice@acme.com"], {"end": "complete", "rows": 1}]
+    cut = started.valetkey(*asked, "2", *known, "--rows", "1")
+    assert "cut at more rows than were asked for" in cut.stderr
+    there.as_superuser("UPDATE sales.customers SET name = E'\\x1b[31mred' WHERE id = 1")
+    shown = started.valetkey("query", "analytics", "SELECT name FROM sales.customers WHERE id = 1", *known)
+    assert "\x1b" not in shown.stdout
+    refused = started.valetkey("query", "analytics", "SELECT amount FROM hr.salaries", *known)
+    assert refused.returncode != 0
+    assert "not entitled" in refused.stderr
+    assert not [role for role in there.roles() if role.startswith("vkq_")]

@@ -112,6 +112,7 @@ _COMMANDS = (
     ("login:logout", "logout"),
     ("organization:app", "organization"),
     ("policy:app", "policy"),
+    ("query:query", "query"),
     ("resource_server:app", "resource-server"),
     ("revoke:revoke", "revoke"),
     ("serve:serve", "serve"),

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from valetkey.client import answers, resources
+from valetkey.client import answers, question, resources
 from valetkey.client.credentials import Proof, from_text
 from valetkey.client.errors import NotAuthenticated
 from valetkey.client.http import TIMEOUT_SECONDS, Transport
@@ -115,9 +115,28 @@ class Client:
                 raise
         return read(self._sent(request, self._api_token()))
 
+    def query(
+        self,
+        credential: str,
+        connection: str,
+        statement: str,
+        parameters: Sequence[Any] = (),
+        *,
+        rows: int | None = None,
+    ) -> question.Rows:
+        """Ask a database one question with a delegated credential for it (`tokens.create`, `question.AUDIENCE`).
+
+        `parameters` are the values of `$1`, `$2`, …; at most `rows` (1,000) come. Raises `UpstreamFailed` for an answer
+        that was cut off.
+        """
+        return question.read(self.carry(question.asking(connection, statement, parameters, rows=rows), credential))
+
     def stream(self, request: Request) -> Iterator[bytes]:
         """Send a request as this principal; yield the body as it comes."""
-        token = self._api_token()
+        return self.carry(request, self._api_token())
+
+    def carry(self, request: Request, token: str) -> Iterator[bytes]:
+        """Send a request with this token, proven if it is bound to the key; yield the body as it comes."""
         if not self._is_bound(token):
             return self._transport.stream(request.bearing(token))
         return self._transport.stream(self._proving(request, token))

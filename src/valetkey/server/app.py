@@ -223,10 +223,10 @@ class App:
         )
         self.due = due = Due(database, refresh, clock)
         borrow = Borrow(database, ring, catalogue, installations, refresh, clock)
-        admins = Admins(database, ring, egress)
+        reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
+        admins = Admins(database, ring, egress, reachable)
         self._opened.push_async_callback(admins.close)
         sessions = RoleSessions(borrow, assume, clock)
-        reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         lookups = Lookups(
             egress,
             reachable,

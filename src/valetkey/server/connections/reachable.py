@@ -2,7 +2,8 @@
 
 A breaker for each place (`host:port`): after five failures in a row calls are answered at once, and one at a time tries
 again. It changes no decision: a call is judged and recorded first, and its outcome says that it was not sent. What
-counts is that no answer came, never what an answer says. Refuses to know calls, users and what is allowed.
+counts is that no answer came, never what an answer says. Databases are places too. Refuses to know calls, users and
+what is allowed.
 """
 
 import math
@@ -38,14 +39,16 @@ class Reachable:
         is_ours = not isinstance(sending.body, AsyncIterator)
         return await self.ask(sending.url.place, sending.open, silence_counts=is_ours)
 
-    async def ask(self, place: str, work: Callable[[], Awaitable[T]], *, silence_counts: bool = True) -> T:
-        """Do `work`, which asks this place, unless it has not answered for some time."""
+    async def ask(
+        self, place: str, work: Callable[[], Awaitable[T]], *, silence_counts: bool = True, kind: str = "API"
+    ) -> T:
+        """Do `work`, which asks this place, unless it has not answered for some time. `kind` is the word for it."""
         known = self._breakers.get(place)
         is_probe = False
         if known is not None:
             now = self._clock.monotonic()
             if left := known.seconds_left(now):
-                raise _not_asked(left)
+                raise _not_asked(left, kind)
             self._breakers[place] = asked = known.asked(now)
             is_probe = asked.probed_until > now
         try:
@@ -60,11 +63,11 @@ class Reachable:
         return done
 
 
-def _not_asked(left: float) -> UpstreamFailed:
+def _not_asked(left: float, kind: str) -> UpstreamFailed:
     seconds = math.ceil(left)
     failed = UpstreamFailed(
-        f"The API behind the gateway did not answer {FAILURES} times in a row, so this call was not sent.",
-        hint=f"Wait {seconds} seconds, then try again. Other APIs are not held up.",
+        f"The {kind} behind the gateway did not answer {FAILURES} times in a row, so this call was not sent.",
+        hint=f"Wait {seconds} seconds, then try again. Others are not held up.",
         retry_after=seconds,
     )
     failed.was_sent = False

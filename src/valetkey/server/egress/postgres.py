@@ -116,7 +116,9 @@ async def dial(
     except asyncpg.InvalidCatalogNameError:
         raise NotFound(f"There is no database {database} there any more.", detail=url.place) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        raise failed(url.place, error) from None
+        unreached = failed(url.place, error)
+        unreached.is_unreached = isinstance(error, OSError | TimeoutError)
+        raise unreached from None
 
 
 def failed(place: str, error: Exception) -> UpstreamFailed:

@@ -69,6 +69,8 @@ class Questions:
             why = "interrupted"
             if isinstance(error, ValetkeyError):
                 why = "failed" if isinstance(error, InvalidRequest | UpstreamFailed) else error.code
+                if isinstance(error, UpstreamFailed) and not error.was_sent:
+                    why, sent = "not_sent", 0
                 error.members.setdefault("decision", judged.decision)
             finished(status=0, size=0, rows=0, ended=why, sent=sent)
             self._roles.end(asker, session)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -18,6 +19,7 @@ import msgspec
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.databases import store
 from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.connections.reachable import Reachable
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Egress
 from valetkey.server.egress.postgres import dial, failed
@@ -38,8 +40,9 @@ class Words(msgspec.Struct):
 class Admins:
     """One per process."""
 
-    def __init__(self, database: Database, ring: KeyRing, egress: Egress) -> None:
+    def __init__(self, database: Database, ring: KeyRing, egress: Egress, reachable: Reachable) -> None:
         self._database = database
+        self._reachable = reachable
         self._ring = ring
         self._egress = egress
         self._open: dict[str, tuple[int, Any]] = {}
@@ -95,7 +98,8 @@ class Admins:
     async def as_role(self, connection_id: str, role: str, password: Secret, **how: Any) -> Any:
         """A session of a role that was made there; the caller ends it. `how` is what `dial` takes besides."""
         key = await self.key(connection_id)
-        return await self._one(replace(key, login=role), password.reveal(), **how)
+        dial_as = partial(self._one, replace(key, login=role), password.reveal(), **how)
+        return await self._reachable.ask(key.place, dial_as, kind="database")
 
     async def try_out(self, key: DatabaseKey, password: Secret) -> Any:
         """A session of a login that is not connected yet; the caller ends it."""
@@ -118,7 +122,10 @@ class Admins:
         await self._let_go(connection_id)
         words = opened(connections.open_credential(found, self._ring))
         try:
-            session = await self._dialled(key, words)
+            # SECURITY: who takes a role back always asks: a breaker must not hold up a revocation.
+            # Guarded by tests/flows/test_questions.py::test_a_database_that_cannot_be_reached_is_not_asked_by_everybody
+            dialled = partial(self._dialled, key, words)
+            session = await (dialled() if renamed else self._reachable.ask(key.place, dialled, kind="database"))
         except NotFound:
             if not renamed:
                 raise ConnectionRequired(
