@@ -26,6 +26,25 @@ TAGS = frozenset({"mints", "reveals", "access", "outlives", "publishes", "runs",
 
 # The same call under a second name: GitHub documents the path `compare/{base}...{head}` as two operations.
 ALIASES = frozenset({"repos/compare-commits"})
+# Bodies that hold text people are shown: they are read, for where their links lead.
+TEXT = frozenset({
+    "checks/create", "checks/update", "gists/create", "gists/create-comment", "gists/update",
+    "gists/update-comment", "issues/create", "issues/create-comment", "issues/create-label",
+    "issues/create-milestone", "issues/update", "issues/update-comment", "issues/update-label",
+    "issues/update-milestone", "projects/create-draft-item-for-authenticated-user",
+    "projects/create-draft-item-for-org", "projects/update-item-for-org", "projects/update-item-for-user",
+    "pulls/create", "pulls/create-reply-for-review-comment", "pulls/create-review", "pulls/create-review-comment",
+    "pulls/dismiss-review", "pulls/merge", "pulls/merge-async", "pulls/submit-review", "pulls/update",
+    "pulls/update-review", "pulls/update-review-comment", "repos/create-commit-comment",
+    "repos/create-commit-status", "repos/create-deployment", "repos/create-deployment-status",
+    "repos/create-release", "repos/update", "repos/update-commit-comment", "repos/update-release",
+    "repos/update-release-asset",
+})  # fmt: skip
+# What puts one more comment before people.
+COMMENTS = frozenset({
+    "gists/create-comment", "issues/create-comment", "pulls/create-reply-for-review-comment", "pulls/create-review",
+    "pulls/create-review-comment", "pulls/submit-review", "repos/create-commit-comment",
+})  # fmt: skip
 # SECURITY: a one-time code that a caller exchanges for an app's private key; it must not reach the audit trail.
 NEVER_JUDGED = frozenset({"code"})
 
@@ -110,6 +129,8 @@ def _row(document: dict[str, Any], method: str, path: str, operation: dict[str, 
     tags |= {"deprecated"} if operation.get("deprecated") else set()
     tags |= {"redirects"} if "302" in operation["responses"] else set()
     tags |= {"alias"} if name in ALIASES else set()
+    tags |= {"text"} if name in TEXT else set()
+    tags |= {"comments"} if name in COMMENTS else set()
     tags |= {"elsewhere"} if "servers" in operation else set()
     schemas = {field: _resolved(document, p["schema"]) for field, p in fields.items()}
     values = [f"{field}={'|'.join(schema['enum'])}" for field, schema in schemas.items() if "enum" in schema]

@@ -30,6 +30,10 @@ def comment(text: str) -> Step:
     return ("github", "POST", f"{PUBLIC}/issues/1/comments", {"body": text})
 
 
+def inside(text: str) -> Step:
+    return ("github", "POST", f"{PRIVATE}/issues/1/comments", {"body": text})
+
+
 def post(text: str, channel: str = ENGINEERING, **more: Any) -> Step:
     return ("slack", "POST", "/chat.postMessage", {"channel": channel, "text": text, **more})
 
@@ -52,6 +56,7 @@ class Story:
 
 
 TRIAGE = ("github:repo:write@acme-corp/backend", "github:repo:read@acme-corp/payroll")
+TRIAGE_PRIVATELY = ("github:repo:write@acme-corp/payroll", "github:repo:read@acme-corp/backend")
 TO_SLACK = ("github:repo:read@acme-corp/backend,acme-corp/payroll", "slack:chat:write@#engineering")
 FROM_SLACK = (
     "github:repo:read@acme-corp/payroll", "slack:chat:write,messages:read@#engineering", "slack:chat:write@*",
@@ -76,6 +81,10 @@ STORIES = (
     Story(
         "image link at github", TRIAGE, (ISSUE, comment("Fixed.")), "github",
         STEAL + order(*comment(f"![]({COLLECTOR})")), "ask:ready/github-flow",
+    ),
+    Story(
+        "image link at github in a private repository", TRIAGE_PRIVATELY, (ISSUE, PAYROLL, inside("Fixed.")), "github",
+        STEAL + order(*inside(f"![]({COLLECTOR})")), "ask:ready/github-links",
     ),
     Story(
         "search query", (*TO_SLACK, "github:account:read@*"),
@@ -188,6 +197,18 @@ async def test_a_task_that_alice_opens_names_its_channel(office: Office) -> None
     headers = {"authorization": f"Bearer {token}"}
     reply = await house.call("POST", "/p/slack/chat.postMessage", headers=headers, json=post("hello", RANDOM)[3])
     assert reply.json()["ok"] is True
+
+
+async def test_what_leads_nowhere_outside_is_written_without_asking(office: Office) -> None:
+    """The same reads and the same place as in the story of the image; only the address is another."""
+    await choose(office, "enforce")
+    desk = await office.begun("linking", *TRIAGE_PRIVATELY)
+    for step in (ISSUE, PAYROLL):
+        assert (await desk.call(*step))[0] == 200
+    for text, status in (("see https://github.com/acme-corp/backend/issues/1", 201), (f"see {COLLECTOR}", 403)):
+        assert (await desk.call(*inside(text)))[0] == status, text
+    written = [seen for seen in office.house.github.requests if seen.method == "POST"]
+    assert len(written) == 1
 
 
 async def test_the_twenty_first_comment_asks(office: Office) -> None:

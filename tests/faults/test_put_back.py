@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.house import House, open_house, practice
 from tests.support.nodes import pause, second_node
 from valetkey.server.app import App, build
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Entry, Journal
+from valetkey.server.audit.tree.store import RecordsMissing
 from valetkey.server.clock import DrivenClock
 from valetkey.server.db import admin
 from valetkey.server.db.engine import open_database
@@ -97,6 +99,34 @@ async def test_what_was_revoked_a_moment_before_a_crash_is_not_revived_by_an_old
             async with again.app.database.read() as db:
                 nodes = (await db.exec_driver_sql("SELECT node FROM revoked")).scalars().all()
             assert delegation["id"] in nodes
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_no_server_starts_over_a_gap(tmp_path: Path, database_url: str | None, is_whole: bool) -> None:
+    """A record under the last checkpoint is gone from the middle; its twin, with every record there, is served."""
+    clock = DrivenClock()
+    async with github() as upstream:
+        async with open_house(
+            tmp_path / "data", database_url=database_url, clock=clock, upstream=upstream, public_url=ISSUER
+        ) as house:
+            for number in range(12):
+                await house.agent(f"agent-{number}")
+            await house.app.witness.write()
+            settings = house.settings
+        database = open_database(settings.database_url, settings.data)
+        async with database.write() as tx:
+            if not is_whole:
+                await tx.execute(text("DELETE FROM audit_records WHERE seq = 9"))
+        await database.close()
+        app = build(settings, clock)
+        if is_whole:
+            await app.start()
+            await app.close()
+            return
+        with pytest.raises(RecordsMissing):
+            await app.start()
+        await app.journal.close()
+        await app.database.close()
 
 
 async def test_the_newest_copy_is_served(tmp_path: Path, database_url: str | None) -> None:

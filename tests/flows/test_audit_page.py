@@ -232,6 +232,66 @@ async def test_a_decision_leads_to_its_approval_and_its_rules(house: House) -> N
         assert (f"/audit/{rules['id']}" in links) is sees_rules  # who applied them is the organization's to see
 
 
+async def test_a_decision_under_ready_rules_leads_to_their_choice(house: House) -> None:
+    """The one that was in force, for who may see who chose; of another decision, and of another choice, nothing."""
+    await house.person("bob@acme.com", role="administrator")
+    house.github.repository("acme-corp/backend").is_public = True
+    await house.alice.does("POST", "/v1/policies/ready", mode="off")
+    await house.alice.does("POST", "/v1/policies/ready", mode="observe")
+    *_, token = await house.ready("github:repo:read@acme-corp/payroll", "github:issues:write@acme-corp/backend")
+    for path in ("/repos/acme-corp/backend/issues", "/repos/acme-corp/payroll/issues"):
+        assert (await house.gateway(token, "GET", path)).status == 200
+    assert (await house.gateway(token, "POST", READ, json={"title": "hello"})).status == 201
+    await house.alice.does("POST", "/v1/policies/ready", mode="enforce")
+    _, chosen, later = await house.events("ready-rules.chosen")
+    plain, *_, spoken = await house.events("call.allowed")
+    tab = await house.signed_in()
+    for record, leads in ((spoken, True), (plain, False)):
+        assert (await tab.get(f"/audit/{record['id']}")).status == 200
+        links = re.findall(r'href="([^"]+)"', body_of(tab).decode())
+        assert (f"/audit/{chosen['id']}" in links) is leads
+        assert f"/audit/{later['id']}" not in links
+        said = await house.alice.does("GET", f"/v1/decisions/{record['id']}")
+        assert said.get("chosen") == (chosen["id"] if leads else None)
+    await tab.get(f"/audit/{chosen['id']}.json")
+    assert json.loads(body_of(tab)) == chosen
+
+
+async def test_who_may_not_see_the_choice_is_not_led_to_it(house: House) -> None:
+    bob = await house.person("bob@acme.com")
+    await house.connect(bob)
+    await house.alice.does("POST", "/v1/policies/ready", mode="observe")
+    await house.alice.does("POST", "/v1/policies/ready", mode="enforce")
+    house.github.repository("acme-corp/backend").is_public = True
+    agent = await house.agent("bobs", owner=bob)
+    delegation = await house.delegate(agent, "github:repo:write@acme-corp/backend", owner=bob)
+    token = await agent.token((await house.task(delegation, owner=bob))["task_token"])
+    assert (await house.gateway(token, "POST", READ, json={"title": "hello"})).status in (201, 403)
+    record = (await house.events("call.allowed", "call.held", "call.denied"))[-1]
+    assert "chosen" not in await bob.does("GET", f"/v1/decisions/{record['id']}")
+
+
+@pytest.mark.parametrize("count", [3, 9])
+async def test_many_unreadable_records_in_a_row_hide_no_other(house: House, count: int) -> None:
+    """Wherever the search by time comes upon them, it goes on to the next one that can be read."""
+    for n in range(12):
+        await house.agent(f"agent-{n}")
+        house.clock.advance(60)
+    tab = await house.signed_in()
+    begun = (await house.events())[len(await house.events()) // 2]["time"]
+    before = {row["id"] for row in await found(tab, f"?since={begun}")}
+    async with house.app.database.write() as tx:
+        rows = (await tx.execute(text("SELECT seq, id FROM audit_records ORDER BY seq"))).all()
+        middle = len(rows) // 2
+        spoiled = rows[middle - count // 2 : middle - count // 2 + count]
+        for row in spoiled:
+            await tx.execute(text("UPDATE audit_records SET body = :b WHERE seq = :s"), {"b": b"{", "s": row.seq})
+    gone = {row.id for row in spoiled}
+    assert {row["id"] for row in await found(tab, f"?since={begun}")} >= before - gone
+    earlier = {row.id for row in rows[: middle - count // 2]}
+    assert {row["id"] for row in await found(tab, f"?until={begun}")} & earlier
+
+
 async def test_a_record_that_was_written_over_or_taken_out_hides_no_other(house: House) -> None:
     await lived_in(house)
     tab = await house.signed_in()

@@ -1,8 +1,11 @@
 """What would be decided of a call that nobody made: what the gateway says, with nothing sent and nothing recorded."""
 
+from pathlib import Path
 from typing import Any
 
-from tests.support.house import House
+import pytest
+
+from tests.support.house import House, open_house
 
 WRITE = "github:repo:write@acme-corp/backend"
 ISSUES = "/repos/acme-corp/backend/issues"
@@ -85,6 +88,22 @@ async def test_what_no_gateway_would_read_is_refused(house: House) -> None:
     ):
         asked = {**base, **changed}
         assert (await house.alice.call("POST", "/v1/decisions/foresee", **asked)).status == status, changed
+
+
+@pytest.mark.parametrize(("places", "status"), [(1, 429), (2, 200)])
+async def test_it_takes_a_place_among_the_calls_under_way(
+    tmp_path: Path, database_url: str | None, places: int, status: int
+) -> None:
+    async with open_house(tmp_path / "data", database_url=database_url, gateway_calls_per_person=places) as house:
+        _, _, task, _ = await house.ready()
+        streams = house.app.streams
+        with streams.entered() as stream:
+            streams.belongs(stream, api="github", person=house.alice.id)
+            asked = {"task": task["id"], "integration": "github", "method": "GET", "path": ISSUES}
+            told = await house.alice.call("POST", "/v1/decisions/foresee", **asked)
+            assert told.status == status, told.body
+        assert len(streams) == 0
+        assert (await foreseen(house, task))["decision"] == "allow"
 
 
 async def test_after_the_end_of_its_task_it_would_be_denied(house: House) -> None:

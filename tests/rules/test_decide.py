@@ -412,6 +412,7 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.ASKS,  # the word for an Ask
         Reason.ASKS_ELSEWHERE,  # of an Ask at an engine
         Reason.CANNOT_BE_HELD,  # of an Ask about a body that is too large
+        Reason.READ_ONCE,  # of an Allow that was an Ask about such a body a moment ago
         Reason.TOO_MANY_ASKS,  # counted in the transaction that would ask
         Reason.APPROVAL_DENIED,  # what became of an Ask, and the next four
         Reason.APPROVAL_EXPIRED,

@@ -1,12 +1,14 @@
 """The ready rules as rules: how they are read, which edition they are, and which calls they are about at all."""
 
+from dataclasses import replace
+
 import pytest
 
 from valetkey.server.integrations.catalogue import load_catalogue
 from valetkey.server.integrations.links import leads_outside
 from valetkey.server.integrations.model import ResourceFacts
 from valetkey.server.policy import ready as shipped
-from valetkey.server.policy.history import History, Label, Memory
+from valetkey.server.policy.history import Counter, History, Label, Memory
 from valetkey.server.policy.layer import Asked
 from valetkey.server.policy.ready import PREFIX, ReadyMode, edition_of, ready
 from valetkey.server.policy.rules import Effect
@@ -81,6 +83,22 @@ def test_no_history_is_read_for_what_they_are_not_about() -> None:
     assert READY.layer.looks_back("a", github, reads, frozenset({"workflows:write"}))
     other = next(iter(gmail.operations.values()))
     assert not READY.layer.may_speak("a", gmail, other, frozenset())
+
+
+@pytest.mark.parametrize("api", ["github", "slack", "linear"])
+def test_what_is_counted_as_a_comment_is_what_the_rule_asks_about(api: str) -> None:
+    [rule] = [rule for rule in READY.rules if rule.id == f"ready/{api}-comments"]
+    assert set(rule.actions) == {one.id for one in CATALOGUE[api].operations.values() if "comments" in one.tags}
+
+
+@pytest.mark.parametrize(("before", "effect"), [(0, Effect.ALLOW), (1, Effect.ASK)])
+def test_a_comment_sees_those_before_it_in_its_own_call(before: int, effect: Effect) -> None:
+    """Nineteen were written. The next one may be; the one after it in the same call is the twenty-first."""
+    question = asked("linear", "mutation/commentCreate", labels=frozenset())
+    nineteen = History(task=Memory(counts={(Counter.COMMENTS, ""): 19}))
+    verdict = READY.layer.judge(replace(question, history=nineteen.commented(["team_1"] * before)))
+    assert verdict.effect is effect
+    assert nineteen.commented(["team_1"]).task.count(Counter.COMMENTS, "team_1") == 1
 
 
 def test_each_mode_has_one_layer_or_none() -> None:

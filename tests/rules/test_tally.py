@@ -33,7 +33,7 @@ def test_each_call_of_a_group_sees_those_before_it() -> None:
 def test_what_is_there_and_what_ended_in_the_group_are_one_sum() -> None:
     tally = Tally(NOW)
     tally.ended(ALONE, SLOTS, NOW - 5, Row(bytes=30))
-    tally.found([("tsk_1", "", ALONE.until, 1, 2, 0, 0, 12)])
+    tally.found([("tsk_1", "", ALONE.until, 1, 2, 0, 0, 12, 0)])
     history = tally.history(ALONE, (PLACE,))
     assert (history.task.count(Counter.BYTES), history.task.count(Counter.CALLS)) == (42, 2)
     assert (history.agent.count(Counter.BYTES), history.agent.count(Counter.CALLS)) == (30, 0)
@@ -44,7 +44,7 @@ def test_what_is_there_and_what_ended_in_the_group_are_one_sum() -> None:
 def test_what_no_longer_counts_is_written_and_not_seen() -> None:
     tally = Tally(NOW)
     tally.ended(ALONE, SLOTS, NOW - 9_000, Row(bytes=30))
-    tally.found([("agt_a", "", int(NOW), 2, 5, 0, 0, 0), ("agt_a", "", int(NOW) + 1, 0, 1, 0, 0, 0)])
+    tally.found([("agt_a", "", int(NOW), 2, 5, 0, 0, 0, 0), ("agt_a", "", int(NOW) + 1, 0, 1, 0, 0, 0, 0)])
     agent = tally.history(ALONE, ()).agent
     assert (agent.count(Counter.CALLS), agent.count(Counter.BYTES), agent.labels) == (1, 0, frozenset())
     assert tally.added[Key("agt_a", "", slice_ends(NOW - 9_000))] == Row(bytes=30)
@@ -52,16 +52,18 @@ def test_what_no_longer_counts_is_written_and_not_seen() -> None:
 
 def test_of_several_agents_the_one_that_did_the_most_counts() -> None:
     tally = Tally(NOW)
-    tally.found([("agt_a", "", ENDS, 1, 5, 0, 0, 0), ("agt_b", "", ENDS, 4, 3, 2, 0, 0)])
+    tally.found([("agt_a", "", ENDS, 1, 5, 0, 0, 0, 7), ("agt_b", "", ENDS, 4, 3, 2, 0, 0, 0)])
     agent = tally.history(CHAIN, (PLACE,)).agent
     assert (agent.count(Counter.CALLS), agent.count(Counter.WRITES)) == (5, 2)
     assert agent.labels == {Label.PUBLIC, Label.UNTRUSTED}
-    assert tally.recorded(CHAIN, (PLACE,))["agent"] == {"calls": 5, "writes": 2, "labels": ("public", "untrusted")}
+    assert tally.recorded(CHAIN, (PLACE,))["agent"] == {
+        "calls": 5, "writes": 2, "comments": 7, "labels": ("public", "untrusted"),
+    }  # fmt: skip
 
 
 def test_what_has_no_row_of_its_own_counts_for_each() -> None:
     tally = Tally(NOW)
-    tally.found([("tsk_1", OTHERS, ALONE.until, 0, 3, 0, 0, 0), ("tsk_1", PLACE.key, ALONE.until, 0, 1, 0, 0, 0)])
+    tally.found([("tsk_1", OTHERS, ALONE.until, 0, 3, 0, 0, 0, 0), ("tsk_1", PLACE.key, ALONE.until, 0, 1, 0, 0, 0, 0)])
     task = tally.history(ALONE, (PLACE, Place("8", "repository/8"))).task
     assert (task.count(Counter.CALLS, "7"), task.count(Counter.CALLS, "8")) == (4, 3)
     tally.add(ALONE, (OTHERS,), NOW, READ)

@@ -158,6 +158,7 @@ class ExplainedDecision(TypedDict):
     policies: list[str]
     rules: list[str]
     observed: list[str]
+    chosen: NotRequired[str]
 
 
 class ForeseenDecision(TypedDict):

@@ -414,7 +414,7 @@ class App:
             database=database,
             journal=journal,
             index=index,
-            foresee=Foresee(authorities, judge, catalogue, gateway=settings.gateway),
+            foresee=Foresee(authorities, judge, streams, catalogue, gateway=settings.gateway),
             keys=keys,
             verifying=verifying,
             proofs=proofs,

@@ -161,6 +161,8 @@ class ExplainedDecision(TypedDict):
     policies: list[str]
     rules: list[str]
     observed: list[str]
+    chosen: NotRequired[str]
+    """The audit record of the choice the ready rules were under, for who may see it."""
 
 
 class ForeseenDecision(TypedDict):

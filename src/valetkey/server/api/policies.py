@@ -27,6 +27,7 @@ from valetkey.server.policy.versions.model import Version, compiled
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import Agent
 from valetkey.server.services import Services
+from valetkey.server.trail.look import ready_choice, viewer_of
 
 POLICIES = Listing("policies")
 NDJSON = "application/x-ndjson"
@@ -115,9 +116,9 @@ async def explain(services: Services, caller: Caller, request: Request) -> answe
                 words += [f"Rule {c.id}: {c.why}" for rule in named if (c := layer.clause(rule)) is not None and c.why]
     observed = [str(one) for one in members.get("observed", [])]
     if ready.id in members.get("policies", []):
-        said = {*named, *(one.partition(":")[2] for one in observed)}
-        words += [rule.words for rule in ready.rules if rule.id in said]
-    return {
+        spoken = {*named, *(one.partition(":")[2] for one in observed)}
+        words += [rule.words for rule in ready.rules if rule.id in spoken]
+    said: answers.ExplainedDecision = {
         "decision": record.id,
         "event": record.event,
         "words": " ".join([f"{told(members)}:", *words]),
@@ -125,6 +126,9 @@ async def explain(services: Services, caller: Caller, request: Request) -> answe
         "rules": named,
         "observed": observed,
     }
+    if chosen := await ready_choice(services, await viewer_of(services, caller.principal), record):
+        said["chosen"] = chosen
+    return said
 
 
 async def foresee(services: Services, caller: Caller, request: Request, body: ForeseenCall) -> answers.ForeseenDecision:

@@ -20,6 +20,7 @@ MOST_UNNOTED: Final = 1_000
 """Records the index has not come to that one look reads, the newest of them."""
 _RARE_ENOUGH: Final = 2_000
 _STAND_INS: Final = 3
+_MANY_STAND_INS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,21 +208,33 @@ async def at_time(db: AsyncConnection, moment: str) -> str:
         found = ""
         while low < high:
             middle = (low + high) // 2
-            # A record that is missing or cannot be read is stood in for by the next one.
-            query = select(audit_records.c.seq, audit_records.c.id, audit_records.c.body).where(
-                audit_records.c.writer == writer, audit_records.c.seq >= middle, audit_records.c.seq < high
-            )
-            rows = await db.execute(query.order_by(audit_records.c.seq).limit(_STAND_INS))
-            row = next((one for one in rows if readable(one.body) is not None), None)
+            row = await _first_readable(db, writer, middle, high)
             if row is None:
                 high = middle
-            elif read_record(row.body).time < moment:
+            elif row.time < moment:
                 low = row.seq + 1
             else:
                 high, found = middle, row.id
         if found and (not lowest or found < lowest):
             lowest = found
     return lowest
+
+
+async def _first_readable(db: AsyncConnection, writer: str, start: int, end: int) -> AuditRecord | None:
+    """The first record of a chain from `start` on and before `end` that is there and can be read, however far it is."""
+    limit = _STAND_INS
+    while start < end:
+        query = select(audit_records.c.seq, audit_records.c.body).where(
+            audit_records.c.writer == writer, audit_records.c.seq >= start, audit_records.c.seq < end
+        )
+        rows = (await db.execute(query.order_by(audit_records.c.seq).limit(limit))).all()
+        for row in rows:
+            if (record := readable(row.body)) is not None:
+                return record
+        if len(rows) < limit:
+            return None
+        start, limit = rows[-1].seq + 1, _MANY_STAND_INS
+    return None
 
 
 async def behind(db: AsyncConnection) -> dict[str, tuple[int, int]]:

@@ -228,7 +228,8 @@ memories = Table(
     "memories", metadata, Column("span", String(100), primary_key=True),
     Column("resource", String(200), primary_key=True),
     Column("until", BigInteger, primary_key=True, autoincrement=False), Column("labels", Integer, nullable=False),
-    *(Column(name, BigInteger, nullable=False) for name in ("calls", "writes", "rows", "bytes")), Index(None, "until"),
+    *(Column(name, BigInteger, nullable=False) for name in ("calls", "writes", "rows", "bytes")),
+    Column("comments", BigInteger, nullable=False, server_default="0"), Index(None, "until"),
 )  # fmt: skip
 
 # Connections

@@ -227,7 +227,7 @@ class Admit:
                 # Guarded by tests/flows/test_rules_that_ask.py::test_what_rules_allow_while_it_waits_is_sent_whole
                 kept = await came.kept(door, authority, calls)
                 if kept is None:
-                    decision = Deny(reason=Reason.CANNOT_BE_HELD)
+                    decision = Deny(reason=Reason.READ_ONCE)
             try:
                 charged = self._judge.charge(token, calls, decision, authority, door.integration)
                 if isinstance(decision, Ask):

@@ -3,8 +3,8 @@
 Refuses to know how a question arrives and how an answer is written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from valetkey.server.errors import NotAuthenticated, NotFound
 from valetkey.server.gateway.call import Calls
@@ -25,14 +25,9 @@ class Deciding:
         self._engines = engines
         self._doors = doors
 
-    @contextmanager
-    def entered(self) -> Iterator[Stream]:
+    def entered(self) -> AbstractContextManager[Stream]:
         """A question is under way, so that a revocation can cut it, until its answer is sent."""
-        stream = self._streams.enter()
-        try:
-            yield stream
-        finally:
-            self._streams.leave(stream)
+        return self._streams.entered()
 
     async def proven(self, shown: Sequence[bytes]) -> tuple[Engine, Prepared, Secret]:
         """The engine that showed this one secret. Raises `NotFound`, one sentence for every cause."""

@@ -13,6 +13,7 @@ from valetkey.server.gateway.canonical import canonical
 from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.judge import Judge, Unresolved
 from valetkey.server.gateway.recognise import recognised
+from valetkey.server.gateway.streams import Streams
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.model import Call, Decision
 from valetkey.server.principals.model import User
@@ -37,17 +38,25 @@ class Foresee:
     """One per process."""
 
     def __init__(
-        self, authorities: Authorities, judge: Judge, catalogue: Mapping[str, Integration], *, gateway: str
+        self,
+        authorities: Authorities,
+        judge: Judge,
+        streams: Streams,
+        catalogue: Mapping[str, Integration],
+        *,
+        gateway: str,
     ) -> None:
         self._authorities = authorities
         self._judge = judge
+        self._streams = streams
         self._catalogue = catalogue
         self._gateway = gateway
 
     async def __call__(self, call: Imagined, task: str, user: User) -> tuple[tuple[Call, ...], Decision]:
         """Everything it would do, or the one part that would be denied; and what would be decided.
 
-        Raises `NotFound`, `InvalidRequest` as the gateway would, or what the API said when it was asked for a name.
+        Raises `NotFound`, `InvalidRequest`, `TooMany` or `Unavailable` as the gateway would, or what the API said when
+        it was asked for a name.
         """
         # NOTE: a call is decided on what is known and decided again where its record finds that out of date. Nothing is
         # recorded here, so what is known is brought up to date first.
@@ -64,9 +73,13 @@ class Foresee:
         path, _, query = call.path.partition("?")
         target = canonical(call.method, path.encode(), query.encode(), door.profile)
         headers = [(b"content-type", call.content_type.encode())] if call.content_type else []
-        asked = await recognised(integration, target, headers, call.chunks() if call.body else None, as_it_is=False)
-        try:
-            calls, decision = await self._judge(None, asked, door, authority)
-        except Unresolved as unresolved:
-            raise unresolved.cause from None
+        with self._streams.entered() as stream:
+            # SECURITY: the API is asked for names, so this counts among the calls that are under way there.
+            # Guarded by tests/flows/test_foresee.py::test_it_takes_a_place_among_the_calls_under_way
+            self._streams.belongs(stream, api=integration.name, person=user.id)
+            asked = await recognised(integration, target, headers, call.chunks() if call.body else None, as_it_is=False)
+            try:
+                calls, decision = await self._judge(None, asked, door, authority)
+            except Unresolved as unresolved:
+                raise unresolved.cause from None
         return tuple(calls), decision

@@ -23,7 +23,7 @@ from valetkey.server.memory.remember import Memories
 from valetkey.server.memory.slots import Slots
 from valetkey.server.policy.decide import decide, live, permitted, reaching, usable
 from valetkey.server.policy.history import NOTHING_YET, History
-from valetkey.server.policy.labels import labels_of
+from valetkey.server.policy.labels import commented_before, comments_of, labels_of
 from valetkey.server.policy.model import Allow, Ask, Authority, Call, Decision, Deny, Reason, Ruled
 from valetkey.server.policy.ruled import ruled, watched
 from valetkey.server.tokens.model import Delegated
@@ -68,7 +68,7 @@ class Judge:
         calls: list[Call] = []
         decisions: list[Decision] = []
         for match in asked.matches:
-            call, decision = await self._judged_one(token, match, door, authority)
+            call, decision = await self._judged_one(token, match, door, authority, comments_of(calls))
             if isinstance(decision, Deny):
                 return (call,), decision
             # SECURITY: one call leaves with one credential; each part was judged for the account it named.
@@ -79,8 +79,14 @@ class Judge:
         return calls, _together(decisions)
 
     async def _judged_one(
-        self, token: Delegated | None, match: Match, door: Prepared, authority: Authority
+        self,
+        token: Delegated | None,
+        match: Match,
+        door: Prepared,
+        authority: Authority,
+        commented: Sequence[str],
     ) -> tuple[Call, Decision]:
+        """One part; `commented` is where the parts before it comment, which counts for this one."""
         now = self._clock.now()
         integration = door.integration
         ref = resource_of(match)
@@ -136,7 +142,7 @@ class Judge:
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
         if held.asks_history(call, self._catalogue):
             history = await self._memories.history(held.spans, () if actual is None else Place.of([actual]))
-        return call, ruled(decision, call, authority, self._catalogue, now, history)
+        return call, ruled(decision, call, authority, self._catalogue, now, history.commented(commented))
 
     def charge(
         self,
@@ -160,7 +166,7 @@ class Judge:
             spends=decision.spends,
             spans=held.spans,
             now=now,
-            done=Row(labels=labels, calls=1, writes=writes),
+            done=Row(labels=labels, calls=1, writes=writes, comments=len(comments_of(calls))),
             places=places,
             slots=self._slots.of(held.spans.all, places),
             members={},
@@ -183,7 +189,10 @@ class Judge:
         now = self._clock.now()
         grants = self._holdings.of(token, authority, now).grants
         return decision == _together(
-            [decide(call, authority, grants, self._catalogue, now, history=history) for call in calls]
+            [
+                decide(call, authority, grants, self._catalogue, now, history=history.commented(before))
+                for call, before in zip(calls, commented_before(calls), strict=True)
+            ]
         )
 
 

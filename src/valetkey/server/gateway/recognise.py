@@ -78,11 +78,11 @@ async def recognised(
     if reader is None or reads is Reads.PATH:
         match = integration.match(target.method, target.segments, target.query)
         return Recognised(target, () if match is None else (match,))
-    whole = reads is Reads.BODY
+    whole = reads in (Reads.BODY, Reads.LINKS)
     # SECURITY: an engine would be told yes to a call of which it showed nothing but the address.
     # Guarded by tests/rules/test_recognise.py::test_an_engine_is_never_told_yes_to_what_only_the_body_says
     if whole and as_it_is:
-        return Recognised(target, (), unknown=Reason.IN_THE_BODY)
+        return Recognised(target, (), unknown=Reason.IN_THE_BODY if reads is Reads.BODY else Reason.UNSEEN_BYTES)
     content_type = _content_type(headers) if whole else ""
     said = Said(
         method=target.method,
@@ -141,7 +141,7 @@ async def _read(body: AsyncIterator[bytes], most: int) -> bytes:
         if size > most:
             raise InvalidRequest(
                 f"The body is longer than {most} bytes.",
-                hint="What this call does stands in its body, so the whole of it is read before it is judged.",
+                hint="What stands in the body of this call is judged, so the whole of it is read before it is sent.",
             )
         pieces.append(piece)
     return b"".join(pieces)

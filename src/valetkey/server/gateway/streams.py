@@ -6,7 +6,8 @@ task, delegation and connection as if revoked. Knows ids and a clock only.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +75,15 @@ class Streams:
         stream = Stream(task=task)
         self._open.add(stream)
         return stream
+
+    @contextmanager
+    def entered(self) -> Iterator[Stream]:
+        """The current asyncio task is a call until the end of the block."""
+        stream = self.enter()
+        try:
+            yield stream
+        finally:
+            self.leave(stream)
 
     def belongs(self, stream: Stream, *, api: str, person: str) -> None:
         """It is known whose call it is. Raises `TooMany` or `Unavailable` when there is no place for it."""

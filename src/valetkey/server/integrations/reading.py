@@ -23,6 +23,8 @@ class Reads(Enum):
     """The query says it too; the body streams through."""
     BODY = "body"
     """The body says it: it is read whole before anything leaves, and an engine cannot judge the call."""
+    LINKS = "links"
+    """Method and path say it; the body says where links lead: it is read whole, and an engine shows nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

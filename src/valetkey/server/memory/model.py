@@ -39,6 +39,7 @@ class Row(NamedTuple):
     writes: int = 0
     rows: int = 0
     bytes: int = 0
+    comments: int = 0
 
 
 class Place(NamedTuple):

@@ -15,26 +15,27 @@ from valetkey.server.memory.model import Key, Row
 Wanted = Mapping[str, Collection[str]]
 """Resources of spans."""
 
-_COLUMNS: Final = "span, resource, until, labels, calls, writes, rows, bytes"
+_COLUMNS: Final = "span, resource, until, labels, calls, writes, rows, bytes, comments"
 _MORE: Final = (
     "ON CONFLICT (span, resource, until) DO UPDATE SET labels = memories.labels | excluded.labels, "
     "calls = memories.calls + excluded.calls, writes = memories.writes + excluded.writes, "
-    "rows = memories.rows + excluded.rows, bytes = memories.bytes + excluded.bytes"
+    "rows = memories.rows + excluded.rows, bytes = memories.bytes + excluded.bytes, "
+    "comments = memories.comments + excluded.comments"
 )
 _READ_SQLITE: Final = (
-    "SELECT m.span, m.resource, m.until, m.labels, m.calls, m.writes, m.rows, m.bytes "
+    "SELECT m.span, m.resource, m.until, m.labels, m.calls, m.writes, m.rows, m.bytes, m.comments "
     "FROM json_each(?) AS s, json_each(s.value) AS r CROSS JOIN memories AS m "
     "ON m.span = s.key AND m.resource = r.value WHERE m.until > ?"
 )
 _READ_POSTGRESQL: Final = (
-    "SELECT m.span, m.resource, m.until, m.labels, m.calls, m.writes, m.rows, m.bytes "
+    "SELECT m.span, m.resource, m.until, m.labels, m.calls, m.writes, m.rows, m.bytes, m.comments "
     "FROM unnest($1::text[], $2::text[]) AS k(span, resource) JOIN memories AS m "
     "ON m.span = k.span AND m.resource = k.resource WHERE m.until > $3::bigint"
 )
-_ADD_SQLITE: Final = f"INSERT INTO memories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) {_MORE}"  # noqa: S608 - ours
+_ADD_SQLITE: Final = f"INSERT INTO memories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) {_MORE}"  # noqa: S608 - ours
 _ADD_POSTGRESQL: Final = (
     f"INSERT INTO memories ({_COLUMNS}) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], "  # noqa: S608
-    f"$5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) {_MORE}"
+    f"$5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) {_MORE}"
 )
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) WITH ORDINALITY AS k(key)")
 
@@ -47,7 +48,7 @@ async def lock(tx: AsyncConnection, spans: Collection[str]) -> None:
 
 
 async def read(connection: AsyncConnection, wanted: Wanted, *, now: float) -> Sequence[Sequence[Any]]:
-    """The rows that still count of these resources of these spans: the three of a `Key`, the five of a `Row`."""
+    """The rows that still count of these resources of these spans: the three of a `Key`, the six of a `Row`."""
     if connection.dialect.name == "postgresql":
         spans = [span for span, resources in wanted.items() for _ in resources]
         each = [resource for resources in wanted.values() for resource in resources]

@@ -11,10 +11,10 @@ from typing import Any, Final
 from valetkey.server.memory.model import ALL, OTHERS, Key, Place, Row, Spans, labels_in, slice_ends
 from valetkey.server.policy.history import Counter, History, Memory
 
-_NAMES: Final = ("calls", "writes", "rows", "bytes")
+_NAMES: Final = ("calls", "writes", "rows", "bytes", "comments")
 _COUNTERS: Final = tuple((Counter(name), number) for number, name in enumerate(_NAMES, 1))
 _LABELS: Final = tuple(tuple(label.value for label in labels_in(stored)) for stored in range(8))
-_NONE: Final[Sequence[int]] = (0, 0, 0, 0, 0)
+_NONE: Final[Sequence[int]] = (0, 0, 0, 0, 0, 0)
 
 _Sum = list[int]  # labels, then what is counted, as in `Row`
 _Where = tuple[Spans, tuple[str, ...], int]
@@ -126,6 +126,7 @@ def _plus(sum_: _Sum, row: Sequence[int]) -> None:
     sum_[2] += row[2]
     sum_[3] += row[3]
     sum_[4] += row[4]
+    sum_[5] += row[5]
 
 
 def _most(rows: Sequence[Sequence[int]]) -> Sequence[int]:
@@ -137,7 +138,7 @@ def _most(rows: Sequence[Sequence[int]]) -> Sequence[int]:
 
 
 def _said(row: Sequence[int]) -> dict[str, Any]:
-    _, calls, writes, rows, bytes_ = row
+    _, calls, writes, rows, bytes_, comments = row
     said = {}
     if calls:
         said["calls"] = calls
@@ -147,6 +148,8 @@ def _said(row: Sequence[int]) -> dict[str, Any]:
         said["rows"] = rows
     if bytes_:
         said["bytes"] = bytes_
+    if comments:
+        said["comments"] = comments
     return said
 
 

@@ -5,7 +5,7 @@ are looked at over three spans: the task, and the last hour of the agent for thi
 that a new task sheds nothing either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -26,6 +26,7 @@ class Counter(StrEnum):
     WRITES = "writes"
     ROWS = "rows"
     BYTES = "bytes"
+    COMMENTS = "comments"  # and messages: each of them, however many one call writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,14 @@ class Memory:
         """How much was counted; nothing counted is 0."""
         return self.counts.get((counter, resource), 0)
 
+    def commented(self, places: Sequence[str]) -> "Memory":
+        """The same after one more comment at each of these resources; the empty id is a place nobody knows."""
+        counts = dict(self.counts)
+        for place in places:
+            for resource in {"", place}:
+                counts[Counter.COMMENTS, resource] = counts.get((Counter.COMMENTS, resource), 0) + 1
+        return Memory(labels=self.labels, counts=MappingProxyType(counts))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
@@ -47,6 +56,16 @@ class History:
     task: Memory = Memory()
     agent_for_user: Memory = Memory()  # the last hour
     agent: Memory = Memory()  # the last hour
+
+    def commented(self, places: Sequence[str]) -> "History":
+        """The same for a part of a call whose parts before it comment there."""
+        if not places:
+            return self
+        return History(
+            task=self.task.commented(places),
+            agent_for_user=self.agent_for_user.commented(places),
+            agent=self.agent.commented(places),
+        )
 
 
 NOTHING_YET = History()

@@ -5,10 +5,15 @@ Whether a resource is public the API says; where it does not, it counts as priva
 it is written to, so that rules ask rather than miss.
 """
 
+from collections.abc import Sequence
+
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.history import Label
 from valetkey.server.policy.leaving import leaves_its_readers
 from valetkey.server.policy.model import Call
+
+COMMENTS_TAG = "comments"
+"""Marks an operation that puts one more comment or message before people."""
 
 
 def labels_of(call: Call, integration: Integration) -> frozenset[Label]:
@@ -26,6 +31,16 @@ def labels_of(call: Call, integration: Integration) -> frozenset[Label]:
     if shows == "outsiders" and public is not False:
         found.add(Label.UNTRUSTED)
     return frozenset(found)
+
+
+def comments_of(calls: Sequence[Call]) -> list[str]:
+    """Where parts of a call put a comment or a message: ids of their resources, one for each of them."""
+    return ["" if call.actual is None else call.actual.id for call in calls if COMMENTS_TAG in call.operation.tags]
+
+
+def commented_before(calls: Sequence[Call]) -> list[list[str]]:
+    """For each part of a call, where the parts before it comment."""
+    return [comments_of(calls[:number]) for number in range(len(calls))]
 
 
 def writes_to_the_public(call: Call) -> bool:

@@ -6,7 +6,7 @@ evaluated on every call, and only their answers are part of that key. An error i
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,8 +14,8 @@ import cedarpy
 
 from valetkey.server.delegations.model import Grant
 from valetkey.server.integrations.model import Integration, Operation, ResourceFacts
-from valetkey.server.policy.cedar import Clause, handle_of
-from valetkey.server.policy.history import Counter, History, Memory
+from valetkey.server.policy.cedar import Clause, cedar_text, handle_of
+from valetkey.server.policy.history import Counter, History
 from valetkey.server.policy.leaving import leaves, may_leave
 from valetkey.server.policy.rules import (
     WORDS_OF_ACTIONS,
@@ -95,6 +95,8 @@ class _Slice:
     by_key: Mapping[str, Clause]
     conditions: tuple[Condition, ...]
     spans: tuple[Span, ...]
+    looks_at: tuple[str, ...]  # what of the context
+    counts: tuple[tuple[Span, Counter, bool], ...]  # and of counters: in which span, and whether at the resource alone
     is_open: bool  # something was written in Cedar: what it depends on is not known, so nothing is remembered
 
 
@@ -251,6 +253,8 @@ class Layer:
         watched = [clause for clause in clauses if clause.observe]
         conditions = {c: None for clause in clauses if clause.rule is not None for c in clause.rule.conditions}
         is_open = any(clause.rule is None for clause in clauses)
+        texts = [] if is_open else [cedar_text(clause.rule) for clause in clauses if clause.rule is not None]
+        counted = {(c.span, c.counter, c.here): None for c in conditions if isinstance(c, Counted)}
         part = _Slice(
             clauses=clauses,
             enforced=handle_of(clause for clause in clauses if not clause.observe),
@@ -258,6 +262,8 @@ class Layer:
             by_key={clause.key: clause for clause in clauses},
             conditions=tuple(conditions),
             spans=tuple(Span) if is_open else tuple({c.span: None for c in conditions if isinstance(c, _OF_A_SPAN)}),
+            looks_at=tuple(name for name in _SAID if is_open or any(f"context.{name}" in text for text in texts)),
+            counts=_EVERY_COUNT if is_open else tuple(counted),
             is_open=is_open,
         )
         if len(self._slices) >= _REMEMBERED:
@@ -297,39 +303,54 @@ def _uid(asked: Asked) -> str:
 
 
 def _context(asked: Asked, part: _Slice) -> dict[str, Any]:
-    """What conditions may look at, as docs/policy.md lists it; of what is remembered, what this slice looks at."""
-    situation = asked.situation
+    """What conditions may look at, as docs/policy.md lists it; of all that, what this slice looks at.
+
+    Most of what Cedar costs is reading this. A rule that looked at what is left out would fail, which denies.
+    """
+    return {name: _SAID[name](asked, part) for name in part.looks_at}
+
+
+def _resource_of(asked: Asked, _: _Slice) -> dict[str, str]:
     name = "" if asked.actual is None else folded(asked.actual.name)
-    minutes = int(asked.now // 60)
-    return {
-        "integration": asked.integration.name,
-        "user": asked.user,
-        "access": asked.operation.access,
-        "resource": {
-            "name": name,
-            "owner": name.partition("/")[0] if "/" in name else "",
-            "id": situation.where,
-            "kind": asked.operation.resource_kind,
-        },
-        "public": asked.public,
-        "leaves": asked.leaves,
-        "named": asked.named,
-        "parameters": [f"{key}={value}" for key, value in asked.parameters.items()],
-        "labels": {span.attribute: sorted(span.of(asked.history).labels) for span in part.spans},
-        "counts": {span.attribute: _counts(span.of(asked.history), situation.where) for span in part.spans},
-        "within": [c.text for c in part.conditions if isinstance(c, Hours) and c.holds(situation)],
-        "utc": {"minute": minutes % 1_440, "weekday": (minutes // 1_440 + 3) % 7},  # Monday is 0
-    }
+    owner = name.partition("/")[0] if "/" in name else ""
+    id_ = "" if asked.actual is None else asked.actual.id
+    return {"name": name, "owner": owner, "id": id_, "kind": asked.operation.resource_kind}
 
 
-_NAMES: Final = tuple((counter, counter.value, f"{counter}_here") for counter in Counter)
-
-
-def _counts(memory: Memory, where: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for counter, name, here in _NAMES:
-        found[name], found[here] = memory.count(counter), memory.count(counter, where)
+def _counts(asked: Asked, part: _Slice) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    where = "" if asked.actual is None else asked.actual.id
+    for span, counter, here in part.counts:
+        name = f"{counter}_here" if here else counter.value
+        found.setdefault(span.attribute, {})[name] = span.of(asked.history).count(counter, where if here else "")
     return found
+
+
+def _within(asked: Asked, part: _Slice) -> list[str]:
+    situation = asked.situation
+    return [c.text for c in part.conditions if isinstance(c, Hours) and c.holds(situation)]
+
+
+def _utc(asked: Asked, _: _Slice) -> dict[str, int]:
+    minutes = int(asked.now // 60)
+    return {"minute": minutes % 1_440, "weekday": (minutes // 1_440 + 3) % 7}  # Monday is 0
+
+
+_SAID: Final[Mapping[str, Callable[[Asked, _Slice], Any]]] = {
+    "integration": lambda asked, _: asked.integration.name,
+    "user": lambda asked, _: asked.user,
+    "access": lambda asked, _: asked.operation.access,
+    "resource": _resource_of,
+    "public": lambda asked, _: asked.public,
+    "leaves": lambda asked, _: asked.leaves,
+    "named": lambda asked, _: asked.named,
+    "parameters": lambda asked, _: [f"{key}={value}" for key, value in asked.parameters.items()],
+    "labels": lambda asked, part: {span.attribute: sorted(span.of(asked.history).labels) for span in part.spans},
+    "counts": _counts,
+    "within": _within,
+    "utc": _utc,
+}
+_EVERY_COUNT: Final = tuple((span, counter, here) for span in Span for counter in Counter for here in (False, True))
 
 
 def denies_all(layer: Layer, agent: str, grant: Grant, integration: Integration) -> str | None:

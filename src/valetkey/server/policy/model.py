@@ -39,6 +39,7 @@ class Reason(StrEnum):
     ASKS = "approval_required"
     ASKS_ELSEWHERE = "approval_needs_the_gateway"
     CANNOT_BE_HELD = "too_large_to_be_approved"
+    READ_ONCE = "send_it_again"
     TOO_MANY_ASKS = "too_many_approvals"
     APPROVAL_DENIED = "approval_denied"
     APPROVAL_EXPIRED = "approval_expired"
@@ -74,10 +75,11 @@ WORDS: Mapping[Reason, str] = {
     Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
     Reason.OUT_OF_WRITES: "The number of writes that was delegated is used up.",
     Reason.OUT_OF_BYTES: "The number of bytes that was delegated is used up.",
-    Reason.UNSEEN_BYTES: "Bytes are counted for this, and an engine does not show them. Use the gateway.",
+    Reason.UNSEEN_BYTES: "What is sent is counted or judged for this, and an engine does not show it. Use the gateway.",
     Reason.ASKS: "A person has to agree to this call first.",
     Reason.ASKS_ELSEWHERE: "A person has to agree to this call first, and only the gateway can ask. Use the gateway.",
     Reason.CANNOT_BE_HELD: "A person has to agree to this call first, and its body is too large to be kept until then.",
+    Reason.READ_ONCE: "This is allowed by now, but its body was read when it was not, and is gone. Send it again.",
     Reason.TOO_MANY_ASKS: "Too many calls of this agent wait for a person already.",
     Reason.APPROVAL_DENIED: "The person who was asked said no to this call.",
     Reason.APPROVAL_EXPIRED: "Nobody answered in time, or the answer was not used in time.",

@@ -23,6 +23,9 @@ from valetkey.server.policy.rules import Effect, Rule
 PREFIX: Final = "ready/"
 """How their ids begin. No rule of an organization or a person can be called so."""
 
+EDITION: Final = "ready_"
+"""How a record's names of their editions begin."""
+
 log = logging.getLogger("valetkey")
 
 
@@ -76,4 +79,4 @@ def text() -> str:
 
 def edition_of(written: str) -> str:
     """What a record calls these rules: another text is another edition."""
-    return f"ready_{hashlib.sha256(written.encode()).hexdigest()[:16]}"
+    return f"{EDITION}{hashlib.sha256(written.encode()).hexdigest()[:16]}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from valetkey.server.delegations.model import Catalogue, Fit, Grant
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.history import History
+from valetkey.server.policy.labels import commented_before
 from valetkey.server.policy.layer import SILENCE, Asked, Layer, Verdict, denies_all, needs_calls
 from valetkey.server.policy.model import UNRULED, Allow, Answerers, Ask, Authority, Call, Decision, Deny, Reason, Ruled
 from valetkey.server.policy.rules import Effect
@@ -110,8 +111,8 @@ def watched(calls: Sequence[Call], authority: Authority, catalogue: Catalogue, n
         return UNRULED
     try:
         verdicts = [
-            layer.judge(_asked(call, authority, agent, catalogue, now, history))
-            for call in calls
+            layer.judge(_asked(call, authority, agent, catalogue, now, history.commented(before)))
+            for call, before in zip(calls, commented_before(calls), strict=True)
             for agent in authority.agents
         ]
     except Exception:

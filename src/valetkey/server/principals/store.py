@@ -1,5 +1,6 @@
 """The only SQL of principals: organizations, users, agents, service accounts, and the MACs of their handles."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -132,6 +133,13 @@ async def users_of(connection: AsyncConnection, org: str, *, after: str = "", li
     """In the order they came; `after` is the id of the last one already seen."""
     query = select(users).where(users.c.org == org, users.c.id > after).order_by(users.c.id).limit(limit)
     return [_user(row) for row in await connection.execute(query)]
+
+
+async def names_of(connection: AsyncConnection, org: str, ids: Collection[str]) -> dict[str, str]:
+    """What these users and agents of an organization are called, by their ids; of nobody else's anything."""
+    people = select(users.c.id, users.c.email).where(users.c.org == org, users.c.id.in_(ids))
+    programs = select(agents.c.id, agents.c.name).where(agents.c.org == org, agents.c.id.in_(ids))
+    return {id_: name for query in (people, programs) for id_, name in await connection.execute(query)} if ids else {}
 
 
 async def everyone(connection: AsyncConnection) -> list[User]:

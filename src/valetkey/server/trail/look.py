@@ -8,9 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.audit import find
 from valetkey.server.audit.chain import read_record, spelled_time
+from valetkey.server.audit.model import AuditRecord, Event
 from valetkey.server.audit.sight import DECISIONS, Seen, Viewer, Wanted, is_wanted, mark, may_see
 from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
+from valetkey.server.policy.ready import EDITION
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.model import ServiceAccount, User
 from valetkey.server.services import Services
@@ -83,6 +85,21 @@ async def one(services: Services, viewer: Viewer, record_id: str) -> tuple[Seen,
                 if may_see(viewer, seen):
                     return seen, line
     raise NotFound("There is no such record, or it is not yours to see.")
+
+
+async def ready_choice(services: Services, viewer: Viewer, decision: AuditRecord) -> str:
+    """The id of the record of what was chosen last about the ready rules before a decision that they spoke in.
+
+    Empty where they did not, nobody had chosen, or who chose is not this viewer's to see.
+    """
+    policies = decision.members.get("policies")
+    if not isinstance(policies, list) or not any(str(one).startswith(EDITION) for one in policies):
+        return ""
+    # SECURITY: looked for as by the viewer, so that it leads to nothing the trail does not show them.
+    # Guarded by tests/flows/test_audit_page.py::test_a_decision_under_ready_rules_leads_to_their_choice
+    wanted = Wanted(event=Event.READY_RULES_CHOSEN.value)
+    found = (await look(services, viewer, wanted, before=decision.id, limit=1)).found
+    return found[0].id if found else ""
 
 
 def shown(seen: Seen) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from valetkey.server.audit.sight import Seen, decision_of
+from valetkey.server.ids import is_id
 from valetkey.server.policy.model import WORDS, Reason
 
 _DONE: Final[Mapping[str, str]] = {
@@ -39,6 +40,12 @@ class Told:
     words: str
     decision: str
     links: tuple[tuple[str, str, str], ...]
+
+
+def ids_in(seen: Seen) -> set[str]:
+    """The ids of users and agents that saying a record may turn into names."""
+    texts = [one for value in seen.record.members.values() for one in (value if isinstance(value, list) else [value])]
+    return {one for one in texts if isinstance(one, str) and one[:4] in ("usr_", "agt_") and is_id(one)}
 
 
 def told(seen: Seen, names: Mapping[str, str]) -> Told:

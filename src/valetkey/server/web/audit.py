@@ -20,8 +20,8 @@ from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
 from valetkey.server.principals import store as principals
 from valetkey.server.services import Services
-from valetkey.server.trail.look import Looked, look, one, read_wanted, shown, viewer_of
-from valetkey.server.trail.words import told
+from valetkey.server.trail.look import Looked, look, one, read_wanted, ready_choice, shown, viewer_of
+from valetkey.server.trail.words import ids_in, told
 from valetkey.server.web.door import Visitor, view
 from valetkey.server.web.door import shown as page_of
 from valetkey.server.web.render import page, security_headers
@@ -35,7 +35,7 @@ _APPROVAL = (Event.APPROVAL_ASKED, Event.APPROVAL_AGREED, Event.APPROVAL_ANSWERE
 
 async def trail(services: Services, visitor: Visitor, request: Request) -> Response:
     viewer, asked, looked = await _looked(services, visitor, request)
-    names = await _names(services, viewer)
+    names = await _names(services, viewer, looked.found)
     rows = [(told(seen, names), _pretty(seen)) for seen in looked.found]
     older = urlencode(asked | {"before": looked.before}) if looked.before else ""
     facts = view(
@@ -55,8 +55,8 @@ async def trail_json(services: Services, visitor: Visitor, request: Request) -> 
 
 async def record(services: Services, visitor: Visitor, request: Request) -> Response:
     viewer, seen, line = await _one(services, visitor, request)
-    names = await _names(services, viewer)
     related = await _related(services, viewer, seen)
+    names = await _names(services, viewer, [seen, *[other for _, other in related]])
     facts = view(
         visitor, "Record", row=told(seen, names), seen=seen, line=line.decode(), facts=_facts(seen),
         related=[(label, told(other, names)) for label, other in related], badge=await services.badges.now(),
@@ -104,6 +104,7 @@ async def _related(services: Services, viewer: Viewer, seen: Seen) -> Sequence[t
             ids += [("Rules", other) for other in await find.referring(db, str(policy), _RULES)]
         if approval := seen.says("approval"):
             ids += [("Approval", other) for other in await find.referring(db, approval, _APPROVAL)]
+    ids.append(("Choice of the ready rules", await ready_choice(services, viewer, seen.record)))
     for label, event in (("Task opened", Event.TASK_OPENED), ("Consent", Event.DELEGATION_RECORDED)):
         kind = "task" if event is Event.TASK_OPENED else "delegation"
         if (value := seen.says(kind)) and seen.record.event != event:
@@ -117,11 +118,11 @@ async def _related(services: Services, viewer: Viewer, seen: Seen) -> Sequence[t
     return related
 
 
-async def _names(services: Services, viewer: Viewer) -> dict[str, str]:
+async def _names(services: Services, viewer: Viewer, shown_here: Sequence[Seen]) -> dict[str, str]:
+    """What those are called who stand in these records."""
+    ids = {one for seen in shown_here for one in ids_in(seen)}
     async with services.database.read() as db:
-        people = {user.id: user.email for user in await principals.users_of(db, viewer.org)}
-        agents = {agent.id: agent.name for agent in await principals.agents_of(db, viewer.org)}
-    return {**people, **agents}
+        return await principals.names_of(db, viewer.org, ids)
 
 
 def _facts(seen: Seen) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ from valetkey.server.integrations.model import Addresses, Injection, Integration
 from valetkey.server.integrations.operations import Alias, Operations, compile_operations, parse_operations
 from valetkey.server.integrations.readers import READERS
 from valetkey.server.integrations.reading import Reader
+from valetkey.server.integrations.texts import TEXT_TAG, Texts
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _HOST: Final = re.compile(r"(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|\[::1\](?::[1-9][0-9]{0,4})?")
@@ -109,7 +110,7 @@ def parse_integration(
         headers=MappingProxyType(dict(file.headers)),
         scopes=MappingProxyType(scopes),
         operations=operations,
-        reader=graphql or _reader(file.reader, operations),
+        reader=_with_texts(graphql or _reader(file.reader, operations), operations),
         success=file.success,
         git=git,
         token_positions=tuple(_position(position) for position in file.token_positions),
@@ -185,6 +186,12 @@ def _reader(name: str, operations: Operations) -> Reader | None:
         return READERS[name](operations)
     except ValueError as error:
         raise Misdescribed("operations", str(error), "the operations this reader speaks of") from error
+
+
+def _with_texts(reader: Reader | None, operations: Operations) -> Reader | None:
+    """The same, reading besides the bodies of what is marked as writing text."""
+    writes_text = any(TEXT_TAG in operation.tags for operation in operations.values())
+    return Texts(operations, reader) if writes_text else reader
 
 
 def _position(described: Mapping[str, Any]) -> TokenPosition:
