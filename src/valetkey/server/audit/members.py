@@ -28,6 +28,7 @@ _ACTS_ON_THE_READER: Final = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _LOOKS_SECRET: Final = re.compile(HANDLE_PATTERN + r"|eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]{20,}", re.ASCII)
+_SEVERAL: Final = (dict, list, tuple)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -103,10 +104,11 @@ def from_outside(value: object) -> object:
 
 def _check(value: object, name: str, depth: int) -> None:
     """Refuse what has no place in a record. Plain parts of a list or an object are looked at where they stand."""
-    if type(value) is int:
+    kind = type(value)
+    if kind is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise Unrecordable(f"{name}: an integer beyond 2^53 - 1")
-    elif type(value) is not str and type(value) is not bool and not isinstance(value, StrEnum):
+    elif kind is not str and kind is not bool and (kind in _SEVERAL or not isinstance(value, StrEnum)):
         if depth == 0:
             raise Unrecordable(f"{name}: nested deeper than {MAX_DEPTH}")
         if isinstance(value, dict):
@@ -117,7 +119,8 @@ def _check(value: object, name: str, depth: int) -> None:
         elif not isinstance(value, (list, tuple)):
             raise Unrecordable(f"{name}: {type(value).__name__} has no place in a record")
         for item in value:
-            if type(item) is str or (type(item) is int and -MAX_INTEGER <= item <= MAX_INTEGER):
+            kind = type(item)
+            if kind is str or (kind is int and -MAX_INTEGER <= item <= MAX_INTEGER):
                 continue
             _check(item, name, depth - 1)
 
