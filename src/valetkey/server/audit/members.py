@@ -104,11 +104,10 @@ def from_outside(value: object) -> object:
 
 def _check(value: object, name: str, depth: int) -> None:
     """Refuse what has no place in a record. Plain parts of a list or an object are looked at where they stand."""
-    kind = type(value)
-    if kind is int:
+    if type(value) is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise Unrecordable(f"{name}: an integer beyond 2^53 - 1")
-    elif kind is not str and kind is not bool and (kind in _SEVERAL or not isinstance(value, StrEnum)):
+    elif type(value) in _SEVERAL or not (type(value) is str or type(value) is bool or isinstance(value, StrEnum)):
         if depth == 0:
             raise Unrecordable(f"{name}: nested deeper than {MAX_DEPTH}")
         if isinstance(value, dict):
@@ -119,8 +118,7 @@ def _check(value: object, name: str, depth: int) -> None:
         elif not isinstance(value, (list, tuple)):
             raise Unrecordable(f"{name}: {type(value).__name__} has no place in a record")
         for item in value:
-            kind = type(item)
-            if kind is str or (kind is int and -MAX_INTEGER <= item <= MAX_INTEGER):
+            if type(item) is str or (type(item) is int and -MAX_INTEGER <= item <= MAX_INTEGER):
                 continue
             _check(item, name, depth - 1)
 
