@@ -28,6 +28,7 @@ _ACTS_ON_THE_READER: Final = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _LOOKS_SECRET: Final = re.compile(HANDLE_PATTERN + r"|eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]{20,}", re.ASCII)
+_SEVERAL: Final = (dict, list, tuple)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -106,7 +107,7 @@ def _check(value: object, name: str, depth: int) -> None:
     if type(value) is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise Unrecordable(f"{name}: an integer beyond 2^53 - 1")
-    elif type(value) is not str and type(value) is not bool and not isinstance(value, StrEnum):
+    elif type(value) in _SEVERAL or not (type(value) is str or type(value) is bool or isinstance(value, StrEnum)):
         if depth == 0:
             raise Unrecordable(f"{name}: nested deeper than {MAX_DEPTH}")
         if isinstance(value, dict):

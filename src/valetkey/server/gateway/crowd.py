@@ -4,14 +4,12 @@ A place is taken once it is known whose call it is, before anything is asked of 
 byte. Refused calls are not decided and not recorded: whoever sends too many must not make the audit trail grow.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from valetkey.server.errors import TooMany, Unavailable
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One call's place."""
 
     api: str
@@ -24,24 +22,25 @@ class Crowd:
     def __init__(self, *, per_api: int, per_person: int) -> None:
         self._per_api = per_api
         self._per_person = per_person
-        self._apis: Counter[str] = Counter()
-        self._people: Counter[Place] = Counter()
+        self._apis: dict[str, int] = {}
+        self._people: dict[Place, int] = {}
 
     def enter(self, api: str, person: str) -> Place:
         """Take a place. Raises `TooMany` when the person has enough under way, `Unavailable` when the API has."""
         place = Place(api, person)
-        if self._per_person and self._people[place] >= self._per_person:
+        of_person, at_api = self._people.get(place, 0), self._apis.get(api, 0)
+        if self._per_person and of_person >= self._per_person:
             raise TooMany(
                 f"{self._per_person} calls of yours are under way at this API.",
                 hint="Wait until one of them has ended, then try again.",
             )
-        if self._per_api and self._apis[api] >= self._per_api:
+        if self._per_api and at_api >= self._per_api:
             raise Unavailable(
                 f"{self._per_api} calls are under way at this API, which answers slowly.",
                 hint="Wait, then try again. Other APIs are not held up.",
             )
-        self._apis[api] += 1
-        self._people[place] += 1
+        self._apis[api] = at_api + 1
+        self._people[place] = of_person + 1
         return place
 
     def leave(self, place: Place) -> None:

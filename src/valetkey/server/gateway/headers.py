@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from valetkey.server.errors import InvalidRequest, NotAuthenticated, UpstreamFailed
@@ -40,8 +41,8 @@ def presented_token(headers: Headers, positions: Sequence[str]) -> Presented:
 
     Raises `NotAuthenticated` when no listed position is filled, `InvalidRequest` when it is ambiguous or malformed.
     """
-    named = {position.encode("ascii") for position in positions} - {b"bearer", b"token", b"basic"}
-    filled = [(name.lower(), value) for name, value in headers if name.lower() in named | {b"authorization"}]
+    names = _names_of(tuple(positions))
+    filled = [(lower, value) for name, value in headers if (lower := name.lower()) in names]
     if not filled:
         raise NotAuthenticated("The request has no credential.", hint=f"Put it into one of: {', '.join(positions)}.")
     if len(filled) > 1:
@@ -52,6 +53,13 @@ def presented_token(headers: Headers, positions: Sequence[str]) -> Presented:
     if not _TOKEN.fullmatch(presented.token):
         raise InvalidRequest("The credential has characters a token cannot have.", detail="token syntax")
     return presented
+
+
+@lru_cache(maxsize=256)
+def _names_of(positions: tuple[str, ...]) -> frozenset[bytes]:
+    """The lower-case names of the headers in which a token may stand."""
+    named = {position.encode("ascii") for position in positions} - {b"bearer", b"token", b"basic"}
+    return frozenset(named | {b"authorization"})
 
 
 def _authorization(text: str, positions: Sequence[str]) -> Presented:
@@ -175,6 +183,7 @@ def _named_by_connection(headers: Headers) -> set[bytes]:
     return {option.strip(b" \t").lower() for value in values for option in value.split(b",")}
 
 
+@lru_cache(maxsize=1_024)
 def _signature(agent: str, task: str) -> bytes:
     names = (_COMMENT_UNSAFE.sub("?", text)[:100] for text in (agent, task))
     return "valetkey (agent {}; task {})".format(*names).encode("ascii")
