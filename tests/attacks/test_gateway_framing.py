@@ -73,7 +73,17 @@ async def test_gw_07_a_body_with_malformed_chunks_never_arrives_whole(broken: Be
     assert all("ended inside the body" in seen.oddities for seen in broken.calls)
 
 
-@pytest.mark.parametrize("header", ["upgrade: websocket", "upgrade: h2c\r\nconnection: upgrade, http2-settings"])
+WEBSOCKET = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+UPGRADES = {
+    "websocket": "upgrade: websocket",
+    "h2c": "upgrade: h2c\r\nconnection: upgrade, http2-settings",
+    "a whole WebSocket handshake": WEBSOCKET + "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",  # RFC 6455 section 1.3
+    "a handshake without its key": WEBSOCKET + "origin: https://example.com",
+    "a key without an upgrade": "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize("header", UPGRADES.values(), ids=UPGRADES)
 async def test_gw_20_nothing_upgrades(behind: Behind, header: str) -> None:
     answer = await behind.say(behind.head("GET", ALLOWED, header))
     assert answer.status == 400
