@@ -6,7 +6,7 @@ import pytest
 
 from tests.flows.test_approvals import asking, held
 from tests.support.house import House
-from valetkey.server.approvals.notices.model import Kind, Notice, Waiting, address_of, said
+from valetkey.server.approvals.notices.model import Kind, Message, Notice, Waiting, address_of, said
 from valetkey.server.egress.pool import Pool
 from valetkey.server.egress.url import Url
 from valetkey.server.errors import InvalidRequest
@@ -66,12 +66,12 @@ async def test_ss_07_a_place_that_turned_private_is_not_told(house: House, monke
 
 async def test_a_database_of_ours_is_no_address(house: House) -> None:
     house.app.egress._private |= {"10.0.0.5:5432"}  # as `private_databases` would
-    house.app.notices._never |= {"10.0.0.5:5432"}
+    house.app.send._never |= {"10.0.0.5:5432"}
     tab = await house.signed_in()
     await tab.get("/account")
     form = {"kind": "webhook", "address": "https://10.0.0.5:5432/x"}
     assert (await tab.submit("/account/notices", form)).status == 400
-    house.app.notices._never = frozenset()
+    house.app.send._never = frozenset()
     await tab.get("/account")
     assert (await tab.submit("/account/notices", form)).status == 200  # it is that list that refuses it
 
@@ -99,7 +99,9 @@ async def test_nobody_sees_tries_or_removes_anothers_address(house: House, monke
 def test_a_name_cannot_write_a_link_into_slack() -> None:
     words = Notice(waiting=[Waiting(agent="<https://evil.example|Look at it>", user="a&b@acme.com")], link="x").words
     _, body = said(
-        Kind.SLACK, address_of(Kind.SLACK, "https://hooks.example/x"), words, "https://valetkey.example/a", 1
+        Kind.SLACK,
+        address_of(Kind.SLACK, "https://hooks.example/x"),
+        Message(words=words, link="https://valetkey.example/a", count=1, seconds=60),
     )
     text = json.loads(body)["text"]
     assert "<https://evil.example" not in text

@@ -125,7 +125,7 @@ async def account_page(
         told=_told(made) if made is not None else None,
         linked=[provider for provider in providers if provider.issuer in linked],
         others=[provider for provider in providers if provider.issuer not in linked],
-        notices=[(one, _reached(one)) for one in await services.notices.of(user)],
+        notices=[(one, _reached(one)) for one in await services.notice_addresses.of(user)],
         notice_kinds=[(kind.value, title) for kind, title in TITLES.items()],
         next=local_path(request.query_params.get("next")),
         problem=error.public if error is not None else "",

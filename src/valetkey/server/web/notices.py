@@ -16,7 +16,7 @@ async def add(services: Services, visitor: Visitor, request: Request, form: Form
     if (elsewhere := await changing(services, visitor, request)) is not None:
         return elsewhere
     try:
-        await services.notices.add(user, form.get("kind") or "", form.get("address") or "")
+        await services.notice_addresses.add(user, form.get("kind") or "", form.get("address") or "")
     except (InvalidRequest, Conflict) as error:
         return await account_page(services, visitor, request, error)
     return _back()
@@ -26,14 +26,14 @@ async def remove(services: Services, visitor: Visitor, request: Request, form: F
     user, _ = visitor.signed_in()
     if (elsewhere := await changing(services, visitor, request)) is not None:
         return elsewhere
-    await services.notices.remove(user, form.get("notice") or "")
+    await services.notice_addresses.remove(user, form.get("notice") or "")
     return _back()
 
 
 async def try_out(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
     user, _ = visitor.signed_in()
     try:
-        await services.notices.try_out(user, form.get("notice") or "")
+        await services.notice_addresses.try_out(user, form.get("notice") or "")
     except TooMany as error:
         return await account_page(services, visitor, request, error)
     return _back()

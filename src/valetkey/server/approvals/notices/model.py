@@ -16,6 +16,7 @@ from valetkey.server.errors import InvalidRequest
 
 MOST_ADDRESSES: Final = 5  # of one person
 LONGEST_ADDRESS: Final = 1_000
+TRIES: Final = 3
 PAUSE_SECONDS: Final = 20
 """So long an address is left alone after a notice: what comes meanwhile is one notice then, three a minute at most."""
 
@@ -48,6 +49,7 @@ class NoticeAddress:
     told_at: int | None
     failures: int  # since it was last reached
     problem: str
+    confirmed_at: int | None  # nothing is sent to an address that nobody has shown to be theirs
 
     @property
     def title(self) -> str:
@@ -87,6 +89,16 @@ class Notice:
         return f"{agents}, acting for {people}, {verb} before {count} calls. They wait for you."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is sent: `count` calls wait, for `seconds` at most. None wait when somebody only tries it out."""
+
+    words: str
+    link: str
+    count: int
+    seconds: int
+
+
 TRIED: Final = "Notices from Valetkey arrive here. Nothing waits."
 
 
@@ -100,8 +112,9 @@ def address_of(kind: Kind, text: str) -> Url:
     return url
 
 
-def said(kind: Kind, url: Url, words: str, link: str, count: int) -> tuple[Url, bytes]:
-    """Where a notice is sent, and its JSON."""
+def said(kind: Kind, url: Url, message: Message) -> tuple[Url, bytes]:
+    """Where a notice is posted, and its JSON."""
+    words, link, count = message.words, message.link, message.count
     match kind:
         case Kind.NTFY:
             # NOTE: published to the root, where title and words may hold any letter; headers may not.
