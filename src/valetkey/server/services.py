@@ -106,3 +106,4 @@ class Services:
     approvals: Approvals
     proving: Proving
     notice_addresses: NoticeAddresses
+    push_key: str

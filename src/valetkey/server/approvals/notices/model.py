@@ -7,14 +7,18 @@ answers nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from valetkey.server.egress.url import Url, parsed
 from valetkey.server.errors import InvalidRequest
 
-MOST_ADDRESSES: Final = 5  # of one person
+MOST_ADDRESSES: Final = 5  # of one person, and
+MOST_BROWSERS: Final = 5  # besides
+MOST_CODES: Final = 5  # mailed for one person in an hour
+MOST_GUESSES: Final = 5  # at one code
+CODE_SECONDS: Final = 900
 LONGEST_ADDRESS: Final = 1_000
 TRIES: Final = 3
 PAUSE_SECONDS: Final = 20
@@ -26,6 +30,8 @@ class Kind(StrEnum):
     SLACK = "slack"
     TEAMS = "teams"
     WEBHOOK = "webhook"
+    MAIL = "mail"
+    PUSH = "push"
 
 
 TITLES: Final = {
@@ -33,6 +39,8 @@ TITLES: Final = {
     Kind.SLACK: "Slack webhook",
     Kind.TEAMS: "Microsoft Teams workflow",
     Kind.WEBHOOK: "Webhook (JSON)",
+    Kind.MAIL: "E-mail",
+    Kind.PUSH: "Browser",
 }
 
 
@@ -112,7 +120,11 @@ def address_of(kind: Kind, text: str) -> Url:
     return url
 
 
-def said(kind: Kind, url: Url, message: Message) -> tuple[Url, bytes]:
+Posted = Literal[Kind.NTFY, Kind.SLACK, Kind.TEAMS, Kind.WEBHOOK]
+"""What is told by a POST of JSON to an address of https."""
+
+
+def said(kind: Posted, url: Url, message: Message) -> tuple[Url, bytes]:
     """Where a notice is posted, and its JSON."""
     words, link, count = message.words, message.link, message.count
     match kind:

@@ -19,7 +19,9 @@ from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.model import Approval, State
 from valetkey.server.approvals.notices import store
 from valetkey.server.approvals.notices.model import PAUSE_SECONDS, TRIED, Message, Notice, NoticeAddress, Waiting
-from valetkey.server.approvals.notices.send import Send
+from valetkey.server.approvals.notices.send import Gone, Send
+from valetkey.server.audit.model import Event
+from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import TooMany
@@ -37,9 +39,18 @@ class Notices:
     """One per process."""
 
     def __init__(
-        self, *, database: Database, ring: KeyRing, clock: Clock, send: Send, approvals: Approvals, base: str
+        self,
+        *,
+        database: Database,
+        journal: Journal,
+        ring: KeyRing,
+        clock: Clock,
+        send: Send,
+        approvals: Approvals,
+        base: str,
     ) -> None:
         self._database = database
+        self._journal = journal
         self._ring = ring
         self._clock = clock
         self._send = send
@@ -151,12 +162,22 @@ class Notices:
             opened = await store.opened(db, address, ring=self._ring)
         if opened is None:
             return
-        problem = await self._send(address.kind, opened, message)
+        try:
+            problem = await self._send(address.kind, opened, message)
+        except Gone:
+            await self._forget(address)
+            return
         async with self._database.write() as tx:
             if problem:
                 await store.missed(tx, address.id, ids, problem)
             else:
                 await store.reached(tx, address.id, ids, now=int(self._clock.now()))
+
+    async def _forget(self, address: NoticeAddress) -> None:
+        async with self._journal.change() as change:
+            if await store.remove(change.tx, address.user, address.id):
+                said = {"address": address.id, "user": address.user, "why": "its push service no longer knows it"}
+                change.record(Event.NOTICE_ADDRESS_REMOVED, address.org, **said)
 
     async def _claim(self, address: NoticeAddress) -> bool:
         now = int(self._clock.now())

@@ -3,9 +3,17 @@
 Refuses to know whose turn it is, and what becomes of an address.
 """
 
+import secrets
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from valetkey.server.approvals.notices.encrypted import PADDED_BYTES, encrypted
+from valetkey.server.approvals.notices.mail import Mail
 from valetkey.server.approvals.notices.model import Kind, Message, address_of, said
+from valetkey.server.approvals.notices.push import Subscription, shown, subscription_of
+from valetkey.server.approvals.notices.vapid import Vapid
+from valetkey.server.clock import Clock
 from valetkey.server.egress import Egress, Url
 from valetkey.server.errors import InvalidRequest, UpstreamFailed
 from valetkey.server.secret import Secret
@@ -16,22 +24,64 @@ LARGEST_ANSWER: Final = 65_536
 Headers = list[tuple[bytes, bytes]]
 
 
+class Gone(Exception):
+    """There is nobody at this address any more: it is forgotten (RFC 8030 section 7.3)."""
+
+
 class Send:
     """One per process. `never` are places that no notice goes to, whoever opened them for something else."""
 
-    def __init__(self, *, egress: Egress, never: frozenset[str]) -> None:
+    def __init__(self, *, egress: Egress, clock: Clock, vapid: Vapid, mail: Mail | None, never: frozenset[str]) -> None:
         self._egress = egress
+        self._clock = clock
+        self._vapid = vapid
+        self.mail = mail
         self._never = never
 
     async def __call__(self, kind: Kind, address: Secret, message: Message) -> str:
-        """Nothing when it arrived, else why not."""
+        """Nothing when it arrived, else why not. Raises `Gone`."""
         try:
-            url, body = said(kind, address_of(kind, address.reveal()), message)
-            headers = [(b"content-type", b"application/json")]
-            status = await self._post(url, headers, body)
+            match kind:
+                case Kind.MAIL:
+                    return await self._mail(address.reveal(), message)
+                case Kind.PUSH:
+                    status = await self._push(subscription_of(address.reveal()), message)
+                case _:
+                    url, body = said(kind, address_of(kind, address.reveal()), message)
+                    status = await self._post(url, [(b"content-type", b"application/json")], body)
         except (UpstreamFailed, InvalidRequest):
             return "it does not answer, or may not be asked"
         return "" if 200 <= status < 300 else f"it answers {status}"
+
+    async def _mail(self, to: str, message: Message) -> str:
+        if self.mail is None:
+            return "this server sends no mail any more"
+        try:
+            await self.mail.tell(to, message)
+        except UpstreamFailed as error:
+            return f"not sent: {error.public}"
+        return ""
+
+    async def _push(self, to: Subscription, message: Message) -> int:
+        body = encrypted(
+            shown(message),
+            browser=to.key,
+            auth=to.auth,
+            ours=ec.generate_private_key(ec.SECP256R1()),
+            salt=secrets.token_bytes(16),
+            padded=PADDED_BYTES,
+        )
+        headers = [
+            (b"authorization", self._vapid.header(to.url, now=self._clock.now())),
+            (b"content-encoding", b"aes128gcm"),
+            (b"content-type", b"application/octet-stream"),
+            (b"ttl", str(max(0, message.seconds)).encode()),  # what is over by then is not shown
+            (b"urgency", b"high"),
+        ]
+        status = await self._post(to.url, headers, body)
+        if status in (404, 410):
+            raise Gone
+        return status
 
     async def prove(self, url: Url) -> None:
         """Raise `UpstreamFailed` unless notices may be sent there now."""

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, literal, select, update
+from sqlalchemy import delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from valetkey.server.approvals.notices.model import TRIES, Kind, NoticeAddress
+from valetkey.server.approvals.notices.model import MOST_GUESSES, TRIES, Kind, NoticeAddress
 from valetkey.server.db.schema import approvals, notice_addresses, notice_codes, notices_due, users
 from valetkey.server.secret import Secret
 from valetkey.server.vault.aad import Place
@@ -135,6 +135,38 @@ async def missed(tx: AsyncConnection, address_id: str, approval_ids: Collection[
     these = _d.address == address_id, _d.approval.in_(approval_ids)
     await tx.execute(update(notices_due).where(*these).values(tries=_d.tries + 1))
     await tx.execute(delete(notices_due).where(*these, _d.tries >= TRIES))
+
+
+async def codes_since(tx: AsyncConnection, user: str, since: int) -> int:
+    """How many codes were mailed for this person; older ones are forgotten. Asked after `held_for`."""
+    await tx.execute(delete(notice_codes).where(_c.user == user, _c.created_at <= since))
+    return int((await tx.execute(select(func.count()).where(_c.user == user))).scalar_one())
+
+
+async def add_code(tx: AsyncConnection, a: NoticeAddress, code_id: str, mac: bytes, *, expires_at: int) -> None:
+    """What was mailed to an address, to be known again."""
+    await tx.execute(
+        insert(notice_codes).values(
+            id=code_id, address=a.id, user=a.user, mac=mac, created_at=a.created_at, expires_at=expires_at, tries=0
+        )
+    )
+
+
+async def guess(tx: AsyncConnection, user: str, address_id: str, *, now: int) -> bytes | None:
+    """Count one guess; what it is held against, while the code is alive and was not guessed at too often."""
+    alive = _c.address == address_id, _c.user == user, _c.expires_at > now, _c.tries < MOST_GUESSES
+    guessed = await tx.execute(update(notice_codes).where(*alive).values(tries=_c.tries + 1))
+    if guessed.rowcount != 1:
+        return None
+    return (await tx.execute(select(_c.mac).where(_c.address == address_id))).scalar_one()  # type: ignore[no-any-return]
+
+
+async def confirm(tx: AsyncConnection, address_id: str, *, now: int) -> None:
+    """Its person has shown that it is theirs; the code is worth nothing from now on."""
+    await tx.execute(
+        update(notice_addresses).where(_n.id == address_id).values(confirmed_at=now, failures=0, problem="")
+    )
+    await tx.execute(update(notice_codes).where(_c.address == address_id).values(tries=MOST_GUESSES))
 
 
 def _place(ring: KeyRing, a: NoticeAddress) -> Place:
