@@ -152,6 +152,8 @@ async def test_the_mail_server_is_no_address_for_a_webhook(tmp_path: Path) -> No
     [
         ("SMTP", "mail.acme.com"),
         ("SMTP", "mail.acme.com:0"),
+        ("SMTP", "smtp://mail.acme.com:587"),
+        ("SMTP", "Mail.acme.com:587"),
         ("SMTP_FROM", "valetkey@acme.com\r\nBcc: x@evil.example"),
         ("SMTP_FROM", "Valetkey"),
         ("SMTP_TLS", "none"),

@@ -308,7 +308,8 @@ def _refuse_half_a_mail_server(settings: Settings) -> None:
     if not settings.smtp:
         return
     host, _, port = settings.smtp.rpartition(":")
-    if not host or not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+    is_port = port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535
+    if not is_port or not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:]+\]", host):
         raise InvalidRequest(f"smtp is {settings.smtp!r}, which is no place.", hint="Write mail.example.com:587.")
     if not re.fullmatch(r"[A-Za-z0-9._+-]+@[a-z0-9.-]+", settings.smtp_from):
         raise InvalidRequest("smtp_from is not an e-mail address.", hint="Write valetkey@example.com.")
