@@ -1,8 +1,10 @@
 """People are told by e-mail, at addresses they showed to be theirs, by the operator's own server, over verified TLS."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from tests.support.certificates import Authority
 from tests.support.house import House, open_house
 from tests.support.mail_server import MailServer
 from tests.support.tab import Tab
+from valetkey.cli import doctor
 from valetkey.server.secret import Secret
+from valetkey.server.settings import Settings
 
 CANARY = "a title nobody else is told"
 
@@ -136,3 +140,38 @@ async def test_without_a_mail_server_there_is_no_such_kind(house: House) -> None
     refused = await tab.post("/account/notices", {"csrf": tab.csrf, "kind": "mail", "address": ""})
     assert refused.status == 400
     assert b"This server sends no mail." in refused.body
+
+
+async def test_the_doctor_signs_in_at_the_mail_server_and_sends_nothing(tmp_path: Path) -> None:
+    authority = Authority()
+    async with MailServer(authority.serves(tmp_path, "localhost")) as server:
+        good = Settings(**settings(tmp_path, server, authority))
+        assert (await asyncio.to_thread(doctor.mail, good)).level == "ok"
+        wrong = replace(good, smtp_password=Secret("a canary of a password"))
+        found = await asyncio.to_thread(doctor.mail, wrong)
+        assert (found.level, "does not take the login" in found.seen) == ("failure", True)
+        assert "canary" not in f"{found}"
+        assert (await asyncio.to_thread(doctor.mail, replace(good, smtp_network="public"))).level == "failure"
+        assert server.raw == []
+
+
+async def test_addresses_are_listed_and_tried_by_the_api(tmp_path: Path, database_url: str | None) -> None:
+    async with mailing(tmp_path, database_url) as (house, server):
+        tab = await names(house)
+        [named] = (await house.alice.does("GET", "/v1/notice-addresses"))["data"]
+        assert (named["kind"], named["place"], named["is_confirmed"]) == ("mail", "alice@acme.com", False)
+        there = f"/v1/notice-addresses/{named['id']}/test"
+        assert (await house.alice.call("POST", there)).status == 400
+        await tab.submit("/account/notices/confirm", {"code": code_in(server)})
+        bob = await house.person("bob@acme.com")
+        assert (await bob.does("GET", "/v1/notice-addresses"))["data"] == []
+        assert (await bob.call("POST", there)).status == 404
+        agent = await house.agent("pr-reviewer-v2")
+        assert (await agent.call("POST", there)).status == 403
+        tried = await house.alice.does("POST", there)
+        assert (tried["problem"], tried["told_at"]) == ("", int(house.clock.now()))
+        assert (await house.alice.call("POST", there)).status == 429
+        server.refuses = b"DATA"
+        house.clock.advance(20)
+        tried = await house.alice.does("POST", there)
+        assert (tried["failures"], tried["problem"]) == (1, "not sent: The mail server does not take the message.")

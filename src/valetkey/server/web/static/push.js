@@ -25,6 +25,7 @@
   }
 
   form.hidden = false;
+  for (const without of document.querySelectorAll("[data-without-push]")) without.hidden = true;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector("button");
