@@ -130,7 +130,7 @@ async def seal_everywhere(house: House) -> Sealed:
     )  # fmt: skip
     address = NoticeAddress(
         id=new_id("ntf"), org=org, user=house.alice.id, kind=Told.SLACK, place="x", created_at=0, told_at=None,
-        failures=0, problem="",
+        failures=0, problem="", confirmed_at=0,
     )  # fmt: skip
     handle = new_handle("bc")
     registered = await house.alice.does(

@@ -3,11 +3,13 @@
 Failures make the exit code 1; warnings do not. Changes nothing.
 """
 
+import asyncio
 import os
 import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -177,6 +179,8 @@ def _of_data() -> Iterator[Finding]:
     yield Finding("settings", "ok", f"data in {settings.data}")
     yield from origins(settings.issuer, settings.gateway)
     yield senders(settings.trusted_proxies, is_on_loopback=settings.is_on_loopback)
+    if settings.smtp:
+        yield mail(settings)
     if settings.database_url is None and not settings.data.is_dir():
         yield Finding("data-folder", "skipped", f"{settings.data} does not exist: no server has started here")
         return
@@ -234,6 +238,27 @@ def senders(trusted: tuple[str, ...], *, is_on_loopback: bool) -> Finding:
         seen = f"whoever is in {', '.join(wide)} may say where a request came from"
         return Finding("senders", "warning", seen, "List the addresses of the proxies, not the network they are in.")
     return Finding("senders", "ok", f"{', '.join(trusted)} may say where a request came from, by X-Forwarded-For")
+
+
+def mail(settings: "Settings") -> Finding:
+    """Whether the mail server proves its name and takes the login. Nothing is sent."""
+    from valetkey.server.approvals.notices.mail import open_smtp
+    from valetkey.server.clock import SystemClock
+    from valetkey.server.errors import ValetkeyError as Refused
+
+    async def signs_in() -> None:
+        async with AsyncExitStack() as opened:
+            found = await open_smtp(settings, SystemClock(), opened)
+            assert found is not None
+            await found.check()
+
+    try:
+        asyncio.run(signs_in())
+    except Refused as error:
+        seen = f"{settings.smtp}: {error.public}"
+        fix = "Compare smtp, smtp_tls, smtp_login and smtp_network with what the mail server's operator says."
+        return Finding("mail", "failure", seen, fix)
+    return Finding("mail", "ok", f"{settings.smtp} proves its name and takes the login; notices come from it")
 
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:

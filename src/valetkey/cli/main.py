@@ -108,6 +108,7 @@ _COMMANDS = (
     ("engine:app", "engine"),
     ("keys:app", "keys"),
     ("lease:app", "leases"),
+    ("notices:app", "notices"),
     ("login:login", "login"),
     ("login:logout", "logout"),
     ("organization:app", "organization"),

@@ -403,6 +403,17 @@ class Approval(TypedDict):
     may_be_for_the_task: NotRequired[bool]
 
 
+class NoticeAddress(TypedDict):
+    id: str
+    kind: str
+    place: str
+    is_confirmed: bool
+    told_at: int | None
+    failures: int
+    problem: str
+    created_at: int
+
+
 class Approvals(TypedDict):
     data: list[Approval]
     standing: list[dict[str, Any]]

@@ -550,6 +550,18 @@ class InitialAccessTokens(Group):
         return made
 
 
+class NoticeAddresses(Group):
+    def list(self) -> "list[answers.NoticeAddress]":
+        """Where you are told that a call waits for you."""
+        found: list[answers.NoticeAddress] = self._call(get("/v1/notice-addresses"))["data"]
+        return found
+
+    def test(self, address: str) -> answers.NoticeAddress:
+        """Send a notice there that says nothing waits; the answer says how it went."""
+        tried: answers.NoticeAddress = self._call(post(at("notice-addresses", address, "test")))
+        return tried
+
+
 class Approvals(Group):
     def list(self) -> answers.Approvals:
         """What waits for you, and what you answered for whole tasks."""

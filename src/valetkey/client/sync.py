@@ -52,6 +52,7 @@ class Client:
         self.apps = resources.Apps(self)
         self.leases = resources.Leases(self)
         self.approvals = resources.Approvals(self)
+        self.notice_addresses = resources.NoticeAddresses(self)
         self.revocations = resources.Revocations(self)
         self.audit = resources.Audit(self)
         self.keys = resources.Keys(self)

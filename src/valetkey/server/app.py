@@ -12,7 +12,11 @@ from valetkey.server.approvals import store as approved
 from valetkey.server.approvals.answer import Approvals
 from valetkey.server.approvals.forget import Forget
 from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.addresses import NoticeAddresses
+from valetkey.server.approvals.notices.mail import open_mail
 from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.notices.send import Send
+from valetkey.server.approvals.notices.vapid import Vapid
 from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
@@ -254,15 +258,22 @@ class App:
         )
         approvals = Approvals(database, journal, ring, clock, catalogue, base=settings.issuer)
         self.forget = forget = Forget(database, clock)
+        self.vapid = vapid = Vapid(mac, contact=settings.issuer)
+        self.send = send = Send(
+            egress=egress,
+            clock=clock,
+            vapid=vapid,
+            mail=await open_mail(settings, clock, self._opened),
+            never=frozenset(settings.private_databases),
+        )
         self.notices = notices = Notices(
             database=database,
             journal=journal,
             ring=ring,
             clock=clock,
-            egress=egress,
+            send=send,
             approvals=approvals,
             base=settings.issuer,
-            never=frozenset(settings.private_databases),
         )
         self.authorities = authorities = Authorities(
             database,
@@ -476,7 +487,17 @@ class App:
             data_keys=data_keys,
             approvals=approvals,
             proving=Proving(database, login, clock),
-            notices=notices,
+            notice_addresses=NoticeAddresses(
+                database=database,
+                journal=journal,
+                ring=ring,
+                mac=mac,
+                clock=clock,
+                send=send,
+                notices=notices,
+                base=settings.issuer,
+            ),
+            push_key=vapid.public,
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(

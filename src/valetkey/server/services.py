@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.server.approvals.answer import Approvals
-from valetkey.server.approvals.notices.notices import Notices
+from valetkey.server.approvals.notices.addresses import NoticeAddresses
 from valetkey.server.approvals.proving.prove import Proving
 from valetkey.server.audit.at_once import AtOnce
 from valetkey.server.audit.badge import Badges
@@ -105,4 +105,5 @@ class Services:
     data_keys: DataKeys
     approvals: Approvals
     proving: Proving
-    notices: Notices
+    notice_addresses: NoticeAddresses
+    push_key: str

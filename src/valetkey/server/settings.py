@@ -1,6 +1,7 @@
 """One frozen Settings, from `valetkey.toml` and `VALETKEY_*`; the environment wins; unknown keys are refused."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -122,6 +123,19 @@ class Settings:
     unused_client_days: int = field(
         default=90, metadata={"doc": "days after which a registered client nobody used is forgotten"}
     )
+    smtp: str = field(default="", metadata={"doc": "host:port of the mail server that sends notices; unset sends none"})
+    smtp_tls: str = field(
+        default="starttls",
+        metadata={"doc": "starttls or implicit: how the mail server is spoken to; never in the clear"},
+    )
+    smtp_from: str = field(default="", metadata={"doc": "the address notices come from"})
+    smtp_login: str = field(default="", metadata={"doc": "name to sign in with at the mail server"})
+    smtp_password: Secret | None = field(default=None, metadata={"doc": "password to sign in with at the mail server"})
+    smtp_network: str = field(
+        default="public",
+        metadata={"doc": "public, private or loopback: where the mail server may be, and nowhere else"},
+    )
+    smtp_ca: Path | None = field(default=None, metadata={"doc": "PEM file of a company's own authority, for smtp"})
 
     @property
     def root_kind(self) -> str:
@@ -267,6 +281,8 @@ def _refuse_dangerous(settings: Settings) -> None:
         "dynamic_registration": ("off", "token", "open"),
         "root": ("", "file", "passphrase", "vault", "aws", "gcp", "azure"),
         "root_network": ("public", "private", "loopback"),
+        "smtp_tls": ("starttls", "implicit"),
+        "smtp_network": ("public", "private", "loopback"),
     }
     for name, allowed in choices.items():
         if getattr(settings, name) not in allowed:
@@ -275,6 +291,7 @@ def _refuse_dangerous(settings: Settings) -> None:
         least, most = RANGES[name]
         if not least <= getattr(settings, name) <= most:
             raise InvalidRequest(f"{name} must be between {least} and {most}")
+    _refuse_half_a_mail_server(settings)
     if settings.root_passphrase is not None and settings.root not in ("", "passphrase"):
         raise InvalidRequest(f"root is {settings.root}, and root_passphrase is set too", hint="Keep one of them.")
     if settings.root_passphrase is not None and not settings.root_passphrase.reveal().strip():
@@ -285,3 +302,18 @@ def _refuse_dangerous(settings: Settings) -> None:
         raise InvalidRequest("token_seconds must be between 1 and token_max_seconds, and that at most 900")
     if not 1 <= settings.task_seconds <= settings.task_max_seconds <= 8 * 3600:
         raise InvalidRequest("task_seconds must be between 1 and task_max_seconds, and that at most 28800")
+
+
+def _refuse_half_a_mail_server(settings: Settings) -> None:
+    if not settings.smtp:
+        return
+    host, _, port = settings.smtp.rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535
+    if not is_port or not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:]+\]", host):
+        raise InvalidRequest(f"smtp is {settings.smtp!r}, which is no place.", hint="Write mail.example.com:587.")
+    if not re.fullmatch(r"[A-Za-z0-9._+-]+@[a-z0-9.-]+", settings.smtp_from):
+        raise InvalidRequest("smtp_from is not an e-mail address.", hint="Write valetkey@example.com.")
+    if bool(settings.smtp_login) != (settings.smtp_password is not None):
+        raise InvalidRequest("smtp_login and smtp_password belong together.", hint="Set both, or neither.")
+    if settings.smtp_ca is not None and not settings.smtp_ca.is_file():
+        raise InvalidRequest(f"smtp_ca names {settings.smtp_ca}, which cannot be read.")

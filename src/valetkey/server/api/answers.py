@@ -621,6 +621,25 @@ class StandingAnswer(TypedDict):
     created_at: int
 
 
+class NoticeAddress(TypedDict):
+    """Where a person is told that a call waits. The address itself is not shown again. Times in seconds."""
+
+    id: str
+    kind: str
+    place: str
+    is_confirmed: bool
+    told_at: int | None
+    failures: int
+    problem: str
+    created_at: int
+
+
+class NoticeAddresses(TypedDict):
+    """Everywhere a person is told."""
+
+    data: list[NoticeAddress]
+
+
 class Approvals(TypedDict):
     """What waits for a person, and what that person answered for whole tasks."""
 

@@ -116,6 +116,7 @@ class Event(StrEnum):
     APPROVAL_ANSWERED = "approval.answered"
     APPROVAL_CANCELLED = "approval.cancelled"
     NOTICE_ADDRESS_ADDED = "notice-address.added"
+    NOTICE_ADDRESS_CONFIRMED = "notice-address.confirmed"
     NOTICE_ADDRESS_REMOVED = "notice-address.removed"
     STANDING_ANSWER_GIVEN = "standing-answer.given"
     STANDING_ANSWER_ENDED = "standing-answer.ended"

@@ -313,6 +313,15 @@ notice_addresses = Table(
     "notice_addresses", metadata, _id(), _ref("org"), _ref("user"), _text("kind"), _text("place"),
     Column("sealed", LargeBinary, nullable=False), _time("created_at"), _time("tried_at"),
     _time("told_at", optional=True), Column("failures", Integer, nullable=False), _text("problem"), Index(None, "user"),
+    _time("confirmed_at", optional=True),
+)  # fmt: skip
+notices_due = Table(  # what an address is still to be told: written with the approval, gone once it was told
+    "notices_due", metadata, _id("address"), _id("approval"), Column("tries", Integer, nullable=False),
+)  # fmt: skip
+notice_codes = Table(  # what was mailed to an address that is not confirmed yet
+    "notice_codes", metadata, _id(), _ref("address"), _ref("user"), Column("mac", LargeBinary(32), nullable=False),
+    _time("created_at"), _time("expires_at"), Column("tries", Integer, nullable=False), Index(None, "user"),
+    Index(None, "address"),
 )  # fmt: skip
 approval_proofs = Table(  # for which approval a person went to sign in anew
     "approval_proofs", metadata, _id("user"), _ref("approval"), _ref("session"), _time("began_at"),

@@ -154,6 +154,7 @@ class Hold:
                 return TooMany(detail="pending approvals")
             if not await store.add(tx, fresh, held.kept, instead_of=instead_of, ring=self._ring):
                 return Changed()
+            await self._notices.owe(tx, fresh, everybody)
             return None
 
         try:
@@ -161,7 +162,7 @@ class Hold:
         except TooMany:
             return Deny(reason=Reason.TOO_MANY_ASKS)
         except ApprovalRequired:
-            self._notices.soon(fresh)  # it is recorded that it waits
+            self._notices.soon()  # it is recorded that it waits
             raise
 
     async def _held(self, held: Holding, approval: Approval, more: Mapping[str, Any]) -> Deny:

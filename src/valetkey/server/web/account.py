@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from valetkey.server.approvals.notices.model import TITLES, NoticeAddress
+from valetkey.server.approvals.notices.model import TITLES, Kind, NoticeAddress
 from valetkey.server.errors import InvalidRequest, ValetkeyError
 from valetkey.server.oauth.form import Form
 from valetkey.server.principals.login.model import FRESH_SECONDS
@@ -17,14 +17,16 @@ from valetkey.server.web.render import page
 from valetkey.server.web.wording import moment
 
 
-async def changing(services: Services, visitor: Visitor, request: Request) -> Response | None:
-    """None when this person may change how they sign in now, else the way to prove themselves again."""
+async def changing(
+    services: Services, visitor: Visitor, request: Request, *, back: str = "/account"
+) -> Response | None:
+    """None when this person may change how they sign in now, else the way to prove themselves again, and back."""
     user, _ = visitor.signed_in()
     # SECURITY: only who has no way in at all is spared the proof they could not give.
     # Guarded by tests/flows/test_passkeys.py::test_changing_ways_needs_a_recent_proof
     if (await services.login.ways.of(user)).count == 0:
         return None
-    return fresh(visitor, request, max_age=FRESH_SECONDS, back="/account")
+    return fresh(visitor, request, max_age=FRESH_SECONDS, back=back)
 
 
 async def account(services: Services, visitor: Visitor, request: Request) -> Response:
@@ -125,8 +127,9 @@ async def account_page(
         told=_told(made) if made is not None else None,
         linked=[provider for provider in providers if provider.issuer in linked],
         others=[provider for provider in providers if provider.issuer not in linked],
-        notices=[(one, _reached(one)) for one in await services.notices.of(user)],
-        notice_kinds=[(kind.value, title) for kind, title in TITLES.items()],
+        notices=[(one, _reached(one)) for one in await services.notice_addresses.of(user)],
+        notice_kinds=[(kind.value, TITLES[kind]) for kind in services.notice_addresses.kinds],
+        mails=Kind.MAIL in services.notice_addresses.kinds,
         next=local_path(request.query_params.get("next")),
         problem=error.public if error is not None else "",
     )
@@ -145,6 +148,8 @@ def _told(made: CodeMade) -> dict[str, str]:
 
 
 def _reached(address: NoticeAddress) -> str:
+    if address.confirmed_at is None:
+        return address.problem or "not confirmed yet: type the code that was mailed there"
     last = "nothing sent yet" if address.told_at is None else f"last reached {moment(address.told_at)}"
     if not address.failures:
         return last

@@ -18,6 +18,7 @@ from valetkey.server.oauth.form import Form
 from valetkey.server.problems import status_of
 from valetkey.server.secret import Secret
 from valetkey.server.services import Services
+from valetkey.server.web.account import changing
 from valetkey.server.web.consent_words import span
 from valetkey.server.web.door import Visitor, action, shown, view
 from valetkey.server.web.render import page
@@ -41,7 +42,13 @@ async def listed(services: Services, visitor: Visitor, request: Request) -> Resp
     for one in found:
         groups.setdefault(one.facts.agents[0], []).append(await _facts(services, one, visitor.now))
     facts = view(
-        visitor, "Approvals", groups=groups, standing=await services.approvals.standing(user), count=len(found)
+        visitor,
+        "Approvals",
+        groups=groups,
+        standing=await services.approvals.standing(user),
+        count=len(found),
+        may_change=await changing(services, visitor, request, back="/approvals") is None,
+        push_key=services.push_key,
     )
     return page("approvals.html", facts, script=True)
 

@@ -13,13 +13,23 @@ from starlette.responses import Response
 
 _STATIC: Final = {
     name: resources.files("valetkey.server.web").joinpath("static", name).read_bytes()
-    for name in ("valetkey.css", "passkey.js", "approvals.js", "audit.js")
+    for name in ("valetkey.css", "passkey.js", "approvals.js", "push.js", "audit.js")
 }
 _KINDS: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 ADDRESSES: Final = {
     name: f"/static/{hashlib.sha256(content).hexdigest()[:16]}/{name}" for name, content in _STATIC.items()
 }
 """Where each static file is: the digest is part of the address, so it can be cached for good."""
+
+WORKER: Final = resources.files("valetkey.server.web").joinpath("static", "worker.js").read_bytes()
+"""What runs in a browser when no page of ours is open. Its address never changes, so browsers look for a newer one."""
+WORKER_HEADERS: Final = {
+    "content-type": "text/javascript; charset=utf-8",
+    "cache-control": "no-cache",
+    "content-security-policy": "default-src 'none'",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 
 _environment: Final = Environment(
     loader=PackageLoader("valetkey.server.web"),

@@ -7,15 +7,20 @@ answers nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from valetkey.server.egress.url import Url, parsed
 from valetkey.server.errors import InvalidRequest
 
-MOST_ADDRESSES: Final = 5  # of one person
+MOST_ADDRESSES: Final = 5  # of one person, and
+MOST_BROWSERS: Final = 5  # besides
+MOST_CODES: Final = 5  # mailed for one person in an hour
+MOST_GUESSES: Final = 5  # at one code
+CODE_SECONDS: Final = 900
 LONGEST_ADDRESS: Final = 1_000
+TRIES: Final = 3
 PAUSE_SECONDS: Final = 20
 """So long an address is left alone after a notice: what comes meanwhile is one notice then, three a minute at most."""
 
@@ -25,6 +30,8 @@ class Kind(StrEnum):
     SLACK = "slack"
     TEAMS = "teams"
     WEBHOOK = "webhook"
+    MAIL = "mail"
+    PUSH = "push"
 
 
 TITLES: Final = {
@@ -32,6 +39,8 @@ TITLES: Final = {
     Kind.SLACK: "Slack webhook",
     Kind.TEAMS: "Microsoft Teams workflow",
     Kind.WEBHOOK: "Webhook (JSON)",
+    Kind.MAIL: "E-mail",
+    Kind.PUSH: "Browser",
 }
 
 
@@ -48,6 +57,7 @@ class NoticeAddress:
     told_at: int | None
     failures: int  # since it was last reached
     problem: str
+    confirmed_at: int | None  # nothing is sent to an address that nobody has shown to be theirs
 
     @property
     def title(self) -> str:
@@ -87,6 +97,16 @@ class Notice:
         return f"{agents}, acting for {people}, {verb} before {count} calls. They wait for you."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is sent: `count` calls wait, for `seconds` at most. None wait when somebody only tries it out."""
+
+    words: str
+    link: str
+    count: int
+    seconds: int
+
+
 TRIED: Final = "Notices from Valetkey arrive here. Nothing waits."
 
 
@@ -100,8 +120,13 @@ def address_of(kind: Kind, text: str) -> Url:
     return url
 
 
-def said(kind: Kind, url: Url, words: str, link: str, count: int) -> tuple[Url, bytes]:
-    """Where a notice is sent, and its JSON."""
+Posted = Literal[Kind.NTFY, Kind.SLACK, Kind.TEAMS, Kind.WEBHOOK]
+"""What is told by a POST of JSON to an address of https."""
+
+
+def said(kind: Posted, url: Url, message: Message) -> tuple[Url, bytes]:
+    """Where a notice is posted, and its JSON."""
+    words, link, count = message.words, message.link, message.count
     match kind:
         case Kind.NTFY:
             # NOTE: published to the root, where title and words may hold any letter; headers may not.
