@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from valetkey.client import answers
 from valetkey.client.protocol import at, get, post
+from valetkey.client.resources.group import Group
 
 if TYPE_CHECKING:
     from typing import Literal
-from valetkey.client.resources.group import Group
 
 
 class NoticeAddresses(Group):

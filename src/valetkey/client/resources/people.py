@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from valetkey.client import answers
 from valetkey.client.protocol import at, get, post, send
+from valetkey.client.resources.group import Group
 
 if TYPE_CHECKING:
     from typing import Literal
-from valetkey.client.resources.group import Group
 
 
 class Users(Group):

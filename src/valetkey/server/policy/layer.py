@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import cedarpy
 
-from valetkey.server.delegations.model import Grant
 from valetkey.server.integrations.model import Integration, Operation, ResourceFacts
+from valetkey.server.policy.acting import acts_on
 from valetkey.server.policy.cedar import Clause, cedar_text, handle_of
 from valetkey.server.policy.history import Counter, History
-from valetkey.server.policy.leaving import leaves, may_leave
+from valetkey.server.policy.leaving import leaves
 from valetkey.server.policy.rules import (
     WORDS_OF_ACTIONS,
     Condition,
@@ -24,7 +24,6 @@ from valetkey.server.policy.rules import (
     Effect,
     Hours,
     Labelled,
-    Rule,
     Situation,
     Span,
     folded,
@@ -183,7 +182,7 @@ class Layer:
             about = [
                 clause
                 for clause in self._slice(agent, integration.name).clauses
-                if clause.rule is None or scopes_needed or _acts_on(clause.rule, operation, integration)
+                if clause.rule is None or scopes_needed or acts_on(clause.rule, operation, integration)
             ]
             known = bool(about), any(clause.rule is None or clause.rule.is_about_history for clause in about)
             if len(self._spoken) >= _REMEMBERED:
@@ -351,57 +350,3 @@ _SAID: Final[Mapping[str, Callable[[Asked, _Slice], Any]]] = {
     "utc": _utc,
 }
 _EVERY_COUNT: Final = tuple((span, counter, here) for span in Span for counter in Counter for here in (False, True))
-
-
-def denies_all(layer: Layer, agent: str, grant: Grant, integration: Integration) -> str | None:
-    """The rule, or silence, that lets no call under this line pass: nothing is issued for it. None: some might pass."""
-    rules = layer.rules_of(agent, integration.name)
-    operations = _operations(grant, integration)
-    for clause in rules:
-        if clause.effect is Effect.DENY and clause.rule is not None and _covers(clause.rule, operations, integration):
-            return clause.id
-    silent = layer.silence is Effect.DENY and not layer.observes_silence
-    if silent and not any(
-        clause.effect is not Effect.DENY
-        and (clause.rule is None or any(_acts_on(clause.rule, op, integration) for op in operations))
-        for clause in rules
-    ):
-        return SILENCE
-    return None
-
-
-def needs_calls(layer: Layer, agent: str, grant: Grant, integration: Integration) -> str | None:
-    """The rule that could apply and needs a call to be judged; None where every call would be allowed anyway."""
-    operations = _operations(grant, integration)
-    allowed = layer.silence is Effect.ALLOW or layer.observes_silence
-    for clause in layer.rules_of(agent, integration.name):
-        if clause.rule is None:
-            return clause.id
-        if clause.effect is Effect.ALLOW:
-            allowed = allowed or _covers(clause.rule, operations, integration)
-        elif any(_acts_on(clause.rule, operation, integration) for operation in operations):
-            return clause.id
-    return None if allowed else SILENCE
-
-
-def _operations(grant: Grant, integration: Integration) -> list[Operation]:
-    ids = {operation for scope in grant.scopes for operation in integration.operations_of(scope)}
-    return [integration.operations[one] for one in sorted(ids) if one in integration.operations]
-
-
-def _covers(rule: Rule, operations: Sequence[Operation], integration: Integration) -> bool:
-    """Whether it applies to every such call, whatever it is."""
-    if rule.needs_a_call or rule.resources or rule.users:
-        return False
-    return bool(operations) and all(_acts_on(rule, operation, integration) for operation in operations)
-
-
-def _acts_on(rule: Rule, operation: Operation, integration: Integration) -> bool:
-    if rule.leaves and not may_leave(operation):
-        return False
-    if not rule.actions:
-        return True
-    known = groups(operation, integration)
-    return any(
-        action in known or f"{integration.name}:{action}" in known or action == operation.id for action in rule.actions
-    )

@@ -10,7 +10,8 @@ from valetkey.server.delegations.model import Catalogue, Fit, Grant
 from valetkey.server.integrations.model import Integration
 from valetkey.server.policy.history import History
 from valetkey.server.policy.labels import commented_before
-from valetkey.server.policy.layer import SILENCE, Asked, Layer, Verdict, denies_all, needs_calls
+from valetkey.server.policy.layer import SILENCE, Asked, Layer, Verdict
+from valetkey.server.policy.lines import denies_all, needs_calls
 from valetkey.server.policy.model import UNRULED, Allow, Answerers, Ask, Authority, Call, Decision, Deny, Reason, Ruled
 from valetkey.server.policy.rules import Effect
 from valetkey.server.principals.model import Agent
