@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import database_clients
+from tests.support import database_clients, jdbc
 from tests.support.postgres import Postgres
 from tests.support.shop import READ, stocked
 
@@ -34,3 +34,12 @@ async def test_psycopg_and_sqlalchemy_work_with_a_lease_and_not_after_it(tmp_pat
         assert (await at.revoke(lent["lease"]))["outcome"] == "done"
         after = await asyncio.to_thread(database_clients.story, lent, tmp_path)
         assert after == {step: {"refused": "OperationalError"} for step in seen}
+
+
+@pytest.mark.skipif(jdbc.missing() is not None, reason=str(jdbc.missing()))
+async def test_a_program_in_java_works_with_a_lease_and_not_after_it(tmp_path: Path, postgres: Postgres) -> None:
+    async with stocked(tmp_path / "data", postgres, READ) as at:
+        lent = await at.lent()
+        assert await asyncio.to_thread(jdbc.story, lent) == ["read 6", "refused 25006"]
+        assert (await at.revoke(lent["lease"]))["outcome"] == "done"
+        assert await asyncio.to_thread(jdbc.story, lent) == ["no login 28P01"]

@@ -19,6 +19,7 @@ from tests.support import (
     chromium,
     database_clients,
     gh,
+    jdbc,
     mcp_conformance,
     mcp_programs,
     nginx,
@@ -33,6 +34,7 @@ _PACKAGES: Final = (
     ("nginx", nginx.INSTALL[-1], nginx.program),
     ("Caddy", caddy.INSTALL[-1], caddy.program),
     ("gh", gh.INSTALL[-1], gh.program),
+    ("PostgreSQL's driver for Java", jdbc.PACKAGE, jdbc.driver),
 )
 
 
