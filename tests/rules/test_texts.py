@@ -9,7 +9,6 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.canonical import canonical
 from valetkey.server.gateway.recognise import Recognised, recognised
 from valetkey.server.integrations.catalogue import load_integration
-from valetkey.server.policy.model import Reason
 
 GITHUB = load_integration("github")
 COMMENTS = b"/repos/acme/pub/issues/7/comments"
@@ -121,10 +120,11 @@ async def test_everything_else_streams_as_before(method: str, path: bytes) -> No
     assert await anext(never) == AWAY
 
 
-async def test_an_engine_is_never_told_yes_to_text_it_does_not_show() -> None:
-    found = await read(None, as_it_is=True)
-    assert (list(found.matches), found.unknown) == ([], Reason.UNSEEN_BYTES)
-    assert (await read(None, method="GET", as_it_is=True)).matches
+async def test_text_an_engine_does_not_show_is_taken_to_lead_outside() -> None:
+    assert links(await read(None, as_it_is=True)) == "outside"
+    read_only = await read(None, method="GET", as_it_is=True)
+    assert read_only.matches
+    assert links(read_only) is None
 
 
 async def test_graphql_is_read_as_ever() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from valetkey.server.approvals.render import visible
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.gateway.canonical import Target, asking
+from valetkey.server.integrations.links import marked
 from valetkey.server.integrations.model import Integration, Match
 from valetkey.server.integrations.reading import Reading, Reads, Refused, Said, Unknown
 from valetkey.server.policy.model import Reason
@@ -81,8 +82,13 @@ async def recognised(
     whole = reads in (Reads.BODY, Reads.LINKS)
     # SECURITY: an engine would be told yes to a call of which it showed nothing but the address.
     # Guarded by tests/rules/test_recognise.py::test_an_engine_is_never_told_yes_to_what_only_the_body_says
-    if whole and as_it_is:
-        return Recognised(target, (), unknown=Reason.IN_THE_BODY if reads is Reads.BODY else Reason.UNSEEN_BYTES)
+    if reads is Reads.BODY and as_it_is:
+        return Recognised(target, (), unknown=Reason.IN_THE_BODY)
+    # SECURITY: the address says all such a call does but where its text leads: unseen, it is taken to lead outside.
+    # Guarded by tests/rules/test_texts.py::test_text_an_engine_does_not_show_is_taken_to_lead_outside
+    if reads is Reads.LINKS and as_it_is:
+        match = integration.match(target.method, target.segments, target.query)
+        return Recognised(target, () if match is None else tuple(marked([match])))
     content_type = _content_type(headers) if whole else ""
     said = Said(
         method=target.method,

@@ -75,7 +75,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.OUT_OF_CALLS: "The number of calls that was delegated is used up.",
     Reason.OUT_OF_WRITES: "The number of writes that was delegated is used up.",
     Reason.OUT_OF_BYTES: "The number of bytes that was delegated is used up.",
-    Reason.UNSEEN_BYTES: "What is sent is counted or judged for this, and an engine does not show it. Use the gateway.",
+    Reason.UNSEEN_BYTES: "What is sent is counted for this, and an engine does not show it. Use the gateway.",
     Reason.ASKS: "A person has to agree to this call first.",
     Reason.ASKS_ELSEWHERE: "A person has to agree to this call first, and only the gateway can ask. Use the gateway.",
     Reason.CANNOT_BE_HELD: "A person has to agree to this call first, and its body is too large to be kept until then.",
