@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support import scripts
-from tests.support.behind import ALLOWED, BOBS, Behind, open_behind
+from tests.support.behind import ALLOWED, BOBS, STREAMED, Behind, open_behind
 from tests.support.house import REAL
 from tests.support.http import read_reply
 from tests.support.malformed import BAD_CHUNKS, CHUNKED, REFUSED_HEADS
@@ -37,7 +37,8 @@ async def broken(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Behi
 
 def through(behind: Behind, request: bytes) -> bytes:
     """The malformed request, but for an operation the credential allows: nothing else may refuse it."""
-    aimed = request.replace(b" /a HTTP", f" /p/github{ALLOWED} HTTP".encode(), 1)
+    path = STREAMED if request.startswith(b"POST") else ALLOWED
+    aimed = request.replace(b" /a HTTP", f" /p/github{path} HTTP".encode(), 1)
     first, line_break, rest = aimed.partition(b"\n")
     return (
         first + line_break + f"Authorization: Bearer {behind.token}".encode() + b"\r" * (b"\r" in aimed) + b"\n" + rest
@@ -184,10 +185,10 @@ async def test_gw_07_a_malformed_trailer_of_an_api_breaks_the_answer_off(behind:
 
 async def test_gw_08_an_early_answer_to_a_half_sent_upload_ends_its_connection(behind: Behind) -> None:
     """0.CL: were the connection lent again, the rest of this body would be read as the next caller's request."""
-    behind.up.answers("POST", ALLOWED, 413, body=b"too much", before_body=True)
+    behind.up.answers("POST", STREAMED, 413, body=b"too much", before_body=True)
     smuggled = b"GET /repos/acme/sec HTTP/1.1\r\nHost: x\r\n\r\n"
     async with behind.opened() as (reader, writer):
-        writer.write(behind.head("POST", ALLOWED, "content-length: 2000"))
+        writer.write(behind.head("POST", STREAMED, "content-length: 2000"))
         writer.write(smuggled)
         answer = await read_reply(reader)
     assert (answer.status, answer.body) == (413, b"too much")
@@ -209,7 +210,7 @@ async def test_gw_08_an_interim_answer_is_not_taken_for_the_final_one(behind: Be
 
 async def test_gw_08_an_expectation_is_answered_here_and_not_passed_on(behind: Behind) -> None:
     async with behind.opened() as (reader, writer):
-        writer.write(behind.head("POST", ALLOWED, "content-length: 3", "expect: 100-continue"))
+        writer.write(behind.head("POST", STREAMED, "content-length: 3", "expect: 100-continue"))
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"abc")
         assert (await read_reply(reader)).status == 200

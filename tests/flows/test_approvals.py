@@ -215,8 +215,11 @@ async def test_ap_06_an_agent_cannot_flood_a_person(house: House) -> None:
 
 async def test_a_body_that_is_too_large_cannot_be_approved(house: House) -> None:
     _, _, _, token = await asking(house)
-    reply = await post(house, token, "x" * (256 * 1024))
+    labels = [{"name": "x" * (256 * 1024)}]
+    reply = await house.gateway(token, "POST", f"{PATH}/42/labels", json=labels)
     assert (reply.status, reply.json()["reason"]) == (403, "too_large_to_be_approved")
+    text = await post(house, token, "x" * (256 * 1024))  # no text that an API takes is as long
+    assert (text.status, text.code) == (400, "invalid_request")
     await held(house, token, "x" * (100 * 1024))
 
 

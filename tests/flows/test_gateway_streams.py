@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import scripts
-from tests.support.behind import ALLOWED, Behind, open_behind
+from tests.support.behind import ALLOWED, STREAMED, Behind, open_behind
 from tests.support.http import read_reply
 from tests.support.upstream import Script
 
@@ -46,9 +46,9 @@ async def test_an_upload_arrives_while_it_is_being_sent(behind: Behind) -> None:
         await wire.say(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
         wire.hang_up()
 
-    behind.up.answers("POST", ALLOWED, script=listens, before_body=True)
+    behind.up.answers("POST", STREAMED, script=listens, before_body=True)
     async with behind.opened() as (reader, writer):
-        writer.write(behind.head("POST", ALLOWED, "transfer-encoding: chunked") + b"5\r\nfirst\r\n")
+        writer.write(behind.head("POST", STREAMED, "transfer-encoding: chunked") + b"5\r\nfirst\r\n")
         await arrived.wait()
         assert not whole.is_set()
         writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
@@ -58,7 +58,7 @@ async def test_an_upload_arrives_while_it_is_being_sent(behind: Behind) -> None:
 @pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
 async def test_an_upload_keeps_its_bytes_and_its_length(behind: Behind, size: int) -> None:
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    answer = await behind.call("POST", ALLOWED, body=body)
+    answer = await behind.call("POST", STREAMED, body=body)
     assert answer.status == 200
     [seen] = behind.calls
     assert seen.body == body

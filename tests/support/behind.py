@@ -20,6 +20,8 @@ from tests.support.upstream import Upstream, Wire, reply
 PUB, SEC = 101, 102
 ALLOWED = "/repos/acme/pub/issues"
 DENIED = "/repos/acme/sec/issues"
+STREAMED = f"{ALLOWED}/7/labels"
+"""Allowed too, and writes no text: its body goes through as it comes."""
 GRANTS = ("github:repo:read,issues:write@acme/pub",)
 BOBS = "ghp_bobsCredential0123456789abcdefghijkl"
 _NAMES = {PUB: "acme/pub", SEC: "acme/sec"}
