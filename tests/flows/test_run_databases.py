@@ -87,9 +87,11 @@ def test_query_asks_without_a_login_and_shows_what_came(server: tuple[Served, Sh
     assert lines[1:] == [[1, "alice@acme.com"], {"end": "complete", "rows": 1}]
     cut = started.valetkey(*asked, "2", *known, "--rows", "1")
     assert "cut at more rows than were asked for" in cut.stderr
-    there.as_superuser("UPDATE sales.customers SET name = E'\\x1b[31mred' WHERE id = 1")
+    there.as_superuser("UPDATE sales.customers SET name = E'\\x1b[31m\\u009b2J' WHERE id = 1")
     shown = started.valetkey("query", "analytics", "SELECT name FROM sales.customers WHERE id = 1", *known)
-    assert "\x1b" not in shown.stdout
+    as_lines = started.valetkey("query", "analytics", "SELECT name FROM sales.customers WHERE id = 1", *known, "--json")
+    assert not {"\x1b", "\x9b"} & {*shown.stdout, *as_lines.stdout}
+    assert json.loads(as_lines.stdout.splitlines()[1]) == ["\x1b[31m\x9b2J"]
     refused = started.valetkey("query", "analytics", "SELECT amount FROM hr.salaries", *known)
     assert refused.returncode != 0
     assert "not entitled" in refused.stderr

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from valetkey.cli import exit_codes
 from valetkey.cli.options import Json, group
-from valetkey.cli.output import inert, show
+from valetkey.cli.output import inert, json_line, show
 from valetkey.cli.problems import Usage
 from valetkey.cli.signed_in import signed_in
 
@@ -219,7 +219,7 @@ def _print(records: Iterable[dict[str, Any]], *, as_json: bool) -> str:
     for record in records:
         last = str(record["id"])
         if as_json:
-            print(json_text.dumps(record, ensure_ascii=False), flush=True)
+            print(json_line(record), flush=True)
             continue
         rest = " ".join(f"{k}={_value(v)}" for k, v in record.items() if k not in _HEAD)
         print(inert(f"{record['time']} {record['event']} {rest}"), flush=True)

@@ -20,9 +20,23 @@ def inert(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
+def json_line(value: Any) -> str:
+    """The value as JSON in one line, which means the same to a program and nothing to a terminal.
+
+    >>> print(json_line({"name": "bü" + chr(0x9B) + "2J" + chr(0x7F)}))
+    {"name": "bü\\u009b2J\\u007f"}
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
+
+
 def show(value: Any, *, as_json: bool, text: str) -> int:
     """Print the value as JSON, or the text for people. Returns 0, the exit code."""
-    print(json.dumps(value, ensure_ascii=False) if as_json else text)
+    print(json_line(value) if as_json else text)
     return 0
 
 

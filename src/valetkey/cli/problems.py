@@ -4,12 +4,11 @@ Knows the classes of the client, and the server's by their `public` sentence, so
 """
 
 import argparse
-import json
 import sys
 from typing import Any, NoReturn
 
 from valetkey.cli import exit_codes
-from valetkey.cli.output import inert
+from valetkey.cli.output import inert, json_line
 from valetkey.client.errors import ValetkeyError
 
 
@@ -58,7 +57,7 @@ def tell(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong and what to try; return the exit code. Anything unexpected is raised again."""
     document = document_of(error)
     if as_json:
-        print(json.dumps(document, ensure_ascii=False))
+        print(json_line(document))
     else:
         print(f"valetkey: {inert(document['detail'])}", file=sys.stderr)
         if document["hint"]:

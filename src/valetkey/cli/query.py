@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from valetkey.cli.options import Json, OptionalGrants
-from valetkey.cli.output import inert, notice, table
+from valetkey.cli.output import inert, json_line, notice, table
 from valetkey.cli.signed_in import as_agent
 from valetkey.cli.token import given_task_token, holder
 from valetkey.client import question
@@ -44,7 +44,7 @@ def query(
         chunks = client.carry(request, credential)
         if json:
             for line in question.lines(chunks):
-                print(json_text.dumps(line, ensure_ascii=False), flush=True)
+                print(json_line(line), flush=True)
             return 0
         answer = question.read(chunks)
     columns = _told_apart([inert(column["name"]) for column in answer["columns"]])
@@ -63,7 +63,7 @@ def _value(text: str) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json_text.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json_line(value)
 
 
 def _told_apart(names: list[str]) -> list[str]:
