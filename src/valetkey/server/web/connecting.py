@@ -11,7 +11,7 @@ from starlette.routing import Route
 from valetkey.server.connections import store
 from valetkey.server.connections.by_code.model import ConnectCode
 from valetkey.server.connections.linking.connect import Finished
-from valetkey.server.connections.linking.model import Answer
+from valetkey.server.connections.linking.model import Answer, Wanted
 from valetkey.server.connections.model import Connection
 from valetkey.server.errors import InvalidRequest, NotFound, UpstreamFailed, ValetkeyError
 from valetkey.server.integrations.authorization import OAuth
@@ -62,17 +62,18 @@ async def begin(services: Services, visitor: Visitor, request: Request, form: Fo
             await services.connect_codes.decline(code_id, user, session)
             return page("request_done.html", view(visitor, "Declined", allowed=False, is_connecting=True))
     is_elsewhere = form.get("decision") == "elsewhere"
+    wanted = Wanted(
+        integration=integration,
+        permissions=tuple(form.every("permission")),
+        by=user,
+        session=session.id,
+        back=back,
+        connection=reconnect,
+        shared=form.get("shared") == "1",
+        code=code,
+    )
     try:
-        address = await (services.connect_by_device if is_elsewhere else services.connect).begin(
-            integration,
-            form.every("permission"),
-            by=user,
-            session=session.id,
-            back=back,
-            connection=reconnect,
-            shared=form.get("shared") == "1",
-            code=code,
-        )
+        address = await (services.connect_by_device if is_elsewhere else services.connect).begin(wanted)
     except (InvalidRequest, UpstreamFailed) as error:
         return await _choice(
             services, visitor, integration, back=back, reconnect=reconnect, wanted=(), problem=error, code=code

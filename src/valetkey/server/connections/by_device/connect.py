@@ -7,7 +7,7 @@
    linking: whose account it is, is asked, and what is refused now is ended there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +15,6 @@ from valetkey.server.clock import Clock
 from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.model import App
 from valetkey.server.connections.apps.register import CALL_SECONDS
-from valetkey.server.connections.by_code.model import ConnectCode
 from valetkey.server.connections.by_device import store
 from valetkey.server.connections.by_device.model import (
     DEVICE_CODE,
@@ -28,7 +27,7 @@ from valetkey.server.connections.by_device.model import (
 from valetkey.server.connections.linking import store as linkings
 from valetkey.server.connections.linking.connect import Connect, Finished
 from valetkey.server.connections.linking.discard import Discard
-from valetkey.server.connections.linking.model import Linking
+from valetkey.server.connections.linking.model import Linking, Wanted
 from valetkey.server.connections.token_calls import MOST_BYTES, NoAnswer, ask, named
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Egress
@@ -67,26 +66,13 @@ class ConnectByDevice:
         self._clock = clock
         self._catalogue = catalogue
 
-    async def begin(
-        self,
-        integration: str,
-        permissions: Sequence[str],
-        *,
-        by: User,
-        session: str,
-        back: str,
-        connection: str = "",
-        shared: bool = False,
-        code: ConnectCode | None = None,
-    ) -> str:
+    async def begin(self, wanted: Wanted) -> str:
         """The id of what was begun, with a code of the API's to be shown. The same is refused as in `Connect.begin`."""
-        app, way = await self._connect.app(integration if code is None else code.integration, by.org)
+        app, way = await self._connect.app(wanted.at, wanted.by.org)
         title = self._catalogue[app.integration].title
         if not way.device_url:
             raise InvalidRequest(f"{title} gives no codes for another device.", hint="Connect in this browser.")
-        linking, _ = await self._connect.opened(
-            app, way, permissions, by=by, session=session, back=back, connection=connection, shared=shared, code=code
-        )
+        linking, _ = await self._connect.opened(app, way, wanted)
         given = await self._given(app, way, linking)
         if not isinstance(given, DeviceCode):
             await self._spend(linking)

@@ -9,7 +9,7 @@ after 4. is ended at the API.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,15 +20,17 @@ from valetkey.server.connections.apps import store as apps
 from valetkey.server.connections.apps.model import App
 from valetkey.server.connections.apps.register import CALL_SECONDS, Apps
 from valetkey.server.connections.by_code import store as codes
-from valetkey.server.connections.by_code.model import ConnectCode, State
+from valetkey.server.connections.by_code.model import State
 from valetkey.server.connections.linking import store
 from valetkey.server.connections.linking.discard import Discard
 from valetkey.server.connections.linking.keep import Keep, Kept
 from valetkey.server.connections.linking.model import (
+    BEGIN_AGAIN,
     LINKING_SECONDS,
     MOST_BEGUN,
     Answer,
     Linking,
+    Wanted,
     consent_address,
     wrong,
 )
@@ -52,7 +54,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "another_issuer": "This answer is not from the API that was asked.",
     "over": "This took too long, or was finished already.",
 }
-_BEGIN_AGAIN: Final = "Nothing was connected. Begin again on the connections page, in one browser."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,26 +104,10 @@ class Connect:
             )
         return app, way
 
-    async def begin(
-        self,
-        integration: str,
-        permissions: Sequence[str],
-        *,
-        by: User,
-        session: str,
-        back: str,
-        connection: str = "",
-        shared: bool = False,
-        code: ConnectCode | None = None,
-    ) -> str:
-        """Where to send her browser. `permissions` are the API's own; `connection` is one to be connected again.
-
-        A `code` she opened in this browser binds what is asked, and for how long.
-        """
-        app, way = await self.app(integration if code is None else code.integration, by.org)
-        linking, state = await self.opened(
-            app, way, permissions, by=by, session=session, back=back, connection=connection, shared=shared, code=code
-        )
+    async def begin(self, wanted: Wanted) -> str:
+        """Where to send her browser."""
+        app, way = await self.app(wanted.at, wanted.by.org)
+        linking, state = await self.opened(app, way, wanted)
         return consent_address(
             way,
             app,
@@ -132,47 +117,31 @@ class Connect:
             asked=linking.asked,
         )
 
-    async def opened(
-        self,
-        app: App,
-        way: OAuth,
-        permissions: Sequence[str],
-        *,
-        by: User,
-        session: str,
-        back: str,
-        connection: str,
-        shared: bool,
-        code: ConnectCode | None,
-    ) -> tuple[Linking, Secret]:
+    async def opened(self, app: App, way: OAuth, unbound: Wanted) -> tuple[Linking, Secret]:
         """A linking that was begun and counted, and the one state by which an answer is known to be its own."""
-        if code is not None:
-            connection, shared = code.connection or "", code.shared
-            # SECURITY: a code that was made for little never ends in asking for much.
-            # Guarded by tests/flows/test_connecting_by_code.py::test_no_more_is_asked_than_the_code_was_made_for
-            if code.permissions and not set(permissions) <= set(code.permissions):
-                raise Denied("This would ask for more than was begun with.", hint=_BEGIN_AGAIN, reason="wider")
-        if shared and not by.is_administrator:
+        wanted = unbound.bound()
+        by, code = wanted.by, wanted.code
+        if wanted.shared and not by.is_administrator:
             raise Denied("Only an administrator shares a connection.", reason="not_administrator")
-        if way.scopes and not way.chosen(permissions):
+        if way.scopes and not way.chosen(wanted.permissions):
             raise InvalidRequest("Nothing would be asked for.", hint="Tick at least one permission.")
         now, state = int(self._clock.now()), new_handle("cs")
         linking = Linking(
             id=new_id("lnk"),
             org=by.org,
             user=by.id,
-            session=session,
+            session=wanted.session,
             app=app.id,
-            asked=way.chosen(permissions),
-            connection=connection,
-            shared=shared,
-            back=back,
+            asked=way.chosen(wanted.permissions),
+            connection=wanted.connection,
+            shared=wanted.shared,
+            back=wanted.back,
             code="" if code is None else code.id,
             created_at=now,
             expires_at=now + LINKING_SECONDS if code is None else min(now + LINKING_SECONDS, code.expires_at),
         )
-        if connection:
-            await self.check_again(connection, by)
+        if wanted.connection:
+            await self.check_again(wanted.connection, by)
         async with self._database.write() as tx:
             begun, first_over = await store.begun_by(tx, by.id, now=now)
             if begun >= MOST_BEGUN:
@@ -195,7 +164,7 @@ class Connect:
             linking = None if mac is None else await store.by_mac(db, mac)
             app = None if linking is None else await apps.app(db, linking.app, self._ring)
         if linking is None:
-            raise Denied("This was not begun here.", hint=_BEGIN_AGAIN, reason="unknown_state")
+            raise Denied("This was not begun here.", hint=BEGIN_AGAIN, reason="unknown_state")
         way = None if app is None else app.way(self._catalogue)
         now = self._clock.now()
         problem = wrong(
@@ -203,7 +172,7 @@ class Connect:
         )
         if not await self.spent(linking, problem, app, by=user) or problem:
             words = _WORDS[problem or "over"]
-            raise Denied(words, hint=_BEGIN_AGAIN, reason=problem or "over", detail=linking.id)
+            raise Denied(words, hint=BEGIN_AGAIN, reason=problem or "over", detail=linking.id)
         assert app is not None
         assert way is not None
         assert user is not None
@@ -278,7 +247,7 @@ class Connect:
                 hint = "Begin again; if it stays so, an administrator asks `valetkey doctor` about the app."
                 raise UpstreamFailed(f"{title} did not take its own code ({named(given.error)}).", hint=hint)
             case NoAnswer():
-                raise UpstreamFailed(f"{title} did not answer properly.", hint=_BEGIN_AGAIN)
+                raise UpstreamFailed(f"{title} did not answer properly.", hint=BEGIN_AGAIN)
 
     def _verifier(self, state: Secret) -> str:
         # NOTE: whoever sees the state in an address cannot tell the verifier: it takes the server's own key.

@@ -1,17 +1,55 @@
 """A linking: somebody was sent to an API to consent, and whether an answer is that person's, in that browser. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
 from valetkey.server.connections.apps.model import App
+from valetkey.server.connections.by_code.model import ConnectCode
+from valetkey.server.errors import Denied
 from valetkey.server.integrations.authorization import OAuth
+from valetkey.server.principals.model import User
 from valetkey.server.secret import Secret
 
+BEGIN_AGAIN: Final = "Nothing was connected. Begin again on the connections page, in one browser."
 LINKING_SECONDS: Final = 600
 MOST_BEGUN: Final = 30
 """How many a person may begin within that time: more than anybody connects by hand, and no table is filled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What somebody wants to connect, before an app or a state is known.
+
+    `permissions` are the API's own, `session` is her browser, `back` where to go after it, `connection` one to be
+    connected again. A `code` she opened in this browser says where and which connection, and bounds the rest.
+    """
+
+    integration: str
+    permissions: tuple[str, ...]
+    by: User
+    session: str
+    back: str
+    connection: str = ""
+    shared: bool = False
+    code: ConnectCode | None = None
+
+    @property
+    def at(self) -> str:
+        """The API it is at: what a code says, and only else what was asked."""
+        return self.integration if self.code is None else self.code.integration
+
+    def bound(self) -> "Wanted":
+        """The same as its code says. Raises `Denied` where more is asked than the code was made for."""
+        code = self.code
+        if code is None:
+            return self
+        # SECURITY: a code that was made for little never ends in asking for much.
+        # Guarded by tests/flows/test_connecting_by_code.py::test_no_more_is_asked_than_the_code_was_made_for
+        if code.permissions and not set(self.permissions) <= set(code.permissions):
+            raise Denied("This would ask for more than was begun with.", hint=BEGIN_AGAIN, reason="wider")
+        return replace(self, integration=self.at, connection=code.connection or "", shared=code.shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
