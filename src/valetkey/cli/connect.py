@@ -18,6 +18,7 @@ from valetkey.client.sync import Client
 
 _LONGEST_KEY = 16 * 1024
 _SPARE_SECONDS = 10  # the server says that it expired, if it can
+_AWS_AUDIENCE = "sts.amazonaws.com"
 _BEGIN_AGAIN = "Begin again: valetkey connect NAME"
 
 app = group("connections", "The accounts that are connected.")
@@ -36,6 +37,10 @@ def connect(
     installation_id: Annotated[str | None, Parameter(help="Which installation of the app.")] = None,
     role_arn: Annotated[str | None, Parameter(help="A role at AWS to take on; for administrators.")] = None,
     access_key_id: Annotated[str | None, Parameter(help="Of the access key that may take it on.")] = None,
+    web_identity: Annotated[
+        bool, Parameter(help="The role trusts tokens of this server: no key is kept. docs/aws.md.")
+    ] = False,
+    audience: Annotated[str | None, Parameter(help="For whom these tokens are; sts.amazonaws.com otherwise.")] = None,
     url_stdin: Annotated[
         bool, Parameter(help="Read a database's address from standard input, login and password included.")
     ] = False,
@@ -53,9 +58,10 @@ def connect(
     For example: valetkey connect slack, or valetkey connect github --token-stdin < token.txt, or
     valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem, or
     valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --access-key-id AKIA… --key-stdin < secret.txt
+    or valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --web-identity
     or valetkey connect postgres --name analytics --url-stdin < url.txt
     """
-    if not (url_stdin or token_stdin or app_id or installation_id or role_arn or access_key_id):
+    if not (url_stdin or token_stdin or app_id or installation_id or role_arn or access_key_id or web_identity):
         with signed_in() as client:
             if integration in {found["integration"] for found in client.apps.list()}:
                 return _by_consent(client, integration, scopes=scope, again=again, shared=shared, as_json=json)
@@ -63,6 +69,10 @@ def connect(
         raise Usage("--scope and --again are for connecting by consent, and no app is registered there.")
     if url_stdin:
         token = secret(f"Address of the {integration} database", from_stdin=True, flag="--url-stdin")
+    elif web_identity or audience:
+        if not role_arn or not web_identity or access_key_id or key_stdin or token_stdin or app_id or installation_id:
+            raise Usage("--web-identity goes with --role-arn, and --audience if need be; there is no key.")
+        token, audience = "", audience or _AWS_AUDIENCE
     elif role_arn or access_key_id:
         if not (role_arn and access_key_id and key_stdin):
             raise Usage("A role needs --role-arn, --access-key-id and --key-stdin.")
@@ -83,6 +93,7 @@ def connect(
             installation_id=installation_id,
             role_arn=role_arn,
             access_key_id=access_key_id,
+            audience=audience,
             everybody=everybody,
         )
     columns = ("id", "integration", "name", "account", "shared", "status")

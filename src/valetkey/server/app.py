@@ -50,6 +50,7 @@ from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.refreshing.due import Due
 from valetkey.server.connections.refreshing.refresh import Refresh
 from valetkey.server.connections.role_sessions import RoleSessions
+from valetkey.server.connections.web_identity import WebIdentity
 from valetkey.server.credentials import store as leases
 from valetkey.server.credentials.authority import Authorities
 from valetkey.server.credentials.first_use import FirstUse
@@ -211,7 +212,8 @@ class App:
         await egress.open()
         self._opened.push_async_callback(egress.close)
         installations = Installations(egress, clock, timeout=float(settings.upstream_timeout_seconds))
-        assume = Assume(egress, clock, timeout=float(settings.upstream_timeout_seconds))
+        identity = WebIdentity(keys, settings.issuer, clock)
+        assume = Assume(egress, identity, clock, timeout=float(settings.upstream_timeout_seconds))
         end_there = EndThere(
             database=database, journal=journal, egress=egress, ring=ring, clock=clock, catalogue=catalogue
         )

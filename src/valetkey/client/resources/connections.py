@@ -73,20 +73,21 @@ class Connections(Group):
         self,
         integration: str,
         *,
-        credential: str,
+        credential: str = "",
         name: str | None = None,
         shared: bool = False,
         app_id: str | None = None,
         installation_id: str | None = None,
         role_arn: str | None = None,
         access_key_id: str | None = None,
+        audience: str | None = None,
         everybody: str | None = None,
     ) -> answers.Connection:
         """Connect an account by its token, an app or a role by its key, a database by its address. It is sealed and
-        never shown again."""
+        never shown again. A role with an `audience` needs none: it trusts tokens of the server."""
         body = {"integration": integration, "credential": credential, "name": name, "shared": shared}
         body |= {"app_id": app_id, "installation_id": installation_id}
-        body |= {"role_arn": role_arn, "access_key_id": access_key_id, "everybody": everybody}
+        body |= {"role_arn": role_arn, "access_key_id": access_key_id, "audience": audience, "everybody": everybody}
         connection: answers.Connection = self._call(post("/v1/connections", **body))
         return connection
 

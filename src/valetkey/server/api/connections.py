@@ -33,16 +33,18 @@ CONNECTIONS = Listing("connections")
 
 class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
     """`credential` is the account's own; of an installed app, which is always shared, the app's private key; of a role,
-    which is shared too, the secret of the access key."""
+    which is shared too, the secret of the access key. A role with an `audience` has none: it is taken on by tokens of
+    this server."""
 
     integration: str
-    credential: str
+    credential: str = ""
     name: str | None = None
     shared: bool = False
     app_id: str | None = None
     installation_id: str | None = None
     role_arn: str | None = None
     access_key_id: str | None = None
+    audience: str | None = None
     everybody: Literal["refuse", "revoke", "keep"] | None = None
     """Of a database: what becomes of rights that everybody has there without being granted them."""
 
@@ -101,10 +103,10 @@ async def create(services: Services, caller: Caller, request: Request, body: New
         facts = await services.databases.connect(
             credential, name=body.name, public=body.everybody or "refuse", by=caller.user()
         )
-    elif body.role_arn is not None or body.access_key_id is not None:
+    elif any(said is not None for said in (body.role_arn, body.access_key_id, body.audience)):
         if body.app_id is not None or body.installation_id is not None:
             raise InvalidRequest("An account is connected by an app or by a role, not by both.")
-        role = RoleKey(arn=body.role_arn or "", access_key=body.access_key_id or "")
+        role = RoleKey(arn=body.role_arn or "", access_key=body.access_key_id or "", audience=body.audience or "")
         facts = await services.link.take_on(body.integration, role, credential, name=body.name, by=caller.user())
     elif body.app_id is not None or body.installation_id is not None:
         installed = AppInstallation(app=body.app_id or "", installation=body.installation_id or "")

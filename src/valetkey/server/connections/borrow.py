@@ -79,9 +79,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedRole:
-    """A role: where it is taken on, which, and the secret of the access key that may."""
+    """A role of an organization's: where it is taken on, which, and the secret of the access key that may."""
 
     base: Url
+    org: str
     role: RoleKey
     secret: Secret
     api: Borrowed | None = None
@@ -185,7 +186,7 @@ class Borrow:
         # The place is proven like that of any credential; the secret itself never goes there.
         place = injected(integration, integration.role.sts, found.hosts, _NOTHING)
         api = injected(integration, found.facts.base_url, found.hosts, _NOTHING)
-        return OpenedRole(base=place.at(b"/"), role=found.role, secret=secret, api=api)
+        return OpenedRole(base=place.at(b"/"), org=found.facts.org, role=found.role, secret=secret, api=api)
 
     async def _read(self, facts: ConnectionFacts) -> tuple[Connection, Refreshing | None]:
         async with self._database.read() as db:

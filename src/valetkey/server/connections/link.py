@@ -25,6 +25,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 LONGEST_CREDENTIAL = 4_096
+_NO_KEY = Secret("-")
 _DIGITS = re.compile(r"[1-9][0-9]{0,18}")
 
 
@@ -105,7 +106,10 @@ class Link:
     async def take_on(
         self, integration_name: str, role: RoleKey, secret: Secret, *, name: str | None, by: User
     ) -> ConnectionFacts:
-        """Seal the secret of an access key that may take on a role: a shared account. Only an administrator does."""
+        """Seal the secret of an access key that may take on a role: a shared account. Only an administrator does.
+
+        A role that trusts tokens of this server has no key, and `secret` is empty.
+        """
         integration = self._catalogue.get(integration_name)
         if integration is None or integration.role is None:
             raise InvalidRequest(f"{integration_name} has no roles to take on.")
@@ -114,8 +118,10 @@ class Link:
         check_role(role, secret)
         base = injected(integration, integration.role.sts, integration.hosts, Secret("-")).at(b"/")
         tags = dict.fromkeys(TAGS, "trying")
-        opened = OpenedRole(base=base, role=role, secret=secret)
+        opened = OpenedRole(base=base, org=by.org, role=role, secret=secret)
         await self._assume.prove(integration.role, opened, tags=tags, name="valetkey-trying", source=by.id)
+        if role.audience:
+            secret = _NO_KEY
         return await self._linked(integration, secret, account=role.arn, name=name, owner=None, by=by, role=role)
 
     async def _linked(
@@ -163,7 +169,7 @@ class Link:
                 account=facts.account,
                 owner=owner or "",
                 by=by.id,
-                credential=fingerprint(credential),
+                credential="" if credential is _NO_KEY else fingerprint(credential),
             )
         return facts
 

@@ -16,10 +16,12 @@ class AppInstallation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleKey:
-    """A role, and the id of the access key that may take it on. What is sealed is the key's secret."""
+    """A role, and who may take it on: an access key by its id, whose secret is what is sealed, or, where there is an
+    `audience`, this server by tokens of its own for it; then nothing is kept that is worth anything."""
 
     arn: str
-    access_key: str
+    access_key: str = ""
+    audience: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

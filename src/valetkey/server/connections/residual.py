@@ -51,6 +51,15 @@ def residual(connection: Connection, row: Refreshing | None, integration: Integr
             held_back_by="api",
             why="Leases are narrowed by the API itself to single resources and permissions; calls pass the gateway.",
         )
+    if connection.role is not None and connection.role.audience:
+        return Residual(
+            asked=asked,
+            granted=granted,
+            could_do=f"Nothing: no key is kept. Who has this server's signing key can take on {connection.role.arn}.",
+            for_how_long="Until the role trusts this server no longer; a session already made, for an hour at most.",
+            held_back_by="api",
+            why="AWS holds every session to the policy put on it. The role should do no more than will be delegated.",
+        )
     if connection.role is not None:
         return Residual(
             asked=asked,

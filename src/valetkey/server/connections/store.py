@@ -243,6 +243,7 @@ def _place(
     # SECURITY: so is which role: the key may be good for several.
     # Guarded by tests/attacks/test_aws_leases.py::test_a_key_moved_to_another_role_does_not_open
     of_app += "" if role is None else f" role {role.arn} key {role.access_key}"
+    of_app += "" if role is None or not role.audience else f" token for {role.audience}"
     # SECURITY: and which database, by the server's own number, at which login.
     # Guarded by tests/attacks/test_database_address.py::test_a_password_moved_to_another_database_does_not_open
     of_app += "" if database is None else f" database {database.address} oid {database.oid} login {database.login}"
