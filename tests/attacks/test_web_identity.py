@@ -48,8 +48,19 @@ async def test_a_role_that_trusts_every_organization_is_not_connected(tmp_path: 
 
 @pytest.mark.parametrize(
     "audience",
-    ["", " ", "agt_x", "https://api.github.com", "sts.amazonaws.com/", "sts.amazonaws.com.evil.example"]
-    + ["sts.amazonaws.com\n", "sts.amazonaws.com:", "xsts.amazonaws.com", "stsxamazonaws.com", "sts.amazonaws.com:a b"],
+    [
+        "",
+        " ",
+        "agt_x",
+        "https://api.github.com",
+        "sts.amazonaws.com/",
+        "sts.amazonaws.com.evil.example",
+        "sts.amazonaws.com\n",
+        "sts.amazonaws.com:",
+        "xsts.amazonaws.com",
+        "stsxamazonaws.com",
+        "sts.amazonaws.com:a b",
+    ],
 )
 async def test_no_token_is_signed_for_somebody_else(tmp_path: Path, audience: str) -> None:
     async with provided(tmp_path / "data", None) as (house, sts):
