@@ -9,7 +9,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.support.spoken import KEY, open_spoken
+from tests.support.holder import Prover
+from tests.support.house import EXCHANGE, JWT
+from tests.support.http import call
+from tests.support.spoken import AUDIENCE, KEY, open_spoken
+from valetkey.server.listen import Listener
 
 
 async def test_what_is_said_comes_back_and_the_api_saw_the_credential(tmp_path: Path, database_url: str | None) -> None:
@@ -208,3 +212,81 @@ async def test_not_even_the_most_talkative_log_says_what_is_said(
         assert await client.recv() == "unspeakable"
     assert "unspeakable" not in caplog.text
     assert KEY not in caplog.text
+
+
+async def test_an_engine_is_told_to_use_the_gateway(tmp_path: Path) -> None:
+    async with open_spoken(tmp_path) as spoken:
+        made = {"name": "edge", "integration": "feed", "address": "https://feed.acme.com"}
+        engine = await spoken.house.alice.does("POST", "/v1/engines", **made)
+        async with Listener(spoken.house.app.decisions, host="127.0.0.1", port=0) as door:
+            for path, told in (("/live", "websocket_needs_the_gateway"), ("/list", "")):
+                headers = {
+                    "authorization": f"Bearer {spoken.token}",
+                    "x-valetkey-engine": engine["secret"],
+                    "x-forwarded-method": "GET",
+                    "x-forwarded-uri": path,
+                }
+                reply = await call(f"http://127.0.0.1:{door.port}", "GET", "/forward-auth", headers=headers)
+                assert (reply.status, told.encode() in reply.body) == (403 if told else 200, True)
+        assert [r["reason"] for r in await spoken.house.events("call.denied")] == ["websocket_needs_the_gateway"]
+
+
+async def test_a_bound_credential_opens_with_its_proof_alone_and_once(tmp_path: Path, database_url: str | None) -> None:
+    async with open_spoken(tmp_path, database_url=database_url) as spoken:
+        prover = Prover(spoken.house)
+        form = {
+            "grant_type": EXCHANGE,
+            "subject_token": spoken.task["task_token"],
+            "subject_token_type": JWT,
+            "resource": AUDIENCE,
+        }
+        token = (await prover.asks(spoken.agent.basic, form)).json()["access_token"]
+        address = spoken.house.settings.gateway + "/p/feed/live"
+        proof = prover.holder.proof("GET", address, now=spoken.house.clock.now(), token=token)
+        shown = {"authorization": f"DPoP {token}", "dpop": proof}
+        async with spoken.opened(headers=shown) as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+        elsewhere = prover.holder.proof("GET", address + "r", now=spoken.house.clock.now(), token=token)
+        for headers in (shown, {"authorization": f"DPoP {token}"}, {**shown, "dpop": elsewhere}):
+            with pytest.raises(InvalidStatus) as refused:
+                async with spoken.opened(headers=headers):
+                    pass
+            assert refused.value.response.status_code == 401
+        assert len(spoken.heard) == 1
+
+
+async def test_an_api_that_is_not_there_is_not_asked_for_ever(tmp_path: Path) -> None:
+    async with open_spoken(tmp_path) as spoken:
+        spoken.server.close()
+        await spoken.server.wait_closed()
+        for _ in range(6):
+            with pytest.raises(InvalidStatus) as refused:
+                async with spoken.opened():
+                    pass
+            assert refused.value.response.status_code == 502
+        assert [r["ended"] for r in await spoken.outcomes()] == ["upstream_failed"] * 5 + ["not_sent"]
+
+
+async def test_a_handshake_that_is_refused_there_is_a_failure_here(tmp_path: Path) -> None:
+    async with open_spoken(tmp_path, subprotocols=["only-this"]) as spoken:
+        with pytest.raises(InvalidStatus) as refused:
+            async with spoken.opened():
+                pass
+        assert refused.value.response.status_code == 502
+        assert b"400 instead of opening" in bytes(refused.value.response.body), bytes(
+            refused.value.response.body
+        ).decode()
+        [finished] = await spoken.outcomes()
+        assert (finished["status"], finished["ended"]) == (400, "upstream_failed")
+
+
+async def test_a_place_is_held_while_it_is_open_and_no_longer(tmp_path: Path) -> None:
+    async with open_spoken(tmp_path) as spoken:
+        assert len(spoken.house.app.streams) == 0
+        async with spoken.opened() as client:
+            await client.send("hello")
+            await client.recv()
+            assert len(spoken.house.app.streams) == 1
+        await spoken.outcomes()
+        assert len(spoken.house.app.streams) == 0

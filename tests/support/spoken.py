@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 
 from tests.support.house import House, Robot, open_house
 
@@ -67,6 +67,7 @@ class Spoken:
     delegation: Any
     task: Any
     token: str
+    server: Server
     heard: list[ServerConnection] = field(default_factory=list)
     closed: list[tuple[int, str]] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -143,5 +144,5 @@ async def open_spoken(
             delegation = await house.delegate(agent, *grants, seconds=7200, **(delegated or {}))
             task = await house.task(delegation)
             token = await agent.token(task["task_token"], resource=AUDIENCE)
-            spoken = Spoken(house, agent, delegation, task, token)
+            spoken = Spoken(house, agent, delegation, task, token, server)
             yield spoken

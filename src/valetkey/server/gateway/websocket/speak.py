@@ -90,8 +90,8 @@ class Speaking:
                 raise refused(door.integration, facts)
             if status != _OPENED:
                 raise UpstreamFailed(
-                    f"The API answered {status} instead of opening a WebSocket.",
-                    hint="Look whether this address and these parameters are what the API takes.",
+                    hint=f"It answered {status} instead of opening a WebSocket: look whether the address and its "
+                    "parameters are what the API takes."
                 )
             stream.go_on()
             headers = [(b"x-decision-id", judged.decision.encode())]
