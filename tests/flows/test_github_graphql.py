@@ -141,7 +141,7 @@ async def test_scopes_are_those_of_rest(behind: Behind) -> None:
 
 async def test_rest_goes_on_beside_it_and_its_bodies_still_stream(behind: Behind) -> None:
     body = b'[{"query": "not GraphQL"}]'
-    assert (await behind.call("POST", "/repos/acme/pub/issues", body=body)).status == 200
+    assert (await behind.call("POST", "/repos/acme/pub/issues/7/labels", body=body)).status == 200
     assert behind.calls[-1].body == body
     assert (await behind.call("POST", "/graphql", body=body)).status == 400
     assert (await behind.call("GET", "/graphql")).status == 400

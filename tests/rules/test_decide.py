@@ -410,6 +410,8 @@ def test_every_reason_is_reached_by_a_row_or_belongs_to_another_step() -> None:
         Reason.POLICY_SILENT,
         Reason.OWN_RULE,
         Reason.ASKS,  # the word for an Ask
+        Reason.SPOKEN,  # the engine door's
+        Reason.ASKS_SPOKEN,  # of an Ask about a WebSocket
         Reason.ASKS_ELSEWHERE,  # of an Ask at an engine
         Reason.CANNOT_BE_HELD,  # of an Ask about a body that is too large
         Reason.READ_ONCE,  # of an Allow that was an Ask about such a body a moment ago

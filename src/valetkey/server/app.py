@@ -87,6 +87,7 @@ from valetkey.server.gateway.inject import prepared
 from valetkey.server.gateway.judge import Judge
 from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.streams import Streams
+from valetkey.server.gateway.websocket.speak import Speaking
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
 from valetkey.server.integrations.catalogue.typed import Misdescribed
@@ -389,6 +390,15 @@ class App:
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
         )
+        self.speaking = Speaking(
+            admit=admit,
+            journal=journal,
+            proofs=proofs,
+            borrow=borrow,
+            egress=egress,
+            reachable=reachable,
+            timeout=float(settings.upstream_timeout_seconds),
+        )
         self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
         self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles)
         confirm = Confirm(journal, clock, settings, catalogue)
@@ -503,7 +513,7 @@ class App:
         )
         doors = {name: prepared(integration, settings.gateway) for name, integration in catalogue.built_in.items()}
         self.mount = Mount(
-            gateway=GatewayDoor(self.calls, self.questions, streams, doors),
+            gateway=GatewayDoor(self.calls, self.questions, self.speaking, streams, doors),
             oauth=oauth,
             services=services,
             routes=[*api.routes(services), *pages.routes(services)],

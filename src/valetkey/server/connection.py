@@ -20,9 +20,10 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from valetkey.server.errors import InvalidRequest
-from valetkey.server.framing import refuse, refuse_target
+from valetkey.server.framing import offers_websocket, refuse, refuse_handshake, refuse_target
 from valetkey.server.problems import DOCS
 from valetkey.server.room import Room
+from valetkey.server.upgraded import Upgraded
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -106,6 +107,7 @@ class StrictConnection(HttpToolsProtocol):
         # Guarded by tests/attacks/test_leaks.py::test_lk_01_not_even_the_most_talkative_log_says_a_secret
         self.access_log = False
         self._phase = _Phase.IDLE
+        self._upgraded: Upgraded | None = None  # from the head of a WebSocket's handshake on
         self._is_over = False  # whatever else arrives is not read
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -129,15 +131,31 @@ class StrictConnection(HttpToolsProtocol):
             self._write_timer.cancel()
         self._room.left(self)
         super().connection_lost(exc)
+        if self._upgraded is not None:
+            self._upgraded.lost()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        if self._upgraded is None or not self._upgraded.is_open or self._is_over:
+            return None
+        self._upgraded.end()  # the close frame of our side is still to be said
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
+            return
+        if self._upgraded is not None:
+            self._upgraded.feed(data)
             return
         body_bytes = self._body_bytes
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
+            if self._upgraded is not None:  # the parser reads on as HTTP what the rules say is none
+                raise httptools.HttpParserError
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._upgraded is not None and isinstance(error, httptools.HttpParserUpgrade):
+                self._upgraded.feed(data[error.args[0] :])
+                return
             cause = error.__context__
             self._refuse(str(cause) if isinstance(cause, _Refused) else "the request is not well-formed HTTP/1.1")
             return
@@ -174,14 +192,23 @@ class StrictConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["http_version"] = self.parser.get_http_version()
-        if reason := refuse_target(self.url) or refuse(self.scope):
+        opens = self._takes_websocket()
+        handshake = refuse_handshake(self.scope) if opens else None
+        if reason := refuse_target(self.url) or handshake or refuse(self.scope, opens=opens):
             raise _Refused(reason)
+        if opens and self._is_answering():
+            raise _Refused("a WebSocket is not asked for before the answer to another request")
         self._phase = _Phase.BODY
         self._period_bytes = 0
         self._rest()
         self._room.works(self)
         self.app = service_unavailable if self._room.is_full else self._app
+        if opens:
+            self._upgraded = Upgraded(self.transport, self.flow, self._begin, self._finish)
+            self.scope["extensions"] = {"valetkey.upgraded": self._upgraded}  # type: ignore[dict-item]
         super().on_headers_complete()
+        if opens:
+            self.cycle.keep_alive = False  # refused, it ends: what follows is no HTTP
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -192,6 +219,36 @@ class StrictConnection(HttpToolsProtocol):
         self._phase = _Phase.IDLE
         self._rest()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        if self._upgraded is not None and self._upgraded.is_open:
+            self._upgraded.leaving.set()
+        else:
+            super().shutdown()
+
+    def _takes_websocket(self) -> bool:
+        """Whether it is a WebSocket's handshake to an address of this application that takes them."""
+        # SECURITY: asked before anything else: every other upgrade is refused as one that is not even read.
+        # Guarded by tests/attacks/test_websocket_framing.py::test_only_an_operation_that_opts_in_upgrades
+        may_open = getattr(self._app, "may_open", None)
+        if may_open is None or not offers_websocket(self.scope) or refuse_target(self.url):
+            return False
+        path, _, query = self.url.partition(b"?")
+        return may_open(path, query) is True
+
+    def _begin(self) -> None:
+        """From here on the connection is the application's: no answer of HTTP is written any more."""
+        self.cycle.disconnected = True
+        self._rest()
+
+    def _finish(self) -> None:
+        """Nothing more is said: half-closed, and what still comes is read and forgotten for a moment."""
+        # RFC 9112 section 9.6: closing with bytes unread would reset the connection before the close frame is read.
+        self._is_over = True
+        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+        self._await(LINGER_SECONDS, self.transport.abort)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -14,10 +14,16 @@ _TARGET: Final = re.compile(rb"/[!\"$-~]*")  # printable ASCII without the space
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 _TUNNELS: Final = frozenset({"CONNECT", "TRACE", "PRI"})
 _UPGRADES: Final = frozenset({b"upgrade", b"http2-settings", b"sec-websocket-key"})
+_HANDSHAKE: Final = frozenset({b"upgrade", b"sec-websocket-key"})
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes
+_SUBPROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_NOT_BESIDE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"origin"})
 
 
-def refuse(scope: Mapping[str, Any]) -> str | None:
+def refuse(scope: Mapping[str, Any], *, opens: bool = False) -> str | None:
     """Return why a request (an ASGI http scope) must not be read, or None. For the socket's own reader and any other.
+
+    `opens`: it is a WebSocket handshake to an address that takes them, and `refuse_handshake` has seen it.
 
     >>> refuse({"type": "http", "method": "GET", "http_version": "1.1", "headers": [(b"host", b"a"), (b"host", b"a")]})
     'there must be exactly one Host header'
@@ -38,7 +44,7 @@ def refuse(scope: Mapping[str, Any]) -> str | None:
                 codings.append(value)
             case b"expect" if value.lower() != b"100-continue":
                 return "no expectation but 100-continue is met"
-            case _ if name in _UPGRADES:
+            case _ if name in _UPGRADES and not (opens and name in _HANDSHAKE):
                 return "tunnels, traces and upgrades are not offered"
     if len(hosts) != 1:
         return "there must be exactly one Host header"
@@ -54,6 +60,40 @@ def refuse_target(target: bytes) -> str | None:
     ('the request target must be a path', None)
     """
     return None if _TARGET.fullmatch(target) else "the request target must be a path"
+
+
+def offers_websocket(scope: Mapping[str, Any]) -> bool:
+    """Whether a request would like to become a WebSocket."""
+    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
+
+
+def refuse_handshake(scope: Mapping[str, Any]) -> str | None:
+    """Return why a WebSocket handshake must not be read, or None. RFC 6455 section 4.2.1.
+
+    An origin is what browsers send, and no browser can show a credential here.
+    """
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        found.setdefault(name, []).append(value)
+    options = {option.strip(b" \t").lower() for value in found.get(b"connection", []) for option in value.split(b",")}
+    if scope["method"] != "GET" or scope["http_version"] != "1.1" or found.keys() & _NOT_BESIDE:
+        return "a WebSocket is opened by a GET of HTTP/1.1, without a body and not from a browser"
+    if [value.lower() for value in found.get(b"upgrade", [])] != [b"websocket"] or b"upgrade" not in options:
+        return "a WebSocket is asked for once, by Upgrade and Connection"
+    keys = found.get(b"sec-websocket-key", [])
+    if found.get(b"sec-websocket-version") != [b"13"] or len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        return "a WebSocket needs one Sec-WebSocket-Key of 16 bytes and Sec-WebSocket-Version 13"
+    offered = subprotocols(scope["headers"])
+    if len(set(offered)) != len(offered) or not all(_SUBPROTOCOL.fullmatch(name) for name in offered):
+        return "the subprotocols offered are not names, each once"
+    return None
+
+
+def subprotocols(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """The subprotocols a handshake offers, in order."""
+    lists = [value.split(b",") for name, value in headers if name == b"sec-websocket-protocol"]
+    return [name.strip(b" \t") for names in lists for name in names]
 
 
 def _refuse_body(lengths: list[bytes], codings: list[bytes], *, version: str) -> str | None:

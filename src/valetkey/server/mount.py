@@ -33,6 +33,11 @@ class Shut:
         self._app = app
         self._is_sealed = is_sealed
 
+    def may_open(self, path: bytes, query: bytes) -> bool:
+        """Whether a WebSocket may be asked for there."""
+        may_open = getattr(self._app, "may_open", None)
+        return may_open is not None and not self._is_sealed() and may_open(path, query) is True
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and self._is_sealed():
             sealed = Unavailable("This server is sealed: its key service does not answer.", retry_after=60)
@@ -82,6 +87,10 @@ class Mount:
     def form_paths(self) -> set[str]:
         """The addresses of the OAuth forms, so that a test can see that each is described."""
         return self._forms.paths
+
+    def may_open(self, path: bytes, query: bytes) -> bool:
+        """Whether a WebSocket may be asked for there: of an operation that opts in, and nowhere else."""
+        return path.startswith(PREFIX) and self._gateway.may_open(path, query)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -43,6 +43,7 @@ from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.judge import Judge, Unresolved, members_of
 from valetkey.server.gateway.recognise import Rewritten, recognised
 from valetkey.server.gateway.streams import Stream, Streams
+from valetkey.server.integrations.operations import WEBSOCKET_TAG
 from valetkey.server.policy.model import (
     Allow,
     Ask,
@@ -218,6 +219,12 @@ class Admit:
                 calls, decision = await self._judge(token, asked, door, authority)
                 if came.as_it_is and isinstance(decision, Allow) and _counts_bytes(decision):
                     decision = Deny(reason=Reason.UNSEEN_BYTES)
+                # SECURITY: an engine would pass on whatever is said, unscrubbed and uncut.
+                # Guarded by tests/flows/test_websocket.py::test_an_engine_is_told_to_use_the_gateway
+                if came.as_it_is and not isinstance(decision, Deny) and any(map(_is_spoken, calls)):
+                    decision = Deny(reason=Reason.SPOKEN)
+                if came.attempt.opens:
+                    decision = _at_once(decision, calls)
             except Unresolved as unresolved:
                 calls, failed = (unresolved.call,), unresolved.cause
                 decision = Deny(reason=Reason.ERROR)
@@ -346,3 +353,14 @@ async def _both(first: Effect, second: Effect, tx: AsyncConnection) -> Exception
 
 def _counts_bytes(allow: Allow) -> bool:
     return any(spend.measure is Measure.BYTES for spend in allow.spends)
+
+
+def _is_spoken(call: Call) -> bool:
+    return WEBSOCKET_TAG in call.operation.tags
+
+
+def _at_once(decision: Decision, calls: Sequence[Call]) -> Decision:
+    """What is decided of a WebSocket: it cannot be kept for a person's answer, and is opened only where it may be."""
+    if not all(map(_is_spoken, calls)) and not isinstance(decision, Deny):
+        return Deny(reason=Reason.UNKNOWN_OPERATION)
+    return Deny(reason=Reason.ASKS_SPOKEN) if isinstance(decision, Ask) else decision

@@ -29,6 +29,7 @@ class Attempt:
     headers: Headers
     body: AsyncIterator[bytes] | None
     left: Callable[[], Awaitable[None]] | None = None  # returns when its client has left
+    opens: bool = False  # a WebSocket, by its handshake
 
     @property
     def patience(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from valetkey.server.errors import NotFound, Revoked, Unavailable, ValetkeyError
 from valetkey.server.gateway.answer import Answer
 from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.came import Attempt, Headers
+from valetkey.server.gateway.canonical import canonical
 from valetkey.server.gateway.challenge import challenge
 from valetkey.server.gateway.errors import as_the_api_says_it, refusal
 from valetkey.server.gateway.inject import Prepared
@@ -18,11 +20,14 @@ from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.rows import RowsAnswer
 from valetkey.server.gateway.signed import without_signature
 from valetkey.server.gateway.streams import Stream, Streams
+from valetkey.server.gateway.websocket.speak import Speaking
 from valetkey.server.gateway.xml_errors import in_xml, wants_problem_details
 from valetkey.server.ids import new_id
+from valetkey.server.integrations.operations import WEBSOCKET_TAG
 from valetkey.server.listen import CutStream
 from valetkey.server.problems import log, log_bug
 from valetkey.server.tokens.proofs import is_under_dpop
+from valetkey.server.upgraded import Upgraded
 
 PREFIX = b"/p/"
 WATCH_SECONDS = 0.25
@@ -32,19 +37,44 @@ WATCH_SECONDS = 0.25
 class GatewayDoor:
     """An ASGI application for everything below `/p/`."""
 
-    def __init__(self, calls: Calls, questions: Questions, streams: Streams, doors: Mapping[str, Prepared]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        questions: Questions,
+        speaking: Speaking,
+        streams: Streams,
+        doors: Mapping[str, Prepared],
+    ) -> None:
         self._calls = calls
+        self._speaking = speaking
         self._questions = questions
         self._streams = streams
         self._doors = {name.encode(): door for name, door in doors.items()}
 
+    def may_open(self, path: bytes, query: bytes) -> bool:
+        """Whether this is the address of an operation that may be opened as a WebSocket, whoever asks."""
+        name, slash, rest = path[len(PREFIX) :].partition(b"/")
+        door = self._doors.get(name)
+        if door is None or not door.integration.speaks:
+            return False
+        try:
+            target = canonical("GET", slash + rest, query, door.profile)
+        except ValetkeyError:
+            return False
+        match = door.integration.match(target.method, target.segments, target.query)
+        return match is not None and WEBSOCKET_TAG in match.operation.tags
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         started = False
+        upgraded: Upgraded | None = scope.get("extensions", {}).get("valetkey.upgraded")
         asked: tuple[Prepared, Attempt] | None = None
         stream = self._streams.enter()
         try:
             incoming = _Incoming(scope, receive)
             asked = door, attempt = self._attempt(scope, incoming)
+            if upgraded is not None:
+                await self._speaking.open(_opening(attempt), door, stream, upgraded)
+                return
             carry_out = self._calls.handle if door.integration.database is None else self._questions.handle
             answer: Answer | RowsAnswer = await carry_out(attempt, door, stream)
             try:
@@ -66,13 +96,13 @@ class GatewayDoor:
             if not (stream.was_cut or stream.was_left):
                 raise
             stream.task.uncancel()
-            if started:
+            if started or (upgraded is not None and upgraded.is_open):
                 raise CutStream from None
             await _refuse(
                 scope, send, Revoked("This was revoked or has ended while the call was under way.", reason="revoked")
             )
         except Exception as error:
-            if started:
+            if started or (upgraded is not None and upgraded.is_open):
                 if not isinstance(error, ValetkeyError | ConnectionError):
                     log_bug(error, new_id("aud"))
                 raise CutStream from error
@@ -97,6 +127,11 @@ class GatewayDoor:
             body=incoming.body() if incoming.has_body else None,
             left=incoming.left,
         )
+
+
+def _opening(attempt: Attempt) -> Attempt:
+    """A WebSocket's handshake, without the header that every other call must not have."""
+    return replace(attempt, opens=True, headers=[(name, v) for name, v in attempt.headers if name != b"upgrade"])
 
 
 class _Incoming:

@@ -34,6 +34,11 @@ class Scrubber:
     def __repr__(self) -> str:
         return "Scrubber(…)"
 
+    @property
+    def needles(self) -> tuple[bytes, ...]:
+        """The spellings, the longest first."""
+        return self._needles
+
     def scrub(self, data: bytes) -> bytes:
         """Return `data`, complete in itself (a header value, a buffered body), without the secrets."""
         if len(data) < self._shortest:

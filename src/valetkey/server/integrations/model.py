@@ -245,6 +245,11 @@ class Integration:
         """Whether somebody registered it as a resource server: nothing is connected, the gateway never serves it."""
         return self.org is not None
 
+    @property
+    def speaks(self) -> bool:
+        """Whether operations of it may be opened as WebSockets: where the path says all, and one header is injected."""
+        return self.reader is None and self.role is None and self.database is None and not self.is_registered
+
     def is_seen_by(self, org: str | None) -> bool:
         """Whether it exists for that organization; for nobody's, what everybody may use does."""
         return self.org in (None, org)

@@ -25,6 +25,8 @@ BODY_TAG: Final = "body"
 """Marks an operation that no path names, but a body, a query or a header: a reader matches it (GraphQL, S3)."""
 ALIAS_TAG: Final = "alias"
 """Marks an operation whose path is another's under a second name: listed, in its scope, never matched by itself."""
+WEBSOCKET_TAG: Final = "websocket"
+"""Marks an operation that may be opened as a WebSocket, and at an engine is refused."""
 
 _UNMATCHED: Final = frozenset({ALIAS_TAG, BODY_TAG})
 _VARIABLE: Final = re.compile(r"\{(\+?)([A-Za-z][A-Za-z0-9_-]*)\}")

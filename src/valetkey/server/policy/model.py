@@ -37,6 +37,8 @@ class Reason(StrEnum):
     OUT_OF_BYTES = "out_of_bytes"
     UNSEEN_BYTES = "unseen_bytes"
     ASKS = "approval_required"
+    SPOKEN = "websocket_needs_the_gateway"
+    ASKS_SPOKEN = "websocket_cannot_wait"
     ASKS_ELSEWHERE = "approval_needs_the_gateway"
     CANNOT_BE_HELD = "too_large_to_be_approved"
     READ_ONCE = "send_it_again"
@@ -78,6 +80,9 @@ WORDS: Mapping[Reason, str] = {
     Reason.UNSEEN_BYTES: "What is sent is counted for this, and an engine does not show it. Use the gateway.",
     Reason.ASKS: "A person has to agree to this call first.",
     Reason.ASKS_ELSEWHERE: "A person has to agree to this call first, and only the gateway can ask. Use the gateway.",
+    Reason.SPOKEN: "This opens a WebSocket, and what is said on it an engine does not show. Use the gateway.",
+    Reason.ASKS_SPOKEN: "A person has to agree to this first, and a WebSocket cannot be kept and opened later. "
+    "Do it by a plain call, or have the grant or the rule changed so that nobody is asked.",
     Reason.CANNOT_BE_HELD: "A person has to agree to this call first, and its body is too large to be kept until then.",
     Reason.READ_ONCE: "This is allowed by now, but its body was read when it was not, and is gone. Send it again.",
     Reason.TOO_MANY_ASKS: "Too many calls of this agent wait for a person already.",

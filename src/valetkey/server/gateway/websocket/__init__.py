@@ -1,1 +1,1 @@
-"""WebSocket, its pure parts: the opening handshake on either side, and what passes between two open connections."""
+"""WebSockets through the gateway, where an operation opts in: opened, relayed message by message, and cut."""

@@ -6,7 +6,7 @@ other files.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -28,8 +28,16 @@ from valetkey.server.integrations.git import GitHost
 from valetkey.server.integrations.graphql.reader import GraphQL
 from valetkey.server.integrations.graphql.table import parse_table
 from valetkey.server.integrations.lookup import FormLookup, Identify, Listed, Lookup, Question
-from valetkey.server.integrations.model import Addresses, Injection, Integration, TokenPosition
-from valetkey.server.integrations.operations import Alias, Operations, compile_operations, parse_operations
+from valetkey.server.integrations.model import Addresses, Injection, Integration, Operation, TokenPosition
+from valetkey.server.integrations.operations import (
+    ALIAS_TAG,
+    BODY_TAG,
+    WEBSOCKET_TAG,
+    Alias,
+    Operations,
+    compile_operations,
+    parse_operations,
+)
 from valetkey.server.integrations.readers import READERS
 from valetkey.server.integrations.reading import Reader
 from valetkey.server.integrations.texts import TEXT_TAG, Texts
@@ -100,7 +108,7 @@ def parse_integration(
     except ValueError as error:
         raise Misdescribed("operations", str(error), "a table as docs/integrations.md describes") from error
     scopes = read_scopes(tables(file.scopes, "scopes"), [*rows, *at_git])
-    return Integration(
+    integration = Integration(
         name=file.name,
         title=file.title,
         audience=file.audience,
@@ -126,6 +134,8 @@ def parse_integration(
         installation=None if file.installation is None else _installation(file.installation, scopes.keys()),
         role=None if file.role is None else read_role(file.role, scopes.keys(), file.hosts, loopback=loopback),
     )
+    _check_websockets(rows, integration)
+    return integration
 
 
 def _check_place(file: _File, *, loopback: bool) -> None:
@@ -192,6 +202,20 @@ def _with_texts(reader: Reader | None, operations: Operations) -> Reader | None:
     """The same, reading besides the bodies of what is marked as writing text."""
     writes_text = any(TEXT_TAG in operation.tags for operation in operations.values())
     return Texts(operations, reader) if writes_text else reader
+
+
+def _check_websockets(rows: Iterable[Operation], integration: Integration) -> None:
+    for operation in rows:
+        if WEBSOCKET_TAG not in operation.tags:
+            continue
+        if operation.method != "GET" or operation.tags & {ALIAS_TAG, BODY_TAG}:
+            raise Misdescribed("operations", f"{operation.id} cannot be a WebSocket", "a GET that its path names")
+        if not integration.speaks:
+            raise Misdescribed(
+                "operations",
+                f"{operation.id} cannot be a WebSocket at an API whose calls are read or signed",
+                "an integration of its own for it",
+            )
 
 
 def _position(described: Mapping[str, Any]) -> TokenPosition:
