@@ -21,16 +21,13 @@ async def test_such_a_token_opens_no_door_here(at: Account) -> None:
     await at.lent()
     token = at.sts.sessions[-1].said["WebIdentityToken"]
     bearer = [("authorization", f"Bearer {token}")]
-    for path in ("/v1/whoami", "/p/github/repos/acme-corp/backend", "/oauth/userinfo"):
+    for path in ("/v1/whoami", "/p/github/repos/acme-corp/backend"):
         assert (await at.house.call("GET", path, headers=bearer)).status == 401, path
     s3 = await at.house.call("GET", "/p/aws/acme-reports/q1.csv", headers=[("x-amz-security-token", token)])
     assert s3.status in (401, 403)
     assert (await at.agent.exchange(token)).status == 400
     lease = {"task_token": token, "target": "https://s3.us-east-1.amazonaws.com"}
     assert (await at.agent.call("POST", "/v1/leases", **lease)).status in (400, 401)
-    form = {"id_token_hint": token, "scope": "openid"}
-    asked = await at.house.call("POST", "/oauth/backchannel", headers=at.agent.basic, form=form)
-    assert asked.status in (400, 401)
     assert len(at.sts.calls) == 0
 
 

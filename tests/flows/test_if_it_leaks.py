@@ -17,6 +17,7 @@ from tests.flows.test_id_tokens import minted
 from tests.flows.test_leases import PEM, installed
 from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
+from tests.flows.test_web_identity import trusted
 from tests.flows.test_workloads import Platform
 from tests.support import tables
 from tests.support.billing import AUDIENCE, billed, register
@@ -642,6 +643,18 @@ def test_every_row_has_its_test_and_every_test_its_row() -> None:
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ") and not line.startswith("| what |")]
     assert sorted(rows) == sorted(COVERED)
     assert HANDLE_PATTERN.replace("(?:", "(") in DOCUMENT.read_text()
+
+
+@row("token for AWS")
+async def test_what_aws_is_shown_opens_no_door_of_ours(tmp_path: Path) -> None:
+    async with trusted(tmp_path / "data", None) as at:
+        lent = await at.lent()
+        token = at.sts.sessions[-1].said["WebIdentityToken"]
+        assert await opens(at.house, token) == set()
+        claims = unverified_claims(token)
+        assert claims["aud"] == "sts.amazonaws.com"
+        assert claims["exp"] - claims["iat"] == 300
+        assert token not in str(lent) + str(await at.house.events())
 
 
 @row("credential for a resource server of one's own", "signed introspection answer", "ID token")

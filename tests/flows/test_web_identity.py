@@ -3,7 +3,9 @@
 The STS is ours and strict; it reads tokens with PyJWT, by the key set it fetched from us.
 """
 
+import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.flows.test_aws_leases import READ, Account
-from tests.support.aws_account import ROLE, AwsAccount, Provider
+from tests.support.aws_account import KEY_ID, ROLE, AwsAccount, Provider
 from tests.support.house import House, open_house
+from tests.support.served import BIN
 from valetkey.server.clock import DrivenClock
 from valetkey.server.listen import Listener
 
@@ -49,7 +52,7 @@ async def trusted(folder: Path, database_url: str | None) -> AsyncIterator[Accou
             "POST", f"/v1/connections/{connection['id']}/entitlements", user="alice@acme.com", grants=[READ]
         )
         agent = await house.agent("report-writer")
-        delegation = await house.delegate(agent, READ)
+        delegation = await house.delegate(agent, READ, seconds=7_200)
         yield Account(house, sts, connection, agent, delegation, await house.task(delegation))
 
 
@@ -181,3 +184,32 @@ async def test_a_row_that_names_another_role_or_audience_opens_nothing(at: Accou
             await tx.execute(text(f"UPDATE connections SET powers = REPLACE(powers, '{other}\"', '{one}\"')"))
     assert len(at.sts.asked) == before
     await at.lent()
+
+
+async def commanded(house: House, home: Path, *more: str) -> tuple[int | None, Any]:
+    home.mkdir(exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        f"{BIN}/valetkey", "connect", "aws", "--json", *more,
+        env={
+            "PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8",
+            "VALETKEY_URL": house.settings.issuer, "VALETKEY_TOKEN": house.alice.credential,
+        },
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, json.loads(out)
+
+
+async def test_the_command_connects_a_role_and_reads_no_key(tmp_path: Path) -> None:
+    async with provided(tmp_path / "data", None) as (house, sts):
+        status, made = await commanded(house, tmp_path / "home", "--role-arn", ROLE, "--web-identity")
+        assert (status, made["account"], made["shared"]) == (0, ROLE, True)
+        asked = len(sts.asked)
+        for wrong in (
+            ["--role-arn", ROLE, "--audience", "sts.amazonaws.com"],
+            ["--web-identity"],
+            ["--role-arn", ROLE, "--web-identity", "--access-key-id", KEY_ID],
+        ):
+            status, refused = await commanded(house, tmp_path / "home", *wrong)
+            assert status == 2, refused
+        assert len(sts.asked) == asked
