@@ -212,7 +212,7 @@ def test_a_body_goes_out_as_it_came_in_chunks_or_counted(server: Served) -> None
     """A write is refused by the gateway before it reads the body; the refusal arrives all the same."""
     script = (
         'head -c 3000000 /dev/zero | curl -q -s -X POST -H "Authorization: Bearer $GITHUB_TOKEN" '
-        f'-H "Transfer-Encoding: chunked" -H "Content-Type: application/json" -T - "$GITHUB_API_URL{ISSUES}"'
+        f'-H "Transfer-Encoding: chunked" -H "Content-Type: application/json" -T - "$GITHUB_API_URL{ISSUES}/7/labels"'
     )
     done = server.valetkey(*RUN, "sh", "-c", script)
     assert json.loads(done.stdout)["code"] == "denied", done.stderr
