@@ -10,9 +10,12 @@ from tests.support.billing import register
 from tests.support.house import GITHUB, House, Person, Reply, Robot
 from tests.support.strangers import other_organization
 from tests.support.tokens import OwnKey, unverified_claims
+from valetkey.server.approvals.notices import store as notice_addresses
+from valetkey.server.approvals.notices.model import Kind, NoticeAddress
 from valetkey.server.ids import new_id
 from valetkey.server.principals.login.providers import store as providers
 from valetkey.server.principals.login.providers.model import Provider
+from valetkey.server.secret import Secret
 from valetkey.server.vault.kms.open_root import open_root
 from valetkey.server.vault.store import load_ring
 
@@ -75,6 +78,7 @@ async def objects(house: House) -> dict[str, str]:
         "organization": unverified_claims(token)["org"],
         "identity-providers": await provider(house),
         "apps": app["id"],
+        "notice-addresses": await notice_address(house),
     }
 
 
@@ -102,6 +106,19 @@ async def provider(house: House) -> str:
         root = await open_root(house.settings, deployment=app.deployment, create=False)
         ring = await load_ring(tx, root=root, deployment=app.deployment, now=house.clock.now())
         await providers.add(tx, made, None, ring=ring, now=1)
+    return made.id
+
+
+async def notice_address(house: House) -> str:
+    """Where Alice is told, written where naming it would write it."""
+    org = (await house.alice.does("GET", "/v1/whoami"))["organization"]["id"]
+    made = NoticeAddress(
+        id=new_id("ntf"), org=org, user=house.alice.id, kind=Kind.WEBHOOK, place="told.example", created_at=1,
+        told_at=None, failures=0, problem="", confirmed_at=1,
+    )  # fmt: skip
+    async with house.app.database.write() as tx:
+        await notice_addresses.add(tx, made, Secret("https://told.example/x"), ring=house.app.data_keys._ring)
+    assert [one["id"] for one in (await house.alice.does("GET", "/v1/notice-addresses"))["data"]] == [made.id]
     return made.id
 
 

@@ -78,3 +78,29 @@ async def test_only_an_administrator_connects_such_a_role(tmp_path: Path) -> Non
         bob = await house.person("bob@acme.com")
         assert (await bob.call("POST", "/v1/connections", **BODY)).status == 403
         assert sts.asked == []
+
+
+@pytest.mark.parametrize("said", ["Throttling", "InvalidIdentityToken", "ValidationError"])
+async def test_only_a_plain_no_shows_that_a_role_trusts_nobody_else(tmp_path: Path, said: str) -> None:
+    """The role trusts everybody, and STS happens to refuse the second question for another reason."""
+    async with provided(tmp_path / "data", None) as (house, sts):
+        assert sts.provider is not None
+        sts.provider.trusts = "org:"
+
+        async def the_second_is_refused() -> None:
+            sts.refuses = said if len(sts.asked) == 2 else ""
+
+        sts.on_assume = the_second_is_refused
+        refused = await house.alice.call("POST", "/v1/connections", **BODY)
+        assert len(sts.asked) == 2
+        assert (refused.status, refused.code) == (502, "upstream_failed")
+        assert (await house.alice.does("GET", "/v1/connections"))["data"] == []
+
+
+async def test_who_asks_too_often_is_not_told_that_the_role_is_wrong(tmp_path: Path) -> None:
+    async with provided(tmp_path / "data", None) as (house, sts):
+        sts.refuses = "Throttling"
+        refused = await house.alice.call("POST", "/v1/connections", **BODY)
+        assert (refused.status, refused.code) == (502, "upstream_failed")
+        sts.refuses = ""
+        await house.alice.does("POST", "/v1/connections", **BODY)

@@ -104,6 +104,31 @@ async def test_a_canonical_query_passes(at: Asked) -> None:
     assert (await at.forward("GET", f"{ISSUES}?state=open&per_page=5")).status == 200
 
 
+async def test_a_text_an_engine_does_not_show_is_refused_only_where_a_rule_looks_at_links(at: Asked) -> None:
+    """What it carries past us may lead anywhere: rules about that hold, and without one the call is as any other."""
+    grant = ("github:issues:write@acme-corp/backend",)
+    task = await at.house.task(await at.house.delegate(at.agent, *grant))
+    at.token = await at.agent.token(task["task_token"])
+    assert (await at.envoy("POST", ISSUES)).status == 200
+    rule = """
+[[rule]]
+id = "others"
+effect = "allow"
+
+[[rule]]
+id = "no-links"
+effect = "deny"
+when = { parameters = { links = ["outside"] } }
+"""
+    await at.house.alice.does("POST", "/v1/policies", text=rule, after=0)
+    refused = await at.envoy("POST", ISSUES)
+    assert refused.status == 403
+    assert REAL not in str(refused.headers)
+    (denied,) = await at.house.events("call.denied")
+    assert denied["rules"] == ["no-links"]
+    assert (await at.envoy("POST", f"{ISSUES}/7/labels")).status == 200  # writes no text
+
+
 async def test_a_revoked_task_is_refused_at_the_very_next_question(at: Asked) -> None:
     assert (await at.forward("GET", ISSUES)).status == 200
     await at.house.alice.does("POST", "/v1/revocations", node=at.task["id"])

@@ -4,13 +4,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from valetkey.server.db import admin
 from valetkey.server.db.engine import open_database
-from valetkey.server.db.migrate import migrate, pending
+from valetkey.server.db.migrate import configuration, migrate, pending
+from valetkey.server.db.one_way import refuse_downgrade
 from valetkey.server.db.schema import metadata
 from valetkey.server.errors import Conflict
 from valetkey.server.secret import Secret
@@ -57,6 +60,23 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(settings:
     finally:
         await database.close()
     assert "9999" in (await asyncio.to_thread(admin.check, settings))[0]
+
+
+async def test_no_migration_goes_back_and_the_refusal_names_the_backup(settings: Settings) -> None:
+    revision = await asyncio.to_thread(admin.migrate, settings)
+    scripts = ScriptDirectory.from_config(configuration()).walk_revisions()
+    assert {script.module.downgrade for script in scripts} == {refuse_downgrade}
+    database = open_database(settings.database_url, settings.data)
+    try:
+        with pytest.raises(Conflict, match="not taken back") as refused:
+            async with database.write() as tx:
+                await tx.run_sync(lambda connection: command.downgrade(configuration(connection), "-1"))
+        assert "valetkey db restore" in refused.value.next_step
+        async with database.write() as tx:
+            assert await tx.run_sync(_differences) == []
+        assert await migrate(database) == revision
+    finally:
+        await database.close()
 
 
 async def test_what_is_created_is_for_its_owner_alone(tmp_path: Path) -> None:

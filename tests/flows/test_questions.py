@@ -240,3 +240,27 @@ async def test_a_database_that_cannot_be_reached_is_not_asked_by_everybody(tmp_p
             assert (await at.revoke(lease))["outcome"] == "done"  # but what is taken back is not held up
             at.house.clock.advance(5)
             assert len(await rows(at, statement)) == 8
+
+
+async def test_a_question_that_was_allowed_and_not_sent_is_recorded_as_such(tmp_path: Path, postgres: Postgres) -> None:
+    """The login's own session lives on, so tables are found and judged; no role gets in beside it."""
+    async with shop(postgres) as there, Severed(there.place) as wire:
+        there.url_place = wire.place
+        async with stocked(tmp_path / "data", postgres, there=there) as at:
+            statement = "SELECT id FROM sales.orders"
+            assert len(await rows(at, statement)) == 8
+            await at.house.app.questions.settle()
+            wire.shut()
+            failed = []
+            for _ in range(5):
+                failed.append(await ask(at, statement))
+                await at.house.app.questions.settle()
+            assert {(reply.status, reply.header("retry-after")) for reply in failed} == {(502, None)}
+            told = await ask(at, statement)
+            await at.house.app.questions.settle()
+            assert (told.status, told.header("retry-after")) == (502, "5")
+            ended = {one["decision"]: one for one in await at.house.events("call.finished")}
+            assert {ended[reply.json()["decision"]]["ended"] for reply in failed} == {"failed"}
+            not_sent = ended[told.json()["decision"]]
+            assert (not_sent["ended"], not_sent.get("sent")) == ("not_sent", None)
+            assert asking(at) == []  # and no role of any of them is left

@@ -27,6 +27,10 @@ class Severed:
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
 
+    def shut(self) -> None:
+        """Nobody else gets through until it is `up`; whoever was through stays."""
+        self._server.close()
+
     async def up(self) -> None:
         """As before, at the same place."""
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", int(self.place.partition(":")[2]))

@@ -29,7 +29,11 @@ from valetkey.server.sigv4 import signed
 SHORTEST_SECONDS: Final = 900  # AWS makes none that is shorter: the policy ends it sooner
 LONGEST_SECONDS: Final = 3_600  # what every role allows unless its owner says more
 _MOST_BYTES: Final = 1 << 16
-_KEYS_UNREAD: Final = frozenset({"IDPCommunicationError", "ExpiredTokenException"})
+_NO: Final = "AccessDenied"
+_LATER: Final = frozenset(
+    {"IDPCommunicationError", "ExpiredTokenException", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+)
+"""What says nothing of the role: STS could not read our keys just now, or was asked too often."""
 _ACCESS_KEY: Final = re.compile(r"[A-Z0-9]{16,128}")
 _SECRET: Final = re.compile(r"[A-Za-z0-9/+=]{16,128}")
 # SECURITY: no XML parser: each member is looked for by its name, must be there once, and holds nothing to unescape.
@@ -71,8 +75,14 @@ class Assume:
             await self._session(
                 how, nobody, policy=NOTHING, name=name, tags=tags, source=source, seconds=SHORTEST_SECONDS
             )
-        except ConnectionRequired:
-            return
+        except ConnectionRequired as error:
+            # SECURITY: only a plain no says that the role trusts nobody else; any other refusal says nothing of that.
+            # Guarded by tests/attacks/test_web_identity.py::test_only_a_plain_no_shows_that_a_role_trusts_nobody_else
+            if error.detail.endswith(f": {_NO}"):
+                return
+            raise UpstreamFailed(
+                "AWS did not say whether the role trusts other organizations of this server.", detail=error.detail
+            ) from error
         # SECURITY: such a role can be connected, and used, by every organization of this server.
         # Guarded by tests/attacks/test_web_identity.py::test_a_role_that_trusts_every_organization_is_not_connected
         raise InvalidRequest("The role trusts tokens of this server for any organization.", hint=_trust(opened.org))
@@ -131,8 +141,8 @@ class Assume:
         status, answer = await self._asked(how, opened, urlencode(asked).encode())
         if status in (400, 403):
             code = _one("Code", r"[A-Za-z]{1,64}", answer)
-            if code in _KEYS_UNREAD:
-                raise UpstreamFailed("AWS could not look at this server's token.", detail=f"{action}: {code}")
+            if code in _LATER:
+                raise UpstreamFailed("AWS could not look at this just now.", detail=f"{action}: {code}")
             if code == "PackedPolicyTooLarge":
                 raise InvalidRequest(
                     "AWS cannot pack this many resources and tags into a session.", hint="Ask for fewer buckets."

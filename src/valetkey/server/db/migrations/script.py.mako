@@ -2,6 +2,8 @@
 
 import sqlalchemy as sa
 from alembic import op
+
+from valetkey.server.db.one_way import refuse_downgrade
 ${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -11,5 +13,4 @@ def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

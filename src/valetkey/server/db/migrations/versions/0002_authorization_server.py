@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0002"
 down_revision = "0001"
 
@@ -282,5 +284,4 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("used_at", sa.BigInteger(), nullable=True))
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0003"
 down_revision = "0002"
 
@@ -35,5 +37,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_leases_state_ends_at"), "leases", ["state", "ends_at"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

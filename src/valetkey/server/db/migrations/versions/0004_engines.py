@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0004"
 down_revision = "0003"
 
@@ -24,5 +26,4 @@ def upgrade() -> None:
     )
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

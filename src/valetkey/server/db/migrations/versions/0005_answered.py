@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0005"
 down_revision = "0004"
 
@@ -14,5 +16,4 @@ def upgrade() -> None:
     op.add_column("decoupled_requests", sa.Column("answered_at", sa.BigInteger(), nullable=True))
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

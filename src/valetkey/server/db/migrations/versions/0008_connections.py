@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0008"
 down_revision = "0007"
 
@@ -45,5 +47,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_refreshables_state_due_at"), "refreshables", ["state", "due_at"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

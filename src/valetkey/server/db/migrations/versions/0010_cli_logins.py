@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0010"
 down_revision = "0009"
 
@@ -30,5 +32,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_cli_logins_user"), "cli_logins", ["user"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

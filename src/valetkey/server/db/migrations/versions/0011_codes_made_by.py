@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0011"
 down_revision = "0010"
 
@@ -13,5 +15,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_invitations_user"), "invitations", ["user"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0012"
 down_revision = "0011"
 
@@ -11,5 +13,4 @@ def upgrade() -> None:
     op.add_column("connections", sa.Column("used_at", sa.BigInteger(), nullable=True))
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0013"
 down_revision = "0012"
 
@@ -30,5 +32,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_connect_codes_expires_at"), "connect_codes", ["expires_at"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0014"
 down_revision = "0013"
 
@@ -38,5 +40,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_memories_until"), "memories", ["until"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

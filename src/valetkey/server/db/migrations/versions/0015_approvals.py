@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0015"
 down_revision = "0014"
 
@@ -55,5 +57,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_standing_answers_user"), "standing_answers", ["user"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

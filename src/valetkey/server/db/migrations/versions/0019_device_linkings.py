@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0019"
 down_revision = "0018"
 
@@ -24,5 +26,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_device_linkings_expires_at"), "device_linkings", ["expires_at"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

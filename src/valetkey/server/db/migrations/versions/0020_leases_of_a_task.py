@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0020"
 down_revision = "0019"
 
@@ -11,5 +13,4 @@ def upgrade() -> None:
     op.create_index("ix_leases_org_state", "leases", ["org", "state"])
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

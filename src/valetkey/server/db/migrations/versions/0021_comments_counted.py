@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0021"
 down_revision = "0020"
 
@@ -13,5 +15,4 @@ def upgrade() -> None:
     op.execute("UPDATE memories SET comments = writes")
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade

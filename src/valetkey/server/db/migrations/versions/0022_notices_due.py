@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from valetkey.server.db.one_way import refuse_downgrade
+
 revision = "0022"
 down_revision = "0021"
 
@@ -32,5 +34,4 @@ def upgrade() -> None:
     op.create_index(op.f("ix_notice_codes_address"), "notice_codes", ["address"], unique=False)
 
 
-def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead")
+downgrade = refuse_downgrade
