@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import scripts
-from tests.support.behind import ALLOWED, DENIED, Behind, open_behind
+from tests.support.behind import ALLOWED, DENIED, STREAMED, Behind, open_behind
 from tests.support.http import Reply, read_reply
 from tests.support.upstream import reply
 
@@ -93,7 +93,7 @@ async def test_an_api_that_hangs_is_closed_too(behind: Behind) -> None:
 async def test_who_sends_slowly_closes_an_api_to_nobody(behind: Behind) -> None:
     async def slowly() -> Reply:
         async with behind.opened() as (reader, writer):
-            writer.write(behind.head("POST", ALLOWED, "content-length: 9", "content-type: application/json") + b"{")
+            writer.write(behind.head("POST", STREAMED, "content-length: 9", "content-type: application/json") + b"{")
             return await read_reply(reader)
 
     assert {r.status for r in await asyncio.gather(*(slowly() for _ in range(6)))} == {502}
