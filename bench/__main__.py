@@ -103,7 +103,8 @@ def _named(row: str, database: str) -> str:
 
 
 def _said(rows: list[Row]) -> list[Row]:
-    print(f"measured: {', '.join(row.id for row in rows)}", file=sys.stderr, flush=True)
+    """At once, so that a group that fails takes nothing with it that was measured before."""
+    print(table(rows), file=sys.stderr, flush=True)
     return rows
 
 
