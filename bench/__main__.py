@@ -1,7 +1,7 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
 Takes about nine minutes. Names of groups measure only those: issue, refresh, gateway, bodies, engines, verify,
-footprint, revoke, herd, decide, leases.
+footprint, revoke, herd, decide, leases, workers.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from bench import (
     refreshing,
     revoking,
     verifying,
+    workers,
 )
 from bench.cores import stay_away
 from bench.deployment import deployment
@@ -31,6 +32,7 @@ from bench.rows import Row, table, write
 
 GROUPS = (
     "issue", "refresh", "gateway", "bodies", "engines", "verify", "footprint", "revoke", "herd", "decide", "leases",
+    "workers",
 )  # fmt: skip
 
 
@@ -80,6 +82,12 @@ def _measured(groups: list[str]) -> list[Row]:
             rows += _said(deciding.rows())
         if "revoke" in groups:
             rows += _said([revoking.row(house)])
+        if "workers" in groups and missing() is None:
+            server = Postgres.start()
+            try:
+                rows += _said(workers.rows(server, upstream))
+            finally:
+                server.stop()
         if "footprint" in groups:
             rows += _said(footprint.rows(upstream))
     if "herd" in groups:
