@@ -137,6 +137,8 @@ class Match:
     """The resource, where a reader found it; None where the path says it."""
     connection: str = ""
     """The connection it goes through, by its name or id, where the call says it."""
+    comments: int = 1
+    """How many comments it writes, where its operation writes any."""
 
     @property
     def judged(self) -> dict[str, str]:
