@@ -1,8 +1,8 @@
 """Reads the bodies of operations that write text people are shown (tag `text`), for where links in it lead.
 
-Path and method say what such a call does; its body says where who reads it is led. It is one unambiguous JSON object
-or nothing, and goes out as it came. A review says in it how many comments it holds. Every other call is read as it is without this: by the reader beside it, if the API
-has one, or by its path alone. Refuses to know what a member of a body means.
+Path and method say what such a call does; its body says where who reads it is led, and how many comments a review
+holds. It is one unambiguous JSON object or nothing, and goes out as it came. Every other call is read as it is without
+this: by the reader beside it, if the API has one, or by its path alone. Refuses to know what else a member means.
 """
 
 from collections.abc import Mapping, Sequence
