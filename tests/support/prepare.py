@@ -19,6 +19,7 @@ from tests.support import (
     chromium,
     database_clients,
     gh,
+    google_clients,
     jdbc,
     mcp_conformance,
     mcp_programs,
@@ -45,6 +46,7 @@ def main() -> int:
         _registry("Node and what runs on it", lambda: [*node.prepare(), *mcp_conformance.prepare()]),
         _registry("the MCP programs", mcp_programs.PROGRAMS.prepare),
         _registry("Slack's SDK", slack_clients.PYTHON_SDK.prepare),
+        _registry("Google's client", google_clients.CLIENT.prepare),
         _registry("boto3 and moto", aws_programs.PROGRAMS.prepare),
         _registry("psycopg and SQLAlchemy", database_clients.CLIENTS.prepare),
     )
