@@ -66,7 +66,7 @@ class Reconcile:
         return changed
 
     async def _one(self, connection: str, org: str) -> int:
-        async with self._admins.session(connection, renamed=True) as db:
+        async with self._admins.session(connection, taking_back=True) as db:
             there = await roles.roles(db, prefix(self._deployment))
             if await roles.is_prepared(db):
                 await roles.forget_the_gone(db)
