@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
+from valetkey.server.bounded import Bounded
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.databases import store
 from valetkey.server.connections.databases.model import DatabaseKey
@@ -31,6 +32,7 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 _ALWAYS_THERE: Final = ("postgres", "template1")
+_MOST_KEYS: Final = 1_024
 _STATEMENTS: Final = 32
 """How many of our own statements a session keeps prepared: each is one round trip then, instead of two."""
 
@@ -54,15 +56,20 @@ class Admins:
         self._reachable = reachable
         self._ring = ring
         self._egress = egress
+        self._keys: Bounded[DatabaseKey] = Bounded(_MOST_KEYS)
         self._open: dict[_Turn, tuple[int, Any]] = {}
         self._turns: WeakValueDictionary[_Turn, asyncio.Lock] = WeakValueDictionary()
 
     async def key(self, connection_id: str) -> DatabaseKey:
         """Which database a connection is. Raises `Denied` for what is none."""
+        known = self._keys.get(connection_id)  # frozen when it was connected: only its password may become another
+        if known is not None:
+            return known
         async with self._database.read() as db:
             found = await connections.connection(db, connection_id)
         if found is None or found.database is None:
             raise Denied("This connection is no database.", reason="use_gateway")
+        self._keys[connection_id] = found.database
         return found.database
 
     @contextlib.asynccontextmanager

@@ -26,7 +26,7 @@ _RELATION: Final = "'pg_catalog.pg_class'::pg_catalog.regclass"
 _ROLE: Final = "'pg_catalog.pg_authid'::pg_catalog.regclass"
 
 # What each group is to have and what it has, as `oid right`. Rights on tables are spelled out; the sequences that
-# belong to a table that may be inserted into come with it. (`unnest` of several is the grammar's own, and of pg_catalog.)
+# belong to a table that may be inserted into come with it. (`unnest` of several is grammar, and always of pg_catalog.)
 _LOOKED: Final = f"""
 SELECT w.name, g.oid IS NOT NULL AS is_there, n.nspname::text AS schema,
        coalesce(pg_catalog.has_schema_privilege(g.oid, n.oid, 'USAGE'), false) AS enters,
