@@ -16,6 +16,7 @@ class Counted:
         self._passing: set[asyncio.Task[None]] = set()
         self.round_trips = 0
         self.sessions = 0
+        self.answered = 0  # bytes
         self.place = ""
 
     async def __aenter__(self) -> "Counted":
@@ -59,5 +60,6 @@ class Counted:
     async def _answers(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await there.read(65_536):
+                self.answered += len(data)
                 writer.write(data)
                 await writer.drain()
