@@ -153,10 +153,19 @@ def question_role(deployment: str, decision: str) -> str:
     return question_prefix(deployment) + decision.removeprefix("aud_")
 
 
+def group_prefix(deployment: str) -> str:
+    """What the group roles begin with.
+
+    >>> group_prefix("org_1") == prefix("org_1")
+    False
+    """
+    return prefix(deployment).replace("vk_", "vg_", 1)
+
+
 def group_of(deployment: str, *, database: int, scope: str, kind: str, oid: int) -> str:
     """The name of the group role that has one scope on one thing of one database."""
     mark = hashlib.sha256(f"{database} {scope} {kind} {oid}".encode()).hexdigest()[:24]
-    return prefix(deployment).replace("vk_", "vg_", 1) + mark
+    return group_prefix(deployment) + mark
 
 
 def quoted(role: str) -> str:

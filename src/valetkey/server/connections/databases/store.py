@@ -157,8 +157,13 @@ async def make_role(db: Session, role: NewRole, *, about: Server) -> None:
         inherits, way, ours = "INHERIT", "", ""
     ends = about.now + role.seconds
     rights = f"LOGIN {inherits} NOCREATEDB NOCREATEROLE CONNECTION LIMIT {CONNECTIONS}"
+    words = (role.lease, role.user_name, role.user_id, role.agent_name, role.agent_id, role.task)
     lines = [
         f"CREATE ROLE {name} {rights} PASSWORD '{role.verifier}' VALID UNTIL '{_moment(ends)}'",
+        # Its line first: from here on nobody drops a group (`groups.drop_useless`).
+        f"""INSERT INTO {SCHEMA}.leases
+            SELECT r.rolname, r.oid, {", ".join(literal(one) for one in words)}, pg_catalog.to_timestamp({ends:.6f})
+              FROM pg_catalog.pg_roles r WHERE r.rolname = '{role.name}'""",
         *(f"GRANT {quoted(group)} TO {name}{way}" for group in role.groups),
         f"COMMENT ON ROLE {name} IS 'valetkey {role.lease}'",
         f"ALTER ROLE {name} SET application_name = 'valetkey {role.lease}'",
@@ -169,12 +174,6 @@ async def make_role(db: Session, role: NewRole, *, about: Server) -> None:
         lines.append(f"ALTER ROLE {name} SET default_transaction_read_only = on")
     if not about.is_superuser:  # to end its sessions and to drop it
         lines.append(f"GRANT {name} TO CURRENT_USER{ours}")
-    words = (role.lease, role.user_name, role.user_id, role.agent_name, role.agent_id, role.task)
-    lines.append(
-        f"""INSERT INTO {SCHEMA}.leases
-            SELECT r.rolname, r.oid, {", ".join(literal(one) for one in words)}, pg_catalog.to_timestamp({ends:.6f})
-              FROM pg_catalog.pg_roles r WHERE r.rolname = '{role.name}'"""
-    )
     # NOTE: several statements that go as one are one transaction, of one round trip (protocol, "simple query").
     await db.execute(";\n".join(lines))
 
