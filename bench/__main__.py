@@ -1,7 +1,11 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
 Takes about nine minutes. Names of groups measure only those: issue, refresh, gateway, bodies, engines, verify,
+<<<<<<< HEAD
 footprint, revoke, herd, decide, leases, workers.
+=======
+footprint, revoke, herd, decide, leases, query.
+>>>>>>> dbdoor
 """
 
 import contextlib
@@ -10,6 +14,7 @@ import sys
 from tests.support.postgres import Postgres, missing
 
 from bench import (
+    asking,
     bodies,
     deciding,
     documents,
@@ -32,7 +37,7 @@ from bench.rows import Row, table, write
 
 GROUPS = (
     "issue", "refresh", "gateway", "bodies", "engines", "verify", "footprint", "revoke", "herd", "decide", "leases",
-    "workers",
+    "workers", "query",
 )  # fmt: skip
 
 
@@ -97,10 +102,11 @@ def _measured(groups: list[str]) -> list[Row]:
         finally:
             if server is not None:
                 server.stop()
-    if "leases" in groups and missing() is None:
+    if {"leases", "query"} & set(groups) and missing() is None:
         server = Postgres.start()
         try:
-            rows += _said(leasing.rows(server))
+            rows += _said(leasing.rows(server)) if "leases" in groups else []
+            rows += _said(asking.rows(server)) if "query" in groups else []
         finally:
             server.stop()
     return rows

@@ -31,7 +31,7 @@ AGENTS = 10
 CONNECTIONS = ("first", "second")
 MOST_OVER_MILLISECONDS = 15
 MOST_SHUT_SECONDS = 10
-_NOBODY = "http://127.0.0.1:9"
+NOBODY = "http://127.0.0.1:9"
 _LISTS = """SELECT sum(coalesce(cardinality(list), 0)) FROM (
     SELECT relacl AS list FROM pg_class WHERE relnamespace = 'sales'::regnamespace
     UNION ALL SELECT nspacl FROM pg_namespace WHERE nspname = 'sales') AS every"""
@@ -47,11 +47,11 @@ async def _rows(server: Postgres) -> list[Row]:
     for story in (_obtain, _at_once, _cycles):
         async with shop(server) as there:
             with tempfile.TemporaryDirectory(prefix="valetkey-leasing-") as folder:
-                process = ServeProcess(Path(folder) / "data", _NOBODY, local=(there.place,))
+                process = ServeProcess(Path(folder) / "data", NOBODY, local=(there.place,))
                 try:
                     with measured():
                         await process.start()
-                    lending = _Lending(process, there)
+                    lending = Lending(process, there)
                     await lending.begin()
                     found.append(await story(lending))
                 finally:
@@ -60,7 +60,7 @@ async def _rows(server: Postgres) -> list[Row]:
     return found
 
 
-class _Lending:
+class Lending:
     """A deployment with a database connected twice, agents, and one delegation that is passed on to all of them."""
 
     def __init__(self, process: ServeProcess, there: Shop) -> None:
@@ -112,16 +112,16 @@ class _Lending:
         return int(self.shop.as_superuser(f"SELECT count(*) FROM pg_roles WHERE {where}", database="postgres"))
 
 
-async def _obtain(lending: _Lending) -> Row:
+async def _obtain(lending: Lending) -> Row:
     ours, theirs = [], []
     word = verifier(Secret("of nobody"), b"0123456789abcdef")
     owner = lending.shop.owner
     for number in range(ROUNDS):
-        seconds, lease = await _timed(lending.lent())
+        seconds, lease = await timed(lending.lent())
         ours.append(seconds * 1000)
         await lending.taken_back(lease)
         made = f"CREATE ROLE bench_{number} LOGIN PASSWORD '{word}' VALID UNTIL '2100-01-01'"
-        seconds, _ = await _timed(owner.execute(made))
+        seconds, _ = await timed(owner.execute(made))
         theirs.append(seconds * 1000)
         await owner.execute(f"DROP ROLE bench_{number}")
     over = median(ours) - median(theirs)
@@ -134,7 +134,7 @@ async def _obtain(lending: _Lending) -> Row:
     )
 
 
-async def _at_once(lending: _Lending) -> Row:
+async def _at_once(lending: Lending) -> Row:
     each = AT_ONCE // AGENTS
     for number in range(AGENTS):
         for place in range(each):
@@ -155,17 +155,17 @@ async def _at_once(lending: _Lending) -> Row:
     )
 
 
-async def _until_none(lending: _Lending, only: str, began: float) -> float:
+async def _until_none(lending: Lending, only: str, began: float) -> float:
     while await asyncio.to_thread(lending.roles, only=only):  # noqa: ASYNC110 - another process works on it
         await asyncio.sleep(0.01)
     return time.monotonic() - began
 
 
-async def _cycles(lending: _Lending) -> Row:
+async def _cycles(lending: Lending) -> Row:
     await lending.taken_back(await lending.lent())  # the group is made with the first
     before, times = int(lending.shop.as_superuser(_LISTS)), []
     for _ in range(CYCLES):
-        seconds, lease = await _timed(lending.lent())
+        seconds, lease = await timed(lending.lent())
         times.append(seconds * 1000)
         await lending.taken_back(lease)
     after, left = int(lending.shop.as_superuser(_LISTS)), lending.roles()
@@ -180,7 +180,7 @@ async def _cycles(lending: _Lending) -> Row:
     )
 
 
-async def _timed(doing: Awaitable[Any]) -> tuple[float, Any]:
+async def timed(doing: Awaitable[Any]) -> tuple[float, Any]:
     began = time.monotonic()
     result = await doing
     return time.monotonic() - began, result

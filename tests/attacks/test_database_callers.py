@@ -11,6 +11,9 @@ from tests.support.house import open_house
 from tests.support.postgres import Postgres
 from tests.support.shop import Store, connect_shop, session, shop, stocked
 from valetkey.server.clock import DrivenClock
+from valetkey.server.connections.databases import store
+from valetkey.server.connections.databases.model import NewRole, verifier
+from valetkey.server.secret import Secret
 
 POLICY = """
 CREATE POLICY own ON sales.orders
@@ -150,6 +153,26 @@ async def test_a_group_tells_no_more_and_gives_no_more_than_the_role_has(at: Sto
         )
         == "0"
     )
+
+
+async def test_a_name_that_is_sql_is_only_a_name(at: Store) -> None:
+    """What people chose goes into a statement that takes no parameters."""
+    names = ["O'Brien'); DROP TABLE sales.orders; --", 'a"b\\c$$d', "é\u202e\U0001f600", "\\'||current_user||\\'"]
+    about = await store.server(at.shop.owner)
+    for strings in ("on", "off"):
+        await at.shop.owner.execute(f"SET standard_conforming_strings = {strings}")
+        for number, name in enumerate(names):
+            role = f"vk_0123abcd_{strings:0>16}{number}"
+            made = NewRole(
+                name=role, lease="lse_1", verifier=verifier(Secret("x"), b"0123456789abcdef"), groups=(),
+                reads_only=True, seconds=60, user_name=name, user_id="usr_1", agent_name=name, agent_id="agt_1",
+                task="tsk_1",
+            )  # fmt: skip
+            await store.make_role(at.shop.owner, made, about=about)
+            row = await at.shop.owner.fetchrow("SELECT * FROM valetkey.leases WHERE role_name = $1", role)
+            assert (row["user_name"], row["agent_name"], row["lease"]) == (name, name, "lse_1")
+            await store.drop_role(at.shop.owner, role)
+    assert await at.shop.owner.fetchval("SELECT count(*) FROM sales.orders") == 8
 
 
 async def test_a_lease_that_is_over_acts_for_nobody_even_where_its_role_is_still_there(at: Store) -> None:

@@ -123,6 +123,7 @@ async def _addresses(house: House) -> list[str]:
         "/account",
         "/admin/sign-in",
         "/admin/apps",
+        "/admin/databases",
         "/device",
         CommandLine(house).address(),
     ]

@@ -24,6 +24,10 @@ TESTS = (
     "tests/attacks/test_database_evasions.py",
     "tests/attacks/test_database_callers.py",
     "tests/faults/test_database_leases.py",
+    "tests/faults/test_database_groups.py",
+    "tests/faults/test_database_turns.py",
+    "tests/flows/test_database_round_trips.py",
+    "tests/flows/test_questions.py",
 )
 
 

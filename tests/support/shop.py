@@ -48,6 +48,7 @@ class Shop:
     owner: Any
     url_place: str = ""
     """Where it is said to be, where that is not where it is: behind a wire of the test's."""
+    mode: str = "?sslmode=disable"
 
     @property
     def place(self) -> str:
@@ -55,7 +56,7 @@ class Shop:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{self.login}:{self.password}@{self.url_place or self.place}/{self.name}?sslmode=disable"
+        return f"postgresql://{self.login}:{self.password}@{self.url_place or self.place}/{self.name}{self.mode}"
 
     def as_superuser(self, sql: str, *, database: str = "") -> str:
         return self.server.execute(sql, database=database or self.name)

@@ -400,7 +400,7 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
         )
         self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
-        self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles)
+        self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles, clock=clock)
         confirm = Confirm(journal, clock, settings, catalogue)
         open_task = OpenTask(journal, mac, clock, settings, catalogue)
         pass_on = PassOn(database, open_task, clock)

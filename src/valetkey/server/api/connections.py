@@ -12,7 +12,7 @@ from valetkey.server.api.door import Caller, listed, route, same_org
 from valetkey.server.api.paging import Listing, Page
 from valetkey.server.audit.model import Event
 from valetkey.server.connections import store
-from valetkey.server.connections.model import AppInstallation, RoleKey
+from valetkey.server.connections.model import AppInstallation, RoleKey, checked_name
 from valetkey.server.connections.refreshing import store as refreshing
 from valetkey.server.connections.residual import Permission, residual
 from valetkey.server.connections.status import Status, statuses
@@ -94,10 +94,7 @@ async def integrations(services: Services, caller: Caller, request: Request) -> 
 
 
 async def create(services: Services, caller: Caller, request: Request, body: NewConnection) -> answers.Connection:
-    if body.name is not None and not (
-        body.name.isascii() and 1 <= len(body.name) <= 64 and body.name.replace("-", "a").isalnum()
-    ):
-        raise InvalidRequest("A connection's name has letters, digits and dashes.")
+    checked_name(body.name)
     credential = Secret(body.credential)
     if body.integration in DATABASES:
         facts = await services.databases.connect(

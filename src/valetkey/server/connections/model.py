@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 
 from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.errors import InvalidRequest
 from valetkey.server.policy.model import ConnectionFacts
+
+
+def checked_name(name: str | None) -> str | None:
+    """What a person calls a connection; None where they leave that to us. Raises `InvalidRequest` for anything odd."""
+    if name is not None and not (name.isascii() and 1 <= len(name) <= 64 and name.replace("-", "a").isalnum()):
+        raise InvalidRequest("A connection's name has letters, digits and dashes.")
+    return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,8 @@ class Lend:
             lease, narrow, integration = await self._decided(authority, seq, ask)
             return lease, narrow, integration, Holder(user=authority.user.email, agent=authority.agent.name)
 
+        # To decide again costs more than to ask: what is decided on old knowledge has asked the API for every resource.
+        await self._authorities.refresh()
         lease, narrow, integration, holder = await self._issue.acting(agent, unverified_task_token, decided, jkt=jkt)
         minted = await self._made(lease, narrow, integration, holder)
         await self._kept(lease, minted)

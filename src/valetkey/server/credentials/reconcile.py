@@ -1,6 +1,7 @@
 """Comparing what is lent with what is there, both ways, in every connected database.
 
-A role of ours whose lease is over, or that nobody knows, is dropped; a lease whose role is gone is ended. The role is
+A role of ours whose lease is over, or that nobody knows, is dropped; a lease whose role is gone is ended. A group role
+whose tables are gone is dropped when nobody is in it; it is made anew where it is needed. The role is
 listed before its lease is read, and the lease was written before its role was made: so no role is ever too young to be
 known. Refuses to know why they came apart: a crash, a restored backup, somebody's hand.
 """
@@ -12,9 +13,10 @@ from typing import Final
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.connections import store as connections
+from valetkey.server.connections.databases import groups
 from valetkey.server.connections.databases import store as roles
 from valetkey.server.connections.databases.admin import Admins
-from valetkey.server.connections.databases.model import lease_of, prefix, role_of
+from valetkey.server.connections.databases.model import group_prefix, lease_of, prefix, role_of
 from valetkey.server.credentials import store
 from valetkey.server.credentials.lease import Lease, State
 from valetkey.server.credentials.sources.database import DatabaseSource
@@ -66,10 +68,11 @@ class Reconcile:
         return changed
 
     async def _one(self, connection: str, org: str) -> int:
-        async with self._admins.session(connection, renamed=True) as db:
+        async with self._admins.session(connection, taking_back=True) as db:
             there = await roles.roles(db, prefix(self._deployment))
             if await roles.is_prepared(db):
                 await roles.forget_the_gone(db)
+                await groups.drop_useless(db, group_prefix(self._deployment))
         of_role = {role: lease_of(role, self._deployment) for role in there}
         async with self._database.read() as db:
             known = {lease.id: lease for lease in await store.of_ids(db, set(of_role.values()))}

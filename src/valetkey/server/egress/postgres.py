@@ -80,9 +80,10 @@ async def dial(
     tls: bool,
     settings: Mapping[str, str] = MappingProxyType({}),
     command_seconds: float = COMMAND_SECONDS,
+    statements: int = 0,
 ) -> Any:
-    """A session there. Raises `ConnectionRequired` when the login is refused, `NotFound` when there is no such
-    database, `UpstreamFailed` for everything else."""
+    """A session there that keeps so many `statements` prepared. Raises `ConnectionRequired` when the login is refused,
+    `NotFound` when there is no such database, `UpstreamFailed` for everything else."""
     url = Url(scheme="https" if tls else "http", host=host, port=port, target=b"/")
     addresses = await egress.addresses(url)
     try:
@@ -95,7 +96,7 @@ async def dial(
             ssl=_context(host, egress.roots) if tls else False,
             timeout=CONNECT_SECONDS,
             command_timeout=command_seconds,
-            statement_cache_size=0,
+            statement_cache_size=statements,
             target_session_attrs="any",
             server_settings={
                 "application_name": "valetkey",

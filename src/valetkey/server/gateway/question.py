@@ -8,6 +8,7 @@ they are taken, 10. the role ends, and the outcome is recorded. The connected lo
 from functools import partial
 
 from valetkey.server.audit.store import Journal
+from valetkey.server.clock import Clock
 from valetkey.server.credentials.sources.question import Asker, QuestionRoles
 from valetkey.server.egress.postgres import Meter
 from valetkey.server.errors import InvalidRequest, UpstreamFailed, ValetkeyError
@@ -22,16 +23,19 @@ from valetkey.server.integrations.sql.question import question_of
 from valetkey.server.tokens.proofs import Proofs
 
 _SLACK_BYTES = 64 * 1024  # what a session says besides rows
+READ_SECONDS = 120.0
+"""How long an answer may take to be read. Each question under way holds a session, of which a server has few."""
 
 
 class Questions:
     """One per process."""
 
-    def __init__(self, *, admit: Admit, journal: Journal, proofs: Proofs, roles: QuestionRoles) -> None:
+    def __init__(self, *, admit: Admit, journal: Journal, proofs: Proofs, roles: QuestionRoles, clock: Clock) -> None:
         self._admit = admit
         self._journal = journal
         self._proofs = proofs
         self._roles = roles
+        self._clock = clock
 
     async def handle(self, attempt: Attempt, door: Prepared, stream: Stream) -> RowsAnswer:
         """Judge one question and ask it. The caller closes the answer; `stream` lets it be cut."""
@@ -61,6 +65,9 @@ class Questions:
                 gone=partial(self._roles.end, asker, session),
             )
             await answer.begin()
+            # SECURITY: whoever does not read what they asked for keeps others from asking, for this long and no longer.
+            # Guarded by tests/flows/test_questions_read.py::test_who_does_not_read_is_cut_off_in_the_end
+            stream.ends_at = min(stream.ends_at, self._clock.now() + READ_SECONDS)
             answer.headers.append((b"x-decision-id", judged.decision.encode()))
             if judged.proof is not None and (nonce := self._proofs.offer(judged.proof)) is not None:
                 answer.headers.append((b"dpop-nonce", nonce.encode()))

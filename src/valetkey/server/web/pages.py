@@ -16,6 +16,7 @@ from valetkey.server.web import (
     connecting_by_device,
     connections,
     consent,
+    databases,
     delegations,
     device,
     notices,
@@ -29,7 +30,8 @@ from valetkey.server.web import (
 
 ROOMS = (
     sign_in, cli_login, sso, passkeys, account, notices, sessions, delegations, connections, connecting,
-    connecting_by_device, connect_code, agents, authorize, consent, device, requests, approvals, apps, rules, audit,
+    connecting_by_device, connect_code, agents, authorize, consent, device, requests, approvals, apps, databases, rules,
+    audit,
 )  # fmt: skip
 
 

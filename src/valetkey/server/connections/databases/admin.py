@@ -1,4 +1,7 @@
-"""The sessions of the connected login: one for each database and process, opened when needed and lent in turns.
+"""The sessions of the connected login: two for each database and process, opened when needed and lent in turns.
+
+One hands out and one takes back, so that a login that is being made, however long the server takes, holds up no
+revocation.
 
 The sealed credential is opened here and goes nowhere but to the host that was frozen when it was connected. A database
 that was renamed is found again by its number, to take roles back; nothing is given out from it until it is connected
@@ -16,6 +19,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
+from valetkey.server.bounded import Bounded
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.databases import store
 from valetkey.server.connections.databases.model import DatabaseKey
@@ -28,6 +32,13 @@ from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
 _ALWAYS_THERE: Final = ("postgres", "template1")
+_MOST_KEYS: Final = 1_024
+_STATEMENTS: Final = 32
+"""How many of our own statements a session keeps prepared: each is one round trip then, instead of two."""
+
+
+_Turn = tuple[str, bool]
+"""Which connection, and whether it is taken back from."""
 
 
 class Words(msgspec.Struct):
@@ -45,38 +56,45 @@ class Admins:
         self._reachable = reachable
         self._ring = ring
         self._egress = egress
-        self._open: dict[str, tuple[int, Any]] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._keys: Bounded[DatabaseKey] = Bounded(_MOST_KEYS)
+        self._open: dict[_Turn, tuple[int, Any]] = {}
+        self._turns: WeakValueDictionary[_Turn, asyncio.Lock] = WeakValueDictionary()
 
     async def key(self, connection_id: str) -> DatabaseKey:
         """Which database a connection is. Raises `Denied` for what is none."""
+        known = self._keys.get(connection_id)  # frozen when it was connected: only its password may become another
+        if known is not None:
+            return known
         async with self._database.read() as db:
             found = await connections.connection(db, connection_id)
         if found is None or found.database is None:
             raise Denied("This connection is no database.", reason="use_gateway")
+        self._keys[connection_id] = found.database
         return found.database
 
     @contextlib.asynccontextmanager
-    async def session(self, connection_id: str, *, renamed: bool = False) -> AsyncIterator[Any]:
+    async def session(self, connection_id: str, *, taking_back: bool = False) -> AsyncIterator[Any]:
         """The login's session, alone for a while. Whatever goes wrong in it is `UpstreamFailed`.
 
-        `renamed`: also where the database has another name now.
+        `taking_back`: never behind what is handed out, whatever failed before, and also where the database has another
+        name now.
         """
-        turn = self._turns.setdefault(connection_id, asyncio.Lock())
+        mine = (connection_id, taking_back)
+        turn = self._turns.setdefault(mine, asyncio.Lock())
         async with turn:
-            place, db = await self._ready(connection_id, renamed=renamed)
+            place, db = await self._ready(mine)
             try:
                 yield db
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 if not isinstance(error, asyncpg.PostgresError) or db.is_closed():
-                    await self._let_go(connection_id)
+                    await self._let_go(mine)
                 raise failed(place, error) from None
             except BaseException:
                 if db.is_closed() or db.is_in_transaction():
-                    await self._let_go(connection_id)
+                    await self._let_go(mine)
                 raise
             finally:
-                if connection_id not in self._open:
+                if mine not in self._open:
                     db.terminate()  # good for this errand only
 
     @contextlib.asynccontextmanager
@@ -107,27 +125,28 @@ class Admins:
 
     async def close(self) -> None:
         """End every session."""
-        for connection_id in list(self._open):
-            await self._let_go(connection_id)
+        for mine in list(self._open):
+            await self._let_go(mine)
 
-    async def _ready(self, connection_id: str, *, renamed: bool) -> tuple[str, Any]:
+    async def _ready(self, mine: _Turn) -> tuple[str, Any]:
+        connection_id, taking_back = mine
         async with self._database.read() as db:
             found = await connections.with_credential(db, connection_id, self._ring)
         if found is None or found.database is None:
             raise Denied("This connection is no database.", reason="use_gateway")
         key, generation = found.database, found.credential_generation
-        known = self._open.get(connection_id)
+        known = self._open.get(mine)
         if known is not None and known[0] == generation and not known[1].is_closed():
             return key.place, known[1]
-        await self._let_go(connection_id)
+        await self._let_go(mine)
         words = opened(connections.open_credential(found, self._ring))
         try:
             # SECURITY: who takes a role back always asks: a breaker must not hold up a revocation.
             # Guarded by tests/flows/test_questions.py::test_a_database_that_cannot_be_reached_is_not_asked_by_everybody
             dialled = partial(self._dialled, key, words)
-            session = await (dialled() if renamed else self._reachable.ask(key.place, dialled, kind="database"))
+            session = await (dialled() if taking_back else self._reachable.ask(key.place, dialled, kind="database"))
         except NotFound:
-            if not renamed:
+            if not taking_back:
                 raise ConnectionRequired(
                     f"There is no database {key.database} there any more.", hint="Connect it again under its name."
                 ) from None
@@ -135,13 +154,13 @@ class Admins:
         # SECURITY: the number decides: another database under the same name is another database.
         # Guarded by tests/attacks/test_database_address.py::test_another_database_of_the_same_name_gives_nothing
         is_it = (await store.server(session)).database == key.oid
-        if not is_it and not renamed:
+        if not is_it and not taking_back:
             session.terminate()
             raise ConnectionRequired(
                 f"Another database is called {key.database} now.", hint="Connect it again, if it is meant."
             )
         if is_it:
-            self._open[connection_id] = (generation, session)
+            self._open[mine] = (generation, session)
         return key.place, session
 
     async def _found_again(self, key: DatabaseKey, words: Words) -> Any:
@@ -159,11 +178,11 @@ class Admins:
 
     async def _dialled(self, key: DatabaseKey, words: Words) -> Any:
         try:
-            return await self._one(key, words.password)
+            return await self._one(key, words.password, statements=_STATEMENTS)
         except ConnectionRequired:
             if words.next is None:
                 raise
-            return await self._one(key, words.next)
+            return await self._one(key, words.next, statements=_STATEMENTS)
 
     async def _one(self, key: DatabaseKey, password: str, **how: Any) -> Any:
         return await dial(
@@ -177,8 +196,8 @@ class Admins:
             **how,
         )
 
-    async def _let_go(self, connection_id: str) -> None:
-        known = self._open.pop(connection_id, None)
+    async def _let_go(self, mine: _Turn) -> None:
+        known = self._open.pop(mine, None)
         if known is not None:
             known[1].terminate()
 

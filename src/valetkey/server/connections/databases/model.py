@@ -1,8 +1,8 @@
 """A connected database and the roles made in it: addresses, names and passwords. Pure.
 
 Every name is written in our own alphabet, so that quoting it is a formality; what people chose (an e-mail address, the
-name of a table) never becomes part of a statement here. The password of a role is sent as what the server keeps of it
-(RFC 5803), so that a log of statements holds nothing to sign in with.
+name of an agent) becomes part of a statement only as digits that the server reads back. The password of a role is sent
+as what the server keeps of it (RFC 5803), so that a log of statements holds nothing to sign in with.
 """
 
 import hashlib
@@ -153,10 +153,19 @@ def question_role(deployment: str, decision: str) -> str:
     return question_prefix(deployment) + decision.removeprefix("aud_")
 
 
+def group_prefix(deployment: str) -> str:
+    """What the group roles begin with.
+
+    >>> group_prefix("org_1") == prefix("org_1")
+    False
+    """
+    return prefix(deployment).replace("vk_", "vg_", 1)
+
+
 def group_of(deployment: str, *, database: int, scope: str, kind: str, oid: int) -> str:
     """The name of the group role that has one scope on one thing of one database."""
     mark = hashlib.sha256(f"{database} {scope} {kind} {oid}".encode()).hexdigest()[:24]
-    return prefix(deployment).replace("vk_", "vg_", 1) + mark
+    return group_prefix(deployment) + mark
 
 
 def quoted(role: str) -> str:
@@ -170,6 +179,17 @@ def quoted(role: str) -> str:
     if _ROLE.fullmatch(role) is None:
         raise ValueError("not a role of ours")
     return f'"{role}"'
+
+
+def literal(text: str) -> str:
+    """Text that people chose, as an expression of SQL that holds nothing but digits of it.
+
+    >>> literal("it's")
+    "pg_catalog.convert_from(pg_catalog.decode('69742773', 'hex'), 'UTF8')"
+    """
+    # SECURITY: no quoting to get wrong, under any setting of the server and in any encoding.
+    # Guarded by tests/attacks/test_database_callers.py::test_a_name_that_is_sql_is_only_a_name
+    return f"pg_catalog.convert_from(pg_catalog.decode('{text.encode().hex()}', 'hex'), 'UTF8')"
 
 
 def verifier(password: Secret, salt: bytes) -> str:

@@ -1,12 +1,13 @@
-"""The only SQL that is spoken to a connected database: roles of ours, the groups they are in, and who acts by them.
+"""The SQL that is spoken to a connected database: roles of ours and who acts by them. Their groups are in `groups`.
 
 Everything runs as the connected login. Values travel as parameters; a statement that takes none (CREATE ROLE) is built
-from names and words of our own alphabet alone. Oids decide, names are read from them by the server.
+from names and words of our own alphabet alone, and of what people chose as digits. Oids decide, names are read from
+them by the server.
 """
 
 # ruff: noqa: S608 - what is put into a query is a constant of this file or a name that passed `quoted`
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,14 +18,13 @@ from valetkey.server.connections.databases.model import (
     SCHEMA,
     STATEMENT_SECONDS,
     NewRole,
-    Wanted,
+    literal,
     quoted,
 )
-from valetkey.server.errors import Conflict, Denied
+from valetkey.server.errors import Conflict
 
 Session = Any
-_TABLES: Final = "'r', 'p', 'v', 'm'"
-_RELATION: Final = "'pg_catalog.pg_class'::pg_catalog.regclass"
+TABLES: Final = "'r', 'p', 'v', 'm'"
 _ROLE: Final = "'pg_catalog.pg_authid'::pg_catalog.regclass"
 
 
@@ -40,14 +40,19 @@ class Server:
     now: float
 
 
+SERVER_COLUMNS: Final = """pg_catalog.current_setting('server_version_num')::int AS version, d.oid::bigint AS database,
+       session_user::text AS login, r.rolsuper, r.rolcreaterole,
+       extract(epoch FROM pg_catalog.clock_timestamp())::float8 AS now"""
+SERVER_FROM: Final = """FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
+ WHERE r.rolname = session_user AND d.datname = pg_catalog.current_database()"""
+
+
 async def server(db: Session) -> Server:
-    row = await db.fetchrow(
-        """SELECT pg_catalog.current_setting('server_version_num')::int AS version, d.oid::bigint AS database,
-                  session_user::text AS login, r.rolsuper, r.rolcreaterole,
-                  extract(epoch FROM pg_catalog.clock_timestamp())::float8 AS now
-             FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
-            WHERE r.rolname = session_user AND d.datname = pg_catalog.current_database()"""
-    )
+    return server_of(await db.fetchrow(f"SELECT {SERVER_COLUMNS} {SERVER_FROM}"))
+
+
+def server_of(row: Any) -> Server:
+    """What these columns say."""
     return Server(
         version=row["version"],
         database=row["database"],
@@ -114,7 +119,7 @@ async def table(db: Session, *, schema: str, name: str) -> Any:
     return await db.fetchrow(
         f"""SELECT c.oid::bigint AS oid, n.oid::bigint AS schema, n.nspname::text AS of, c.relname::text AS name
               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ({_TABLES})""",
+             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ({TABLES})""",
         schema,
         name,
     )
@@ -125,7 +130,7 @@ async def table_by_oid(db: Session, oid: int) -> Any:
         f"""SELECT c.oid::bigint AS oid, n.oid::bigint AS schema, n.nspname::text AS of, c.relname::text AS name,
                    c.relkind IN ('r', 'p') AS holds_rows
               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = $1::bigint::oid AND c.relkind IN ({_TABLES})""",
+             WHERE c.oid = $1::bigint::oid AND c.relkind IN ({TABLES})""",
         oid,
     )
 
@@ -142,111 +147,6 @@ async def schema_name(db: Session, oid: int) -> str | None:
     return found
 
 
-async def keep_groups(db: Session, wanted: Sequence[Wanted]) -> None:
-    """Give each group role exactly the rights it is to have, making it where it is missing.
-
-    Nothing is written where all is as it should be. Raises `Denied` when the login cannot give a right.
-    """
-    if not [one for one in wanted if await _differs(db, one)]:
-        return
-    async with db.transaction():
-        # NOTE: no advisory lock: any session in the database could hold one against us, a lease's too.
-        await db.execute(f"LOCK TABLE {SCHEMA}.leases IN SHARE ROW EXCLUSIVE MODE")
-        for one in wanted:
-            await _keep_group(db, one)
-
-
-async def _differs(db: Session, wanted: Wanted) -> bool:
-    expected, actual = await _rights(db, wanted)
-    if expected != actual or not expected:
-        return True
-    return not await db.fetchval("SELECT pg_catalog.has_schema_privilege($1, $2::bigint::oid, 'USAGE')",
-        wanted.group, await _schema_of(db, wanted))  # fmt: skip
-
-
-async def _schema_of(db: Session, wanted: Wanted) -> int:
-    if wanted.schema:
-        return wanted.schema
-    found: int = await db.fetchval(
-        "SELECT relnamespace::bigint FROM pg_catalog.pg_class WHERE oid = $1::bigint::oid", wanted.table
-    )
-    return found
-
-
-async def _rights(db: Session, wanted: Wanted) -> tuple[set[tuple[int, str]], set[tuple[int, str]]]:
-    """The rights a group should have, and those it has: by relation and privilege."""
-    tables = [
-        row["oid"]
-        for row in await db.fetch(
-            f"""SELECT c.oid::bigint AS oid FROM pg_catalog.pg_class c
-                 WHERE c.relkind IN ({_TABLES}) AND (c.oid = $1::bigint::oid OR c.relnamespace = $2::bigint::oid)""",
-            wanted.table,
-            wanted.schema,
-        )
-    ]
-    expected = {(oid, right) for oid in tables for right in wanted.rights}
-    if "INSERT" in wanted.rights:
-        owned = await db.fetch(
-            f"""SELECT d.objid::bigint AS oid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid
-                 WHERE d.classid = {_RELATION} AND d.refclassid = {_RELATION} AND d.refobjid = ANY($1::bigint[]::oid[])
-                   AND d.deptype = 'a' AND s.relkind = 'S'""",
-            tables,
-        )
-        expected |= {(row["oid"], "USAGE") for row in owned}
-    actual = await db.fetch(
-        f"""SELECT c.oid::bigint AS oid, a.privilege_type AS held
-              FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_class c ON c.oid = d.objid,
-                   pg_catalog.aclexplode(c.relacl) a
-             WHERE d.refclassid = {_ROLE} AND d.classid = {_RELATION} AND a.grantee = d.refobjid
-               AND d.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1)
-               AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())""",
-        wanted.group,
-    )
-    return expected, {(row["oid"], row["held"]) for row in actual}
-
-
-async def _keep_group(db: Session, wanted: Wanted) -> None:
-    group = quoted(wanted.group)
-    if not await db.fetchval("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1", wanted.group):
-        await db.execute(
-            f"CREATE ROLE {group} NOLOGIN NOINHERIT; COMMENT ON ROLE {group} IS 'valetkey: rights on one thing'"
-        )
-    expected, actual = await _rights(db, wanted)
-    schema = await schema_name(db, await _schema_of(db, wanted))
-    statements = [await _written(db, f"GRANT USAGE ON SCHEMA %I TO {group}", schema)]
-    for oid, right in sorted(actual - expected):
-        statements.append(await _on(db, oid, f"REVOKE {right} ON %s FROM {group}"))
-    for oid, right in sorted(expected - actual):
-        statements.append(await _on(db, oid, f"GRANT {right} ON %s TO {group}"))
-    for statement in statements:
-        await db.execute(statement)
-    # SECURITY: names were read before they were written: whatever moved in between is seen by its oid, and undone.
-    expected, actual = await _rights(db, wanted)
-    if not expected or expected != actual:
-        raise Denied(
-            "The connected login cannot give these rights, or the tables changed at this moment.",
-            hint="The login must own the tables, or hold their rights WITH GRANT OPTION.",
-            reason="not_grantable",
-        )
-
-
-async def _on(db: Session, oid: int, statement: str) -> str:
-    """The statement about that relation, by the name it has now."""
-    row = await db.fetchrow(
-        """SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind
-             FROM pg_catalog.pg_class c
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::bigint::oid""",
-        oid,
-    )
-    kind = "SEQUENCE" if row["kind"] == "S" else "TABLE"
-    return await _written(db, statement.replace("%s", f"{kind} %I.%I"), row["schema"], row["name"])
-
-
-async def _written(db: Session, statement: str, *names: str | None) -> str:
-    written: str = await db.fetchval("SELECT pg_catalog.format($1, VARIADIC $2::text[])", statement, list(names))
-    return written
-
-
 async def make_role(db: Session, role: NewRole, *, about: Server) -> None:
     """The role, its groups, its comment and its line in the table of live leases: all of it or nothing."""
     name = quoted(role.name)
@@ -257,8 +157,13 @@ async def make_role(db: Session, role: NewRole, *, about: Server) -> None:
         inherits, way, ours = "INHERIT", "", ""
     ends = about.now + role.seconds
     rights = f"LOGIN {inherits} NOCREATEDB NOCREATEROLE CONNECTION LIMIT {CONNECTIONS}"
+    words = (role.lease, role.user_name, role.user_id, role.agent_name, role.agent_id, role.task)
     lines = [
         f"CREATE ROLE {name} {rights} PASSWORD '{role.verifier}' VALID UNTIL '{_moment(ends)}'",
+        # Its line first: from here on nobody drops a group (`groups.drop_useless`).
+        f"""INSERT INTO {SCHEMA}.leases
+            SELECT r.rolname, r.oid, {", ".join(literal(one) for one in words)}, pg_catalog.to_timestamp({ends:.6f})
+              FROM pg_catalog.pg_roles r WHERE r.rolname = '{role.name}'""",
         *(f"GRANT {quoted(group)} TO {name}{way}" for group in role.groups),
         f"COMMENT ON ROLE {name} IS 'valetkey {role.lease}'",
         f"ALTER ROLE {name} SET application_name = 'valetkey {role.lease}'",
@@ -269,14 +174,8 @@ async def make_role(db: Session, role: NewRole, *, about: Server) -> None:
         lines.append(f"ALTER ROLE {name} SET default_transaction_read_only = on")
     if not about.is_superuser:  # to end its sessions and to drop it
         lines.append(f"GRANT {name} TO CURRENT_USER{ours}")
-    async with db.transaction():
-        await db.execute(";\n".join(lines))
-        await db.execute(
-            f"""INSERT INTO {SCHEMA}.leases
-                SELECT r.rolname, r.oid, $2, $3, $4, $5, $6, $7, pg_catalog.to_timestamp($8)
-                  FROM pg_catalog.pg_roles r WHERE r.rolname = $1""",
-            role.name, role.lease, role.user_name, role.user_id, role.agent_name, role.agent_id, role.task, ends,
-        )  # fmt: skip
+    # NOTE: several statements that go as one are one transaction, of one round trip (protocol, "simple query").
+    await db.execute(";\n".join(lines))
 
 
 def _moment(at: float) -> str:
@@ -339,27 +238,38 @@ async def forget_the_gone(db: Session) -> None:
     )
 
 
-async def owning_in(db: Session, name: str) -> list[str]:
-    """The databases in which something belongs to the role, or it has rights."""
-    rows = await db.fetch(
-        f"""SELECT DISTINCT d.datname::text AS name FROM pg_catalog.pg_shdepend s
-              JOIN pg_catalog.pg_database d ON d.oid = s.dbid
-             WHERE s.refclassid = {_ROLE}
-               AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1)""",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What is left of a role beside its login: its line here, if our table is here, and what it has elsewhere."""
+
+    is_prepared: bool
+    elsewhere: tuple[str, ...]
+
+
+async def remains(db: Session, name: str) -> Remains:
+    """Which other databases something belongs to the role in, or it has rights; whether its line may be here."""
+    row = await db.fetchrow(
+        f"""SELECT pg_catalog.to_regclass('{SCHEMA}.leases') IS NOT NULL AS is_prepared,
+                   ARRAY(SELECT DISTINCT d.datname::text FROM pg_catalog.pg_shdepend s
+                           JOIN pg_catalog.pg_database d ON d.oid = s.dbid
+                          WHERE s.refclassid = {_ROLE} AND d.datname <> pg_catalog.current_database()
+                            AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1)) AS elsewhere""",
         name,
     )
-    return [row["name"] for row in rows]
+    return Remains(is_prepared=row["is_prepared"], elsewhere=tuple(row["elsewhere"]))
 
 
 async def drop_owned(db: Session, name: str) -> None:
     """Whatever is the role's in this database, prepared transactions too."""
-    for row in await db.fetch(
-        """SELECT pg_catalog.format('ROLLBACK PREPARED %L', gid) AS statement FROM pg_catalog.pg_prepared_xacts
-            WHERE owner = $1 AND database = pg_catalog.current_database()""",
+    row = await db.fetchrow(
+        """SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1) AS is_there,
+                  ARRAY(SELECT pg_catalog.format('ROLLBACK PREPARED %L', gid) FROM pg_catalog.pg_prepared_xacts
+                         WHERE owner = $1 AND database = pg_catalog.current_database()) AS prepared""",
         name,
-    ):
-        await db.execute(row["statement"])
-    if await db.fetchval("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1", name):
+    )
+    for statement in row["prepared"]:
+        await db.execute(statement)
+    if row["is_there"]:
         await db.execute(f"DROP OWNED BY {quoted(name)}")
 
 
@@ -385,12 +295,6 @@ async def change_password(db: Session, verifier: str) -> None:
     if "'" in verifier or "\\" in verifier:
         raise ValueError("not a verifier")
     await db.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{verifier}'")
-
-
-async def current(db: Session) -> str:
-    """The database this session is in."""
-    found: str = await db.fetchval("SELECT pg_catalog.current_database()::text")
-    return found
 
 
 async def is_prepared(db: Session) -> bool:

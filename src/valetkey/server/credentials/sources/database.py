@@ -1,7 +1,8 @@
 """Logins of a database: a role made for one lease, in group roles that have its rights, and dropped at its end.
 
-Obtain: 1. the server says what it is and what time it has, 2. each group has exactly the rights it is to have, 3. the
-role, its groups and its line among the live leases are made in one transaction.
+Obtain: 1. the server says what it is, what time it has, and whether each group has exactly the rights it is to have,
+2. where one has not, it is given them, 3. the role, its groups and its line among the live leases are made in one
+transaction. Two round trips, where the groups are as they should be.
 Revoke: 1. no new session, 2. none that is open, 3. it acts for nobody, 4. what is its own is dropped in every database,
 5. the role is dropped. Everything up to 2 holds even if 4 or 5 fail; all of it may be repeated.
 """
@@ -16,7 +17,7 @@ from typing import Final
 import msgspec
 
 from valetkey.server.clock import Clock
-from valetkey.server.connections.databases import store
+from valetkey.server.connections.databases import groups, store
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.model import (
     DatabaseKey,
@@ -82,10 +83,11 @@ class DatabaseSource:
         ]
         name = role_of(self._deployment, lease.id)
         async with self._admins.session(lease.connection) as db:
-            about = await store.server(db)
-            await self._check_writable(db, lease)
+            now = await groups.standing(db, wanted, _written_to(lease))
+            _check_writable(now, lease)
             await self.step("groups")
-            await store.keep_groups(db, wanted)
+            if not now.has_groups:
+                await groups.keep(db, wanted)
             seconds = lease.ends_at - int(self._clock.now())
             if seconds < 1:
                 raise Expired("The task has ended.")
@@ -103,7 +105,7 @@ class DatabaseSource:
                 task=lease.task,
             )
             await self.step("role")
-            await store.make_role(db, role, about=about)
+            await store.make_role(db, role, about=now.server)
         await self.step("made")
         said = credential(
             key, role=name, password=password, lease=lease.id, ends=moment(lease.ends_at), ends_at=lease.ends_at
@@ -119,7 +121,7 @@ class DatabaseSource:
         ended = 0
         for connection, names in by_connection.items():
             try:
-                async with self._admins.session(connection, renamed=True) as db:
+                async with self._admins.session(connection, taking_back=True) as db:
                     ended += await store.shut(db, names)
             except ValetkeyError as error:
                 log.warning("the roles of %s could not be shut at once: %s", connection, error.code)
@@ -132,19 +134,18 @@ class DatabaseSource:
         """End one role, whatever is known of its lease."""
         sessions = 0
         try:
-            async with self._admins.session(connection, renamed=True) as db:
+            async with self._admins.session(connection, taking_back=True) as db:
                 await self.step("shut")
                 sessions = await store.shut(db, [name])
                 await self.step("forget")
-                here = await store.is_prepared(db)
-                if here:
+                remains = await store.remains(db, name)
+                if remains.is_prepared:
                     await store.forget(db, name)
-                elsewhere = [one for one in await store.owning_in(db, name) if one != await store.current(db)]
             await self.step("owned")
-            for database in elsewhere:
+            for database in remains.elsewhere:
                 async with self._admins.beside(connection, database) as other:
                     await store.drop_owned(other, name)
-            async with self._admins.session(connection, renamed=True) as db:
+            async with self._admins.session(connection, taking_back=True) as db:
                 await store.drop_owned(db, name)
                 await self.step("drop")
                 await store.drop_role(db, name)
@@ -161,9 +162,14 @@ class DatabaseSource:
             return Wanted(group=group, rights=rights, schema=oid)
         return Wanted(group=group, rights=rights, table=oid)
 
-    async def _check_writable(self, db: object, lease: Lease) -> None:
-        """A view is written through to tables that nobody named, so only what holds rows itself is written to."""
-        for resource in [r for line in lease.lines if "write" in line.scopes for r in line.resources]:
-            row = await store.table_by_oid(db, int(resource.id))
-            if row is None or not row["holds_rows"]:
-                raise Denied(f"{resource.name} holds no rows of its own to be written.", reason="not_leasable")
+
+def _written_to(lease: Lease) -> set[int]:
+    """The tables that it may write to."""
+    return {int(r.id) for line in lease.lines if "write" in line.scopes for r in line.resources}
+
+
+def _check_writable(now: groups.Standing, lease: Lease) -> None:
+    """A view is written through to tables that nobody named, so only what holds rows itself is written to."""
+    for resource in [r for line in lease.lines if "write" in line.scopes for r in line.resources]:
+        if int(resource.id) not in now.holding:
+            raise Denied(f"{resource.name} holds no rows of its own to be written.", reason="not_leasable")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.databases import store
+from valetkey.server.connections.databases import groups, store
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.model import (
     STATEMENT_SECONDS,
@@ -109,11 +109,12 @@ class QuestionRoles:
         )
         await self.step("role")
         async with self._admins.session(asker.connection) as db:
-            about = await store.server(db)
-            if not all([await store.table_by_oid(db, oid) for oid in asker.tables]):
+            now = await groups.standing(db, wanted, asker.tables)
+            if not now.there.issuperset(asker.tables):
                 raise Denied("A table of this question is gone since it was judged.", reason="resource_changed")
-            await store.keep_groups(db, wanted)
-            await store.make_role(db, role, about=about)
+            if not now.has_groups:
+                await groups.keep(db, wanted)
+            await store.make_role(db, role, about=now.server)
         await self.step("asks")
         return await self._admins.as_role(
             asker.connection,
@@ -150,7 +151,7 @@ class QuestionRoles:
         dropped = 0
         for connection in found:
             try:
-                async with self._admins.session(connection.facts.id, renamed=True) as db:
+                async with self._admins.session(connection.facts.id, taking_back=True) as db:
                     names = await store.outlived(db, question_prefix(self._deployment))
                 for name in names:
                     dropped += not (await self._source.drop(connection.facts.id, name)).problem
