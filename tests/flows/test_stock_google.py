@@ -43,6 +43,13 @@ def answered(up: Upstream) -> None:
     up.answers("POST", f"{MAIL}/settings/filters", json={"id": "f1"})
     for id_, name in (("plan-1", "Plan"), ("payroll-1", "Payroll"), ("folder-1", "Reports"), ("folder-2", "Shared")):
         up.answers("GET", f"{FILES}/{id_}", json={"kind": "drive#file", "id": id_, "name": name})
+    shared = (
+        f"{FILES}/shared-1?fields=id&supportsAllDrives=true"  # of a shared drive: not there for who does not say so
+    )
+    up.answers("GET", shared, json={"id": "shared-1"})
+    up.answers(
+        "GET", f"{FILES}/shared-1?supportsAllDrives=true&alt=json", json={"id": "shared-1", "name": "Everybody's"}
+    )
     media = scripts.chunked(b"the pl", b"an", headers={"Content-Type": "text/plain"})
     up.answers("GET", f"{FILES}/plan-1?alt=media", script=media)
     up.answers("GET", f"{FILES}/plan-1/export", headers={"Content-Type": "text/plain"}, body="the plan, exported")
@@ -160,6 +167,17 @@ async def test_one_file_is_read_and_changed_and_no_other(google: Opened) -> None
         assert reading["export"]["value"] == "the plan, exported"
         assert "payroll-1 is not among the delegated resources." in reading["elsewhere"]["reason"]
         assert there.written() == []
+
+
+async def test_a_file_of_a_shared_drive_is_granted_like_any_other(google: Opened) -> None:
+    async with google("drive") as there:
+        steps = await there.story("drive", "files:read@shared-1")
+        assert allowed(steps) == {"shared"}
+        assert steps["shared"]["value"] == "Everybody's"
+        refused = await there.house.alice.call(
+            "POST", "/v1/delegations", agent="assistant", grants=["google-drive:files:read@shared-2"], purpose="x"
+        )
+        assert (refused.status, refused.code) == (404, "not_found")
 
 
 async def test_who_changes_a_file_sends_its_contents_and_shares_it_with_nobody(google: Opened) -> None:

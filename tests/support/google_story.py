@@ -105,6 +105,7 @@ def drive() -> dict[str, Any]:
         ),
         "get": step(lambda: files.get(fileId="plan-1").execute()["name"]),
         "elsewhere": step(lambda: files.get(fileId="payroll-1").execute()["name"]),
+        "shared": step(lambda: files.get(fileId="shared-1", supportsAllDrives=True).execute()["name"]),
         "download": step(lambda: downloaded(files.get_media(fileId="plan-1"))),
         "export": step(lambda: files.export(fileId="plan-1", mimeType="text/plain").execute().decode()),
         "create": step(lambda: files.create(body={"name": "report"}).execute()["id"]),

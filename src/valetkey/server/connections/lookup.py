@@ -97,7 +97,7 @@ class Lookups:
     async def _by_path(
         self, integration: Integration, lookup: Lookup, segments: tuple[str, ...], borrowed: Borrowed
     ) -> ResourceFacts | None:
-        document = await self._ask(integration, borrowed, segments)
+        document = await self._ask(integration, borrowed, segments, query=lookup.query)
         return None if document is None else lookup.facts(document)
 
     async def _by_question(
@@ -194,6 +194,7 @@ class Lookups:
         method: str = "GET",
         body: str = "",
         form: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> Any:
         headers = [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())]
         headers += [(name.encode(), value.encode()) for name, value in integration.headers.items()]
@@ -204,6 +205,8 @@ class Lookups:
             headers += [(b"content-type", kind)] if body else []
             headers.append((b"content-length", str(len(body.encode())).encode()))
         url = borrowed.below(*segments)
+        if query:
+            url = replace(url, target=url.target + b"?" + urlencode(query).encode())
         fetch = partial(
             self._egress.fetch,
             method,

@@ -251,6 +251,9 @@ def _lookup(kind: str, how: Mapping[str, Any]) -> Lookup | FormLookup:
     lookup = read(Lookup, {**how, "kind": kind}, f"lookups.{kind}")
     for name in ("by_name", "by_id"):
         _check_path(getattr(lookup, name), f"lookups.{kind}.{name}")
+    for name, value in lookup.query.items():
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name) or not re.fullmatch(r"[A-Za-z0-9._,-]{1,200}", value):
+            raise Misdescribed(f"lookups.{kind}.query", f"{name} is no plain parameter", 'name = "value"')
     return lookup
 
 
