@@ -27,6 +27,7 @@ from valetkey.server.errors import ConnectionRequired, Denied, NotFound
 from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
+_SERVER: Final = "postgresql"
 _ALWAYS_THERE: Final = ("postgres", "template1")
 
 
@@ -54,6 +55,8 @@ class Admins:
             found = await connections.connection(db, connection_id)
         if found is None or found.database is None:
             raise Denied("This connection is no database.", reason="use_gateway")
+        if found.database.server != _SERVER:
+            raise Denied("This connection is no PostgreSQL.", hint="What you asked for is done for PostgreSQL alone.")
         return found.database
 
     @contextlib.asynccontextmanager
