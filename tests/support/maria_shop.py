@@ -30,7 +30,12 @@ class MariaShop:
     server: MariaDB
     mark: str
     password: str
-    place: str = ""
+    url_place: str = ""
+    """Where it is said to be, where that is not where it is."""
+
+    @property
+    def place(self) -> str:
+        return self.url_place or self.server.place
 
     @property
     def login(self) -> str:
@@ -46,7 +51,7 @@ class MariaShop:
 
     @property
     def url(self) -> str:
-        return f"mariadb://{self.login}:{self.password}@{self.place or self.server.place}?sslmode=disable"
+        return f"mariadb://{self.login}:{self.password}@{self.place}?sslmode=disable"
 
     def as_root(self, *statements: str) -> list[tuple[Any, ...]]:
         return self.server.execute(*statements)
@@ -106,7 +111,7 @@ async def stocked(
         if also:
             shop.as_root(*(one.format(sales=shop.sales, hr=shop.hr, owner=shop.login) for one in also))
         written = [_here(shop, one) for one in grants or ("mariadb/analytics:read@sales.*",)]
-        local = (shop.place or server.place,)
+        local = (shop.place,)
         async with open_house(folder, database_url=database_url, clock=DrivenClock(), local=local) as house:
             connection = await connect(house, shop)
             at = Store(house, shop, connection, await house.agent("report-writer"), None, None, AUDIENCE)

@@ -84,7 +84,7 @@ async def dial(egress: Egress, *, host: str, port: int, login: str, password: Se
     context = verifying(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), egress.roots) if tls else None
     connection = pymysql.Connection(
         # SECURITY: TLS is verified for this name; what is dialled is the proven address, below.
-        # Guarded by tests/attacks/test_mariadb_address.py::test_a_server_without_tls_hears_no_password
+        # Guarded by tests/attacks/test_mariadb_address.py::test_a_server_that_does_not_prove_its_name_hears_nothing
         host=host.strip("[]"),
         port=port,
         user=login,

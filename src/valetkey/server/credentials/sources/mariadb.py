@@ -78,16 +78,17 @@ class MariaSource:
             for scope in line.scopes
             for resource in line.resources
         )
-        name, role = account_of(self._deployment, lease.id), role_of(self._deployment, rights)
+        name, role = account_of(self._deployment, lease.id), role_of(self._deployment, rights, login=key.login)
         async with self._admins.session(lease.connection) as db:
             await self._check_writable(db, lease)
             await self.step("role")
             await store.keep_role(db, role, rights)
-            await self.step("account")
-            await store.make_account(db, NewAccount(name=name, word=kept(password), role=role, tls=key.tls))
-            await self.step("open")
             if lease.ends_at - int(self._clock.now()) < 1:
                 raise Expired("The task has ended.")
+            await self.step("account")
+            await store.make_account(db, NewAccount(name=name, word=kept(password), tls=key.tls))
+            await store.give_role(db, name, role, rights)
+            await self.step("open")
             await store.open_account(db, name)
         await self.step("made")
         databases = {one.database for one in rights}
@@ -137,7 +138,7 @@ class MariaSource:
                 await self.step("drop")
                 await store.drop_account(db, name)
                 await self.step("dropped")
-                # SECURITY: whoever was signing in while the account was locked is seen only when that is done.
+                # Whoever was signing in while the account was locked is seen only when that is done.
                 sessions += await store.show_out(db, [name])
                 await store.drop_unused_roles(db, role_prefix(self._deployment))
         except ValetkeyError as error:

@@ -81,6 +81,7 @@ class MariaAdmins:
         password = Secret(opened(connections.open_credential(found, self._ring)).password)
         dialled = partial(self._dialled, key, password)
         # SECURITY: who takes an account back always asks: a breaker must not hold up a revocation.
+        # Guarded by tests/faults/test_mariadb_leases.py::test_a_server_that_was_away_gives_its_accounts_back
         session = await (dialled() if takes_back else self._reachable.ask(key.place, dialled, kind="database"))
         self._open[connection_id] = (generation, session)
         return key.place, session

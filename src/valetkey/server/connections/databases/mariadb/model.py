@@ -37,12 +37,11 @@ class Right:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAccount:
-    """An account that is to be made, of one role."""
+    """An account that is to be made."""
 
     name: str
     word: str
     """What the server keeps of its password."""
-    role: str
     tls: bool
 
 
@@ -107,10 +106,13 @@ def names(resource: str) -> tuple[str, str]:
     return database, table
 
 
-def role_of(deployment: str, rights: Sequence[Right]) -> str:
-    """The name of the role that has exactly these rights: equal rights, one role, whoever they are lent to."""
+def role_of(deployment: str, rights: Sequence[Right], *, login: str) -> str:
+    """The name of the role that has exactly these rights: equal rights, one role, whoever they are lent to.
+
+    A role is given out by the login that made it, and by no other: so each connected login has its own.
+    """
     said = "\n".join(f"{one.database}.{one.table or '*'} {','.join(one.rights)}" for one in sorted(rights))
-    mark = hashlib.sha256(f"mariadb\n{said}".encode()).hexdigest()[:24]
+    mark = hashlib.sha256(f"mariadb {login}\n{said}".encode()).hexdigest()[:24]
     return prefix(deployment).replace("vk_", "vg_", 1) + mark
 
 
