@@ -184,6 +184,8 @@ SHOW CREATE PROCEDURE {sales}.clears
 KILL 1
 KILL USER root
 KILL USER {owner}
+KILL USER {owner}@`127.0.0.1`
+KILL USER {owner}@`%`
 KILL QUERY 2
 CHANGE MASTER TO MASTER_HOST = '127.0.0.1'
 START SLAVE
@@ -225,7 +227,7 @@ HANDLER {sales}.orders OPEN
 ANSWERS: Final = (
     "CHECK TABLE", "ANALYZE TABLE", "OPTIMIZE TABLE", "REPAIR TABLE", "CHECKSUM TABLE", "CACHE INDEX", "LOAD INDEX",
     "DROP TABLE IF EXISTS", "SELECT * FROM {sales}.orders PROCEDURE", "SET SESSION SESSION_TRACK", "PREPARE gone",
-    "SHOW INDEX", "EXPLAIN", "SELECT 1 /*!",
+    "SHOW INDEX", "EXPLAIN", "SELECT 1 /*!", "BEGIN NOT ATOMIC DECLARE EXIT HANDLER", "KILL USER",
 )  # fmt: skip
 """What may answer in a row what it would not do, or means nothing: there it is only looked at that nothing changed."""
 
