@@ -21,6 +21,7 @@ from tests.support import (
     gh,
     google_clients,
     jdbc,
+    mariadb,
     mcp_conformance,
     mcp_programs,
     nginx,
@@ -31,6 +32,7 @@ from tests.support import (
 
 _PACKAGES: Final = (
     ("PostgreSQL", postgres_keeper.INSTALL[-1], postgres_keeper.programs),
+    ("MariaDB", mariadb.INSTALL[-1], mariadb.program),
     ("Chromium", chromium.INSTALL[-1], chromium.program),
     ("nginx", nginx.INSTALL[-1], nginx.program),
     ("Caddy", caddy.INSTALL[-1], caddy.program),

@@ -42,7 +42,7 @@ class Lookups:
         *,
         seconds: int,
         timeout: float,
-        tables: Tables,
+        tables: Mapping[str, Tables],
     ) -> None:
         self._tables = tables
         self._egress = egress
@@ -66,7 +66,7 @@ class Lookups:
             return known[1]
         integration = self._catalogue[facts.integration]
         if integration.database is not None:
-            return await self._tables.resource(facts, ref)
+            return await self._tables[facts.integration].resource(facts, ref)
         if integration.role is not None:
             return integration.role.facts(ref, account_of(facts.account))
         how = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
@@ -155,14 +155,15 @@ class Lookups:
     async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
         """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""
         if self._catalogue[facts.integration].database is not None:
-            bound = [r if r.name == "*" else await self._tables.bound(facts, r) for r in grant.resources]
+            tables = self._tables[facts.integration]
+            bound = [r if r.name == "*" else await tables.bound(facts, r) for r in grant.resources]
         else:
             bound = [await self._bound(facts, resource) for resource in grant.resources]
         return replace(grant, connection=facts.id, resources=tuple(bound))
 
     async def is_still(self, facts: ConnectionFacts, resource: Resource) -> bool:
         """Whether a schema all of whose tables were delegated is still the one it was."""
-        return await self._tables.is_still(facts, resource)
+        return await self._tables[facts.integration].is_still(facts, resource)
 
     async def _bound(self, facts: ConnectionFacts, resource: Resource) -> Resource:
         if resource.name == "*":
