@@ -12,7 +12,7 @@ from tests.support.people import add_passkey, is_in, use_passkey
 from tests.support.postgres import Postgres
 from tests.support.strangers import other_organization
 from tests.support.tab import Tab
-from valetkey.server.principals import handed
+from valetkey.server.principals.invitations import store as invitations
 
 
 async def new_code(house: House, user: str, by: Person | None = None) -> Any:
@@ -173,7 +173,7 @@ async def test_both_are_recorded_by_whom_and_never_the_code(house: House) -> Non
     assert made["code"] not in str(everything)
     assert made["code"].removeprefix("vkin_") not in str(everything)
     async with house.app.database.read() as db:
-        kept = await handed.newest_code(db, bob.id, kind="new-code")
+        kept = await invitations.newest(db, bob.id, kind="new-code")
     assert kept is not None
     assert made["code"] not in repr(kept)
 

@@ -9,8 +9,8 @@ from valetkey.server.delegations import store as delegations
 from valetkey.server.errors import InvalidRequest, NotFound
 from valetkey.server.ids import is_id
 from valetkey.server.integrations import store as integrations
-from valetkey.server.principals import handed
 from valetkey.server.principals import store as principals
+from valetkey.server.principals.cli_login import store as cli_logins
 from valetkey.server.principals.engines import store as engines
 from valetkey.server.principals.model import Agent, ServiceAccount, User
 from valetkey.server.revocation.revoke import Report, revoke
@@ -100,7 +100,7 @@ async def _owners(db: AsyncConnection, node: str) -> tuple[str, frozenset[str]] 
 
 
 async def _token_owners(db: AsyncConnection, node: str) -> tuple[str, frozenset[str]] | None:
-    credential_of = await handed.credential_owner(db, node)
+    credential_of = await cli_logins.credential_owner(db, node)
     if credential_of is not None:
         user = await principals.user(db, credential_of)
         return None if user is None else (user.org, frozenset({user.id}))

@@ -24,9 +24,9 @@ from valetkey.server.db.deployment import deployment_id
 from valetkey.server.db.engine import open_database
 from valetkey.server.db.migrate import migrate
 from valetkey.server.ids import new_handle
-from valetkey.server.principals import handed
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.enroll import INVITATION_SECONDS
+from valetkey.server.principals.invitations import store as invitations
 from valetkey.server.principals.model import Role, Status, User
 from valetkey.server.secret import Secret
 from valetkey.server.settings import Settings
@@ -93,7 +93,7 @@ async def _voided(settings: Settings, clock: Clock) -> Restored:
             if user is not None:
                 code = new_handle("in")
                 mac = handles.mac("invitation", "in", code)
-                await handed.add_invitation(
+                await invitations.add(
                     change.tx, mac, kind="invitation", user=user.id, expires_at=now + INVITATION_SECONDS
                 )
                 change.record(Event.INVITATION_CREATED, user.org, user=user.id, by="restore", role=user.role.value)

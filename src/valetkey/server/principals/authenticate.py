@@ -10,8 +10,9 @@ from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import NotAuthenticated
 from valetkey.server.ids import is_handle, is_id
-from valetkey.server.principals import handed, store
+from valetkey.server.principals import store
 from valetkey.server.principals.assertion import JWT_BEARER, Assertions, Expected, unverified
+from valetkey.server.principals.cli_login import store as cli_logins
 from valetkey.server.principals.model import Agent, ServiceAccount, Status, User
 from valetkey.server.revocation import store as revocation
 from valetkey.server.secret import Secret
@@ -59,7 +60,7 @@ class Authenticate:
             raise NotAuthenticated(detail="not a CLI credential")
         mac = self._mac.mac("user-credential", "cl", credential)
         async with self._database.read() as db:
-            found = await handed.user_credential(db, mac, now=int(self._clock.now()))
+            found = await cli_logins.user_credential(db, mac, now=int(self._clock.now()))
             if found is None:
                 raise NotAuthenticated(detail="unknown CLI credential")
             user = await store.user(db, found[1])

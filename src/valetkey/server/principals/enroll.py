@@ -10,8 +10,9 @@ from valetkey.server.clock import Clock
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import Conflict, Denied, InvalidRequest, NotAuthenticated, NotFound
 from valetkey.server.ids import is_handle, new_handle, new_id
-from valetkey.server.principals import handed, store
+from valetkey.server.principals import store
 from valetkey.server.principals.cli_login import store as cli_logins
+from valetkey.server.principals.invitations import store as invitations
 from valetkey.server.principals.model import (
     MANAGEMENT_SCOPES,
     Agent,
@@ -61,8 +62,8 @@ class Enroll:
         async with self._journal.change() as change:
             if await store.has_organization(change.tx):
                 return None
-            await handed.drop_invitations(change.tx, kind="bootstrap")
-            await handed.add_invitation(
+            await invitations.drop(change.tx, kind="bootstrap")
+            await invitations.add(
                 change.tx,
                 self._mac.mac("invitation", "bs", code),
                 kind="bootstrap",
@@ -80,7 +81,7 @@ class Enroll:
             user = await self._spent(change, code, email=email, organization=organization)
             now = int(self._clock.now())
             credential_id = new_id("tok")
-            await handed.add_user_credential(
+            await cli_logins.add_user_credential(
                 change.tx,
                 self._mac.mac("user-credential", "cl", credential),
                 id=credential_id,
@@ -103,12 +104,12 @@ class Enroll:
         if is_handle(code.reveal(), "bs"):
             return await self._first_administrator(change, code, email=email, organization=organization)
         mac = self._mac.mac("invitation", "in", code)
-        invited = await handed.invited(change.tx, mac)
+        invited = await invitations.whom(change.tx, mac)
         if invited is None:
             raise NotAuthenticated(_NO_CODE)
         # NOTE: the fence before the row, as in `new_code`: the other way round two nodes could wait for each other.
         await change.touches(invited)
-        used, made_by = await handed.use_invitation(change.tx, mac, kinds=(_INVITATION, _NEW_CODE), now=now)
+        used, made_by = await invitations.use(change.tx, mac, kinds=(_INVITATION, _NEW_CODE), now=now)
         found = await store.user(change.tx, invited) if used else None
         ended = found is None or await revocation.among(change.tx, {found.id, found.org})
         if found is None or ended or found.status is not Status.ACTIVE:
@@ -138,7 +139,7 @@ class Enroll:
                 change.record(Event.SESSION_ENDED, user.org, session=session.id, user=user.id, by=user.id)
             browsers += len(more)
         await cli_logins.spend_all_of(change.tx, user.id, now=now)
-        lines = await handed.live_user_credentials(change.tx, user.id, now=now)
+        lines = await cli_logins.live_user_credentials(change.tx, user.id, now=now)
         if lines:
             seq = await change.touches(*lines)
             for line in lines:
@@ -149,7 +150,7 @@ class Enroll:
     async def _first_administrator(self, change: Change, code: Secret, *, email: str, organization: str) -> User:
         now = int(self._clock.now())
         mac = self._mac.mac("invitation", "bs", code)
-        used, _ = await handed.use_invitation(change.tx, mac, kinds=("bootstrap",), now=now)
+        used, _ = await invitations.use(change.tx, mac, kinds=("bootstrap",), now=now)
         if not used or await store.has_organization(change.tx):
             raise NotAuthenticated(_NO_CODE)
         org = Organization(
@@ -173,7 +174,7 @@ class Enroll:
         code = new_handle("in")
         async with self._journal.change() as change:
             await store.add_user(change.tx, user, now=now)
-            await handed.add_invitation(
+            await invitations.add(
                 change.tx,
                 self._mac.mac("invitation", "in", code),
                 kind=_INVITATION,
@@ -214,8 +215,8 @@ class Enroll:
             ended = await revocation.among(change.tx, {user.id, user.org})
             if found is None or found.org != by.org or found.status is not Status.ACTIVE or ended:
                 raise NotFound(_NO_USER)
-            await handed.drop_invitations_of(change.tx, found.id)
-            await handed.add_invitation(
+            await invitations.drop_of(change.tx, found.id)
+            await invitations.add(
                 change.tx,
                 self._mac.mac("invitation", "in", code),
                 kind=_NEW_CODE,
@@ -230,7 +231,7 @@ class Enroll:
     async def told_of(self, user: User) -> CodeMade | None:
         """The last code somebody made for this person of late, for them to see."""
         async with self._database.read() as db:
-            made = await handed.newest_code(db, user.id, kind=_NEW_CODE)
+            made = await invitations.newest(db, user.id, kind=_NEW_CODE)
         return made if made is not None and self._clock.now() - made.made_at < TOLD_SECONDS else None
 
     async def agent(

@@ -17,7 +17,6 @@ from valetkey.server.db import fence
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import NotAuthenticated
 from valetkey.server.ids import is_handle, new_handle, new_id
-from valetkey.server.principals import handed
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.cli_login import store
 from valetkey.server.principals.cli_login.model import Asked, Code, CommandLine
@@ -102,7 +101,7 @@ class CliLogins:
             user = await self._spent(change, mac, code, verifier=verifier, redirect_uri=redirect_uri, now=now)
             if user is not None:
                 await store.opened(change.tx, mac, credential=credential_id)
-                await handed.add_user_credential(
+                await store.add_user_credential(
                     change.tx,
                     self._mac.mac("user-credential", "cl", credential),
                     id=credential_id,
@@ -144,7 +143,7 @@ class CliLogins:
     async def is_one(self, credential_id: str) -> bool:
         """Whether this is the id of a command line's credential, whoever's."""
         async with self._database.read() as db:
-            return await handed.credential_owner(db, credential_id) is not None
+            return await store.credential_owner(db, credential_id) is not None
 
     async def end_all_by_browser(self, user: User) -> None:
         """End every command line this person signed in by a browser, and the codes on their way to one.

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from valetkey.server.db.schema import cli_logins, revoked, user_credentials
 from valetkey.server.principals.cli_login.model import Code, CommandLine
+from valetkey.server.principals.model import User
 
 MOST = 500
 
@@ -96,3 +97,49 @@ def _command_line(row: Any) -> CommandLine:
         created_at=row.created_at,
         expires_at=row.expires_at,
     )
+
+
+async def add_user_credential(
+    tx: AsyncConnection,
+    mac: bytes,
+    *,
+    id: str,  # noqa: A002
+    user: User,
+    now: int,
+    expires_at: int,
+    name: str | None = None,
+) -> None:
+    """`name` is what the command line calls its computer, where a browser signed it in."""
+    await tx.execute(
+        insert(user_credentials).values(
+            mac=mac, id=id, org=user.org, user=user.id, created_at=now, expires_at=expires_at, name=name
+        )
+    )
+
+
+async def live_user_credentials(connection: AsyncConnection, user_id: str, *, now: int) -> list[str]:
+    """The ids of the command-line credentials of a person that are neither over nor revoked."""
+    c = user_credentials.c
+    rows = await connection.execute(
+        select(c.id).where(c.user == user_id, c.expires_at > now, c.id.not_in(select(revoked.c.node))).order_by(c.id)
+    )
+    return [row.id for row in rows]
+
+
+async def user_credential(connection: AsyncConnection, mac: bytes, *, now: int) -> tuple[str, str] | None:
+    """The credential's id and its user's, while it lives."""
+    row = (
+        await connection.execute(
+            select(user_credentials.c.id, user_credentials.c.user).where(
+                user_credentials.c.mac == mac, user_credentials.c.expires_at > now
+            )
+        )
+    ).first()
+    return None if row is None else (row.id, row.user)
+
+
+async def credential_owner(connection: AsyncConnection, credential_id: str) -> str | None:
+    """The user whose CLI credential this is."""
+    row = await connection.execute(select(user_credentials.c.user).where(user_credentials.c.id == credential_id))
+    found = row.first()
+    return None if found is None else str(found.user)
