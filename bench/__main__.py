@@ -1,7 +1,11 @@
 """`python -m bench [ROW …]`: measure against peers in one run, print a table, keep it in build/bench.json.
 
 Takes about nine minutes. Names of groups measure only those: issue, refresh, gateway, bodies, engines, verify,
+<<<<<<< HEAD
+footprint, revoke, herd, decide, leases, workers.
+=======
 footprint, revoke, herd, decide, leases, query.
+>>>>>>> dbdoor
 """
 
 import contextlib
@@ -23,6 +27,7 @@ from bench import (
     refreshing,
     revoking,
     verifying,
+    workers,
 )
 from bench.cores import stay_away
 from bench.deployment import deployment
@@ -32,7 +37,7 @@ from bench.rows import Row, table, write
 
 GROUPS = (
     "issue", "refresh", "gateway", "bodies", "engines", "verify", "footprint", "revoke", "herd", "decide", "leases",
-    "query",
+    "workers", "query",
 )  # fmt: skip
 
 
@@ -82,6 +87,12 @@ def _measured(groups: list[str]) -> list[Row]:
             rows += _said(deciding.rows())
         if "revoke" in groups:
             rows += _said([revoking.row(house)])
+        if "workers" in groups and missing() is None:
+            server = Postgres.start()
+            try:
+                rows += _said(workers.rows(server, upstream))
+            finally:
+                server.stop()
         if "footprint" in groups:
             rows += _said(footprint.rows(upstream))
     if "herd" in groups:
@@ -106,7 +117,8 @@ def _named(row: str, database: str) -> str:
 
 
 def _said(rows: list[Row]) -> list[Row]:
-    print(f"measured: {', '.join(row.id for row in rows)}", file=sys.stderr, flush=True)
+    """At once, so that a group that fails takes nothing with it that was measured before."""
+    print(table(rows), file=sys.stderr, flush=True)
     return rows
 
 

@@ -23,7 +23,7 @@ MIB: Final = int(os.environ.get("VALETKEY_BENCH_MIB", "1024"))
 ROUNDS: Final = 3
 _SIZE: Final = MIB << 20
 _FILES: Final = "/repos/acme-corp/backend/contents/"
-_UP: Final = "/repos/acme-corp/backend/issues"
+_UP: Final = "/repos/acme-corp/backend/issues/1/labels"
 _PIECE: Final = bytes(1 << 18)
 Carry = Callable[[str, str, str, int], None]
 

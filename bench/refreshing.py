@@ -17,7 +17,7 @@ from bench import load, peers
 from bench.cores import measured
 from bench.deployment import Deployment
 from bench.rows import Row, ratio_row
-from valetkey.client.protocol import post, send
+from valetkey.client.protocol import get, post, send
 
 ROUNDS = 5
 CONNECTIONS = 32
@@ -101,9 +101,10 @@ async def _person(house: Deployment) -> Tab:
         return tab
     scopes = [{"name": "notes:read", "sentence": "read your notes"}]
     house.alice.call(post("/v1/resource-servers", name="notes", audience=RESOURCE, scopes=scopes))
-    ceiling = ["notes:notes:read@*", "github:repo:read@*"]
-    house.alice.call(send("PUT", f"/v1/agents/{house.agent_id}/ceiling", ceiling=ceiling))
-    house.alice.call(send("PUT", f"/v1/agents/{house.agent_id}/client", redirect_uris=[REDIRECT]))
+    agent = f"/v1/agents/{house.agent_id}"
+    ceiling = [*house.alice.call(get(agent))["ceiling"], "notes:notes:read@*"]
+    house.alice.call(send("PUT", f"{agent}/ceiling", ceiling=ceiling))
+    house.alice.call(send("PUT", f"{agent}/client", redirect_uris=[REDIRECT]))
     invited = house.alice.users.create("bob@acme.com")
     tab = _tabs[house.url] = Tab(house.url, f"http://localhost:{urlsplit(house.url).port}")
     await tab.get("/login")

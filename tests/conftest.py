@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import mariadb as mariadb_server
 from tests.support import scratch, tables
 from tests.support.house import House, open_house
+from tests.support.mariadb import MariaDB
 from tests.support.postgres import Postgres, missing
 
 scratch.choose()
@@ -20,6 +22,15 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A throw-away MariaDB of this worker."""
+    if reason := mariadb_server.missing():
+        pytest.skip(reason)
+    with mariadb_server.running() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

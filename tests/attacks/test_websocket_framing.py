@@ -87,7 +87,6 @@ async def test_only_an_operation_that_opts_in_upgrades(spoken: Spoken, path: str
         HANDSHAKE[:3],
         (*HANDSHAKE[:3], "sec-websocket-key: c2hvcnQ="),
         (*HANDSHAKE, HANDSHAKE[3]),
-        (*HANDSHAKE, "origin: https://evil.example"),
         (*HANDSHAKE, "content-length: 0"),
         (*HANDSHAKE, "transfer-encoding: chunked"),
         (*HANDSHAKE, "expect: 100-continue"),
@@ -99,6 +98,39 @@ async def test_only_an_operation_that_opts_in_upgrades(spoken: Spoken, path: str
 )
 async def test_a_handshake_that_is_not_plain_is_not_read(spoken: Spoken, lines: tuple[str, ...]) -> None:
     assert (await refused(spoken, head(spoken, *lines)))[0] == 400
+
+
+async def test_a_program_that_names_the_address_it_asks_is_no_page(spoken: Spoken) -> None:
+    for origin in ("http://x", "https://x", "HTTPS://X"):
+        reader, writer = await dialled(spoken)
+        writer.write(head(spoken, *HANDSHAKE, f"origin: {origin}") + frame(8, struct.pack("!H", 1000)))
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            await _all(reader)
+        writer.close()
+        assert spoken.heard[-1].request is not None
+        assert "origin" not in spoken.heard[-1].request.headers
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        ("https://evil.example",),
+        ("null",),
+        ("",),
+        ("x",),
+        ("https://x.evil.example",),
+        ("https://x:8443",),
+        ("https://x/",),
+        ("wss://x",),
+        ("https://x", "https://x"),
+        ("https://x", "https://evil.example"),
+        ("https://x, https://evil.example",),
+    ],
+)
+async def test_a_page_of_another_place_opens_nothing(spoken: Spoken, origins: tuple[str, ...]) -> None:
+    status, body = await refused(spoken, head(spoken, *HANDSHAKE, *(f"origin: {origin}" for origin in origins)))
+    assert (status, b"a page of another place" in body) == (400, True)
 
 
 @pytest.mark.parametrize("first", ["GET {} HTTP/1.0", "POST {} HTTP/1.1", "HEAD {} HTTP/1.1"])

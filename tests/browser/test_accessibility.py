@@ -126,6 +126,7 @@ async def _addresses(house: House) -> list[str]:
         "/admin/databases",
         "/device",
         CommandLine(house).address(),
+        CommandLine(house, redirect_uri="urn:valetkey:shown").address(),
     ]
 
 
@@ -146,6 +147,10 @@ async def _asked(house: House, page: Page, looked: Looked, device: Elsewhere) ->
     await page.goto(client.address(authorization_details=json.dumps(ASKED), purpose="triage new issues"))
     await page.get_by_role("heading", name="wants to act for you").wait_for()
     await looked.at(page, "consent")
+    await page.goto(CommandLine(house, redirect_uri="urn:valetkey:shown").address())
+    await page.get_by_role("button", name="Allow").click()
+    await page.get_by_role("heading", name="Type this code").wait_for()
+    await looked.at(page, "a code to type")
     await page.goto("/requests")
     await page.locator("a[href^='/requests/req_']").first.click()
     await page.wait_for_load_state()

@@ -7,6 +7,7 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import NewContext, signed_in
 from tests.flows.test_cli_login_command import running
+from tests.support.command_line import CommandLine
 from tests.support.house import House
 
 
@@ -58,3 +59,19 @@ async def test_two_tabs_of_two_programs_do_not_mix(house: House, new_context: Ne
         assert first.process.returncode is None
         await one.get_by_role("button", name="Cancel").click()
         assert (await first.ends())[0] == 3
+
+
+async def test_a_page_on_another_computer_shows_the_code_and_leads_nowhere(
+    house: House, new_context: NewContext
+) -> None:
+    context = await new_context(java_script_enabled=False)
+    await signed_in(house, context)
+    page = await context.new_page()
+    line = CommandLine(house, redirect_uri="urn:valetkey:shown")
+    await page.goto(line.address())
+    await expect(page.get_by_role("heading", name="on another computer wants to act as you")).to_be_visible()
+    await page.get_by_role("button", name="Allow").click()
+    await expect(page.get_by_role("heading", name="Type this code")).to_be_visible()
+    code = await page.locator("code").inner_text()
+    assert page.url.endswith("/login/cli")  # the code stands on the page, and in no address
+    assert (await line.redeem(code)).status == 201

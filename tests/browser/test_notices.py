@@ -93,3 +93,31 @@ async def test_what_is_pushed_is_shown_and_leads_to_our_own_pages_alone(
         "navigator.serviceWorker.ready.then((it) => it.getNotifications()).then((n) => n.length)"
     )
     assert await page.evaluate(SHOWN) == [["Valetkey", body, link.format(origin=origin)]]
+
+
+async def test_the_pages_can_be_put_on_a_home_screen(house: House, new_context: NewContext) -> None:
+    """By what a phone reads: the manifest is found, taken without a fault, and its pictures are there."""
+    context = await new_context()
+    await signed_in(house, context)
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    await page.goto("/approvals")
+    session = await context.new_cdp_session(page)
+    found = await session.send("Page.getAppManifest")
+    assert (found["url"], found["errors"]) == (f"{house.settings.origin}/manifest.webmanifest", [])
+    said = json.loads(found["data"])
+    assert (said["display"], said["start_url"], said["scope"]) == ("standalone", "/approvals", "/")
+    sizes = await page.evaluate(
+        """async (icons) => Promise.all(icons.map(async (one) => {
+            const image = new Image();
+            image.src = one.src;
+            await image.decode();
+            return `${image.naturalWidth}x${image.naturalHeight}`;
+        }))""",
+        said["icons"],
+    )
+    assert sizes == [icon["sizes"] for icon in said["icons"]]
+    touch = await page.locator("link[rel=apple-touch-icon]").get_attribute("href")
+    assert touch in [icon["src"] for icon in said["icons"]]
+    assert problems == []

@@ -138,6 +138,7 @@ async def test_do_07_a_code_that_cannot_be_one_is_refused_without_asking_the_dat
 OPEN_PAGES = {
     "/login", "/login/sso/{provider}/callback", "/connect/{app}/callback", "/openapi.json", "/static/{digest}/{name}",
     "/worker.js",  # a script like those below /static, under a name of its own for the browser
+    "/manifest.webmanifest",  # what a home screen reads, the same for everybody
 }  # fmt: skip
 
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import html
+import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from tests.support.command_line import STATE, CommandLine, api_token, told, who_am_i
+from tests.support.command_line import REDIRECT, STATE, CommandLine, api_token, told, who_am_i
 from tests.support.house import House
 from tests.support.nodes import second_node
 from tests.support.people import PASSWORD, try_password, with_password
+from tests.support.tab import Tab
+from valetkey.client.shown_login import comparison
 from valetkey.client.unverified import unverified_claims
 
 OTHER = "w" * 43
@@ -333,3 +336,95 @@ async def test_a_changed_password_ends_what_was_signed_in_by_browser(house: Hous
     assert (await api_token(house, credential)).status == 401
     assert (await line.redeem(code)).status == 401
     assert (await api_token(house, house.alice.credential)).status == 200
+
+
+# --- a program on a computer without a browser
+SHOWN = "urn:valetkey:shown"
+
+
+def elsewhere(house: House) -> CommandLine:
+    return CommandLine(house, redirect_uri=SHOWN)
+
+
+def code_on(tab: Tab) -> str:
+    assert tab.reply is not None
+    [found] = re.findall(r"vklc_[0-9A-Za-z]{49}", tab.reply.body.decode())
+    return found
+
+
+async def allowed(house: House, line: CommandLine) -> str:
+    """She says yes on the page; the code it shows."""
+    tab = await house.signed_in()
+    await tab.get(line.address())
+    await tab.submit("/login/cli", button="Allow")
+    return code_on(tab)
+
+
+async def test_she_carries_the_code_to_a_computer_without_a_browser(house: House) -> None:
+    line, tab = elsewhere(house), await house.signed_in()
+    await tab.get(line.address())
+    compared = comparison(parse_qs(urlsplit(line.address()).query)["code_challenge"][0])
+    for words in ("on another computer", "alices-laptop", compared, "login --device", "alice@acme.com", "Until"):
+        assert words in tab.text, words
+    assert tab.reply is not None
+    assert "form-action 'self';" in (tab.reply.header("content-security-policy") or "")
+    reply = await tab.submit("/login/cli", button="Allow")
+    assert (reply.status, reply.header("location"), reply.header("cache-control")) == (200, None, "no-store")
+    assert "Give it to nobody" in tab.text
+    assert compared in tab.text
+    code = code_on(tab)
+    house.clock.advance(299)
+    said = (await line.redeem(code)).json()
+    assert (await api_token(house, said["credential"])).status == 200
+    [issued] = await house.events("code.issued")
+    assert (issued["user"], issued["command_line"]) == (house.alice.id, "alices-laptop")
+
+
+async def test_her_no_shows_no_code(house: House) -> None:
+    tab = await house.signed_in()
+    await tab.get(elsewhere(house).address())
+    reply = await tab.submit("/login/cli", button="Cancel")
+    assert (reply.status, reply.header("location")) == (200, None)
+    assert b"vklc_" not in reply.body
+    assert "Nobody was signed in" in tab.text
+    assert len(await house.events("consent.declined")) == 1
+    assert await house.events("code.issued") == []
+
+
+@pytest.mark.parametrize("changes", [{"code_verifier": OTHER}, {"redirect_uri": REDIRECT}])
+async def test_a_code_that_was_shown_is_worth_nothing_to_another_program(house: House, changes: dict[str, str]) -> None:
+    """Somebody who talked her out of it, or read it over her shoulder; then it is spent for everybody."""
+    line = elsewhere(house)
+    code = await allowed(house, line)
+    assert (await line.redeem(code, **changes)).status == 401
+    assert (await line.redeem(code)).status == 401
+    assert (await line.redeem(await allowed(house, line))).status == 201
+
+
+async def test_a_code_that_came_back_by_a_browser_is_none_that_is_typed(house: House) -> None:
+    line, tab = CommandLine(house), await house.signed_in()
+    assert (await line.redeem(await line.code(tab), redirect_uri=SHOWN)).status == 401
+    assert (await line.redeem(await line.code(tab))).status == 201
+
+
+async def test_a_code_that_was_shown_is_good_for_five_minutes_and_once(house: House) -> None:
+    line = elsewhere(house)
+    code = await allowed(house, line)
+    house.clock.advance(300)
+    assert (await line.redeem(code)).status == 401
+    fresh = await allowed(house, line)
+    credential = (await line.redeem(fresh)).json()["credential"]
+    assert (await api_token(house, credential)).status == 200
+    assert (await line.redeem(fresh)).status == 401  # and whoever got in by it is put out
+    assert (await api_token(house, credential)).status == 401
+
+
+async def test_no_code_is_shown_to_who_signed_in_long_ago(house: House) -> None:
+    await with_password(house)
+    line, tab = elsewhere(house), house.tab()
+    await try_password(tab)
+    await tab.get(line.address())
+    house.clock.advance(601)
+    late = await tab.submit("/login/cli", button="Allow", follow=False)
+    assert late.header("location") == f"/login?next={quote(line.address(), safe='')}&again=1"
+    assert await house.events("code.issued") == []

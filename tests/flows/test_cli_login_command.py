@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from tests.support.command_line import api_token
+from tests.support.command_line import CommandLine, api_token
 from tests.support.house import House, open_house
 from tests.support.http import Reply, call
 from tests.support.served import BIN
@@ -150,7 +151,7 @@ async def test_nobody_answers_and_it_says_so(house: House) -> None:
     said = document_of(gave_up.value)
     assert said["exit_code"] == 3
     assert "Nobody answered in the browser" in said["detail"]
-    assert "valetkey login --code-stdin" in said["hint"]
+    assert "valetkey login --device" in said["hint"]
 
 
 async def test_a_server_that_calls_itself_another_is_not_asked(house: House) -> None:
@@ -216,3 +217,56 @@ async def test_ended_on_sessions_the_command_has_to_sign_in_again(house: House, 
     assert who.returncode == 4
     assert b"valetkey login" in err
     assert (await api_token(house, house.alice.credential)).status == 200
+
+
+async def on_another_computer(house: House, home: Path, typed: str | None = None) -> tuple[int, str, str]:
+    """`login --device`: she opens its address elsewhere, compares, and carries the code back, or types another."""
+    home.mkdir(exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        f"{BIN}/valetkey", "login", "--url", house.settings.issuer, "--device", "--code-stdin",
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        lines = [(await process.stderr.readline()).decode().strip() for _ in range(3)]
+        tab = await house.signed_in()
+        await tab.get(lines[1].removeprefix(house.settings.issuer))
+        [compared] = re.findall(r"[A-Z2-7]{4}-[A-Z2-7]{4}", lines[2])
+        assert compared in tab.text
+        await tab.submit("/login/cli", button="Allow")
+        assert tab.reply is not None
+        [code] = re.findall(r"vklc_[0-9A-Za-z]{49}", tab.reply.body.decode())
+        out, err = await process.communicate((code if typed is None else typed).encode() + b"\n")
+    assert process.returncode is not None
+    assert code not in out.decode() + err.decode()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_a_computer_without_a_browser_is_signed_in_by_the_code_of_another(house: House, tmp_path: Path) -> None:
+    code, out, _ = await on_another_computer(house, tmp_path / "home")
+    assert (code, out) == (0, f"Signed in at {house.settings.issuer} as alice@acme.com (administrator).\n")
+    assert len(await house.events("login.succeeded")) == 3  # Alice's first, her browser, and this
+
+
+async def test_a_code_of_somebody_elses_page_signs_nobody_in(house: House, tmp_path: Path) -> None:
+    tab = await house.signed_in()
+    theirs = CommandLine(house, redirect_uri="urn:valetkey:shown")
+    await tab.get(theirs.address())
+    await tab.submit("/login/cli", button="Allow")
+    assert tab.reply is not None
+    [code] = re.findall(r"vklc_[0-9A-Za-z]{49}", tab.reply.body.decode())
+    status, out, err = await on_another_computer(house, tmp_path / "home", typed=code)
+    assert (status, out) == (4, "")
+    assert "not valid" in err
+    assert not (tmp_path / "home" / ".config").exists()
+
+
+async def test_options_that_mean_different_ways_are_refused(house: House, tmp_path: Path) -> None:
+    for arguments in (["--no-browser"], ["--email", "alice@acme.com"], ["--organization", "acme"]):
+        process = await asyncio.create_subprocess_exec(
+            f"{BIN}/valetkey", "login", "--url", house.settings.issuer, "--device", *arguments,
+            env={"PATH": "/usr/bin", "HOME": str(tmp_path)}, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, err = await process.communicate()
+        assert (process.returncode, b"--device goes with --code-stdin alone" in err) == (2, True)

@@ -355,3 +355,80 @@ def test_headers_with_two_readings_are_refused(gateway: Gateway, forwarder: Forw
             connection.sendall(head + placeholder + b"\r\n" + written + b"\r\n\r\n")
             assert connection.recv(64 * 1024).split(b" ")[1] == status
     assert len(gateway.heads) == 1
+
+
+HANDSHAKE = b"GET /p/github/live HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+MUCH = 8 * 1024 * 1024
+
+
+def shaken(forwarder: Forwarder, *lines: bytes, first: bytes = HANDSHAKE, early: bytes = b"") -> socket.socket:
+    """A handshake, as bytes."""
+    child = socket.create_connection(("127.0.0.1", forwarder.port), timeout=20)
+    host = forwarder.url.removeprefix("http://").encode()
+    named = (b"Host: " + host, b"Authorization: Bearer " + forwarder.placeholder.encode(), *lines)
+    child.sendall(first + b"\r\n".join(named) + b"\r\n\r\n" + early)
+    return child
+
+
+def read(reading: BinaryIO, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := reading.read(size - len(data))):
+        data += piece
+    return data
+
+
+def test_a_websocket_goes_both_ways_at_once_though_one_side_does_not_read(
+    gateway: Gateway, forwarder: Forwarder
+) -> None:
+    def floods(_head: list[bytes], reading: BinaryIO, writing: BinaryIO) -> None:
+        writing.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhere")
+        flood = threading.Thread(target=lambda: [writing.write(b"d" * 65_536) for _ in range(MUCH // 65_536)])
+        flood.start()
+        assert read(reading, 5 + MUCH) == b"early" + b"u" * MUCH
+        flood.join()
+
+    gateway.answer = floods
+    with shaken(forwarder, b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", early=b"early") as child:
+        child.sendall(b"u" * MUCH)  # without reading: what comes down fills every buffer on its way
+        answer = read(child.makefile("rb"), 1 << 30)
+    head, _, said = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"Connection: Upgrade\r\nUpgrade: websocket" in head
+    assert said == b"here" + b"d" * MUCH
+    assert (gateway.header(b"upgrade"), gateway.header(b"connection")) == ([b"websocket"], [b"Upgrade"])
+    assert gateway.header(b"authorization") == [b"Bearer fresh-github"]
+    assert gateway.header(b"sec-websocket-key") == [b"dGhlIHNhbXBsZSBub25jZQ=="]
+
+
+@pytest.mark.parametrize(
+    ("first", "lines"),
+    [
+        (HANDSHAKE.replace(b"GET", b"POST"), ()),
+        (HANDSHAKE.replace(b"/1.1", b"/1.0"), ()),
+        (HANDSHAKE, (b"Upgrade: websocket",)),
+        (HANDSHAKE.replace(b": websocket", b": h2c, websocket"), ()),
+        (HANDSHAKE, (b"Content-Length: 0",)),
+        (HANDSHAKE, (b"Transfer-Encoding: chunked",)),
+    ],
+)
+def test_a_handshake_with_two_readings_is_not_carried(
+    gateway: Gateway, forwarder: Forwarder, first: bytes, lines: tuple[bytes, ...]
+) -> None:
+    with shaken(forwarder, *lines, first=first) as child:
+        answer = read(child.makefile("rb"), 1 << 20)
+    assert answer.split(b" ")[1] == b"400"
+    assert gateway.heads == []
+
+
+def test_a_gateway_that_leaves_http_unasked_is_not_followed(gateway: Gateway, child: Child) -> None:
+    gateway.answer = plain(b"", status=b"101 Switching Protocols")
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        child.ask()
+
+
+def test_a_websocket_without_the_placeholder_goes_nowhere(gateway: Gateway, forwarder: Forwarder) -> None:
+    stranger = HANDSHAKE + b"Host: " + forwarder.url.removeprefix("http://").encode() + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", forwarder.port), timeout=20) as child:
+        child.sendall(stranger)
+        assert child.recv(4096).split(b" ")[1] == b"401"
+    assert gateway.heads == []

@@ -15,6 +15,7 @@ from tests.flows.test_id_jag import Provider
 from tests.flows.test_id_jag import presents as presents_word
 from tests.flows.test_id_tokens import minted
 from tests.flows.test_leases import PEM, installed
+from tests.flows.test_notices_mail import code_in, mailing, names
 from tests.flows.test_registration import by_secret, initial, manages, registers
 from tests.flows.test_sso import to_provider, with_provider
 from tests.flows.test_web_identity import trusted
@@ -636,6 +637,29 @@ async def test_a_leased_credential_is_as_narrow_as_its_task_and_ends_with_it(tmp
         assert await at.at_github(stolen, "GET", "/repos/acme-corp/backend/issues") == 401
     key = PEM.splitlines()[1].encode()
     assert not [file for file in (tmp_path / "data").rglob("*") if file.is_file() and key in file.read_bytes()]
+
+
+@row("mailed code")
+async def test_a_mailed_code_is_worth_something_to_the_person_it_was_mailed_for_alone(tmp_path: Path) -> None:
+    async with mailing(tmp_path, None) as (house, server):
+        await house.person("mallory@acme.com")
+        tab = await names(house)
+        code = code_in(server)
+        assert await opens(house, code) == set()
+        [named] = (await house.alice.does("GET", "/v1/notice-addresses"))["data"]
+        thief = await house.signed_in("mallory@acme.com")
+        await thief.get("/account")
+        tried = await thief.post("/account/notices/confirm", {"csrf": thief.csrf, "notice": named["id"], "code": code})
+        assert tried.status == 404
+        assert await house.events("notice-address.confirmed") == []
+        await tab.submit("/account/notices/confirm", {"code": code})
+        assert len(await house.events("notice-address.confirmed")) == 1
+        assert await opens(house, code) == set()
+        again = await names(house, "alice.two@acme.com")
+        house.clock.advance(901)
+        await again.post("/account/notices/confirm", {"csrf": again.csrf, "code": code_in(server)})
+        await house.alice.sign_in()
+        assert len(await house.events("notice-address.confirmed")) == 1
 
 
 def test_every_row_has_its_test_and_every_test_its_row() -> None:

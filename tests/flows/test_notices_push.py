@@ -138,3 +138,16 @@ async def test_the_worker_is_served_as_a_script_and_the_page_lets_nothing_else_r
     policy = page.header("content-security-policy") or ""
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+async def test_the_manifest_is_everybodys_and_only_our_own_is_read(told_house: House) -> None:
+    manifest = await told_house.call("GET", "/manifest.webmanifest")
+    assert (manifest.status, manifest.header("content-type")) == (200, "application/manifest+json")
+    assert manifest.header("set-cookie") is None
+    for icon in manifest.json()["icons"]:
+        shown = await told_house.call("GET", icon["src"])
+        assert (shown.status, shown.header("content-type")) == (200, "image/png")
+        assert shown.body.startswith(b"\x89PNG")
+    page = await told_house.call("GET", "/login")
+    assert "manifest-src 'self'" in (page.header("content-security-policy") or "")
+    assert b'<link rel="manifest" href="/manifest.webmanifest">' in page.body

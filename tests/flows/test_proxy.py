@@ -196,7 +196,7 @@ def test_a_websocket_is_refused_in_words(run: Running) -> None:
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
     status, answer = run.exchange(f"GET {ISSUES} HTTP/1.1", "Host: api.github.com", run.token, *upgrade)
     assert status == 400
-    assert "WebSockets to an API are not carried" in answer
+    assert "upgrades are not offered, but for a WebSocket where an operation takes one" in answer
 
 
 @pytest.mark.parametrize("authority", ["slack.com:443", "SLACK.com:443", "slack.com.:443", "slack.com:8443"])

@@ -171,3 +171,22 @@ async def test_other_writes_are_no_comments(house: House) -> None:
     record = (await house.events("call.allowed"))[-1]
     assert record["history"]["task"]["writes"] == 21
     assert "comments" not in record["history"]["task"]
+
+
+def review(comments: int) -> dict[str, Any]:
+    return {"event": "COMMENT", "comments": [{"path": "a.py", "line": 1, "body": f"{n}"} for n in range(comments)]}
+
+
+async def test_a_review_counts_for_as_many_comments_as_it_holds(house: House) -> None:
+    await chosen(house, "enforce")
+    *_, token = await house.ready("github:pulls:write,issues:write@acme-corp/backend")
+    reviews = "/repos/acme-corp/backend/pulls/1/reviews"
+    asked = await house.gateway(token, "POST", reviews, json=review(21))
+    assert (asked.status, asked.code) == (403, "approval_required")
+    assert house.github.received("POST", reviews) == 0
+    await house.gateway(token, "POST", reviews, json=review(20))
+    assert house.github.received("POST", reviews) == 1
+    one_more = await house.gateway(token, "POST", COMMENT, json={"body": "the twenty-first"})
+    assert (one_more.status, one_more.code) == (403, "approval_required")
+    assert (await house.gateway(token, "POST", PUBLIC, json={"title": "no comment"})).status == 201
+    assert (await house.events("call.allowed"))[-1]["history"]["task"]["comments"] == 20

@@ -4,9 +4,12 @@ import asyncio
 from typing import Any
 
 from tests.support.house import House
+from tests.support.http import read_reply
 
 WRITE = "github:repo:write@acme-corp/backend"
 PATH = "/repos/acme-corp/backend/issues"
+STREAMED = f"{PATH}/1/labels"
+"""Writes no text: its body is read only to be kept."""
 READS = '[[rule]]\nid = "reads"\neffect = "allow"\nactions = ["read"]\n'
 ASKS = '[[rule]]\nid = "writes"\neffect = "ask"\nactions = ["write"]\nwhy = "Writing is looked at."\n'
 BY_BOB = 'answered_by = ["bob@acme.com"]\n'
@@ -140,3 +143,32 @@ async def test_what_rules_allow_while_it_waits_is_sent_whole(house: House) -> No
     assert (await waiting).status == 201
     (sent,) = [received for received in house.github.requests if (received.method, received.target) == ("POST", PATH)]
     assert sent.body == body
+
+
+async def test_what_rules_allow_while_a_body_too_large_to_be_kept_is_read_is_sent_again(house: House) -> None:
+    """It was read as far as nothing could be kept of it; then nobody has to be asked any more, and it is gone."""
+    token, _ = await asked(house, ASKS)
+    large = b"x" * (300 * 1024)
+    head = [
+        f"POST /p/github{STREAMED} HTTP/1.1",
+        "host: x",
+        "connection: close",
+        "expect: 100-continue",
+        f"authorization: Bearer {token}",
+        f"content-length: {len(large)}",
+    ]
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.settings.port)
+        writer.write("\r\n".join([*head, "", ""]).encode())
+        # It is told to go on once its body is read: by then a person was to be asked.
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        await house.alice.does("POST", "/v1/policies", text=READS + WRITES, after=1)
+        writer.write(large)
+        reply = await read_reply(reader)
+        writer.close()
+    assert (reply.status, reply.json()["reason"]) == (403, "send_it_again"), reply.body
+    assert house.github.received("POST", STREAMED) == 0
+    refused = (await house.events("call.denied"))[-1]
+    assert refused["reason"] == "send_it_again"
+    again = await house.gateway(token, "POST", STREAMED, body=large)
+    assert house.github.received("POST", STREAMED) == 1, again.body

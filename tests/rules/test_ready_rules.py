@@ -44,7 +44,8 @@ def test_every_id_is_theirs_and_no_organization_can_take_it() -> None:
 def test_ids_are_stable() -> None:
     """They stand in records, approvals and other people's notes: one may be added, none renamed."""
     assert [rule.id.removeprefix(PREFIX) for rule in READY.rules] == [
-        "github-flow", "slack-flow", "linear-flow", "slack-links", "linear-links", "github-links",
+        "github-flow", "slack-flow", "linear-flow", "gmail-flow", "google-drive-flow", "google-calendar-flow",
+        "slack-links", "linear-links", "github-links",
         "slack-other-channel", "github-comments", "slack-comments", "linear-comments",
     ]  # fmt: skip
 
@@ -73,6 +74,32 @@ def test_what_leaves_asks_once_both_were_read(
     assert READY.layer.judge(asked("github", operation, labels=labels, outside=outside)).rules == rules
 
 
+@pytest.mark.parametrize(
+    ("api", "operation", "asks"),
+    [
+        ("gmail", "messages/send", True),
+        ("gmail", "drafts/upload-send", True),
+        ("gmail", "settings/create-filter", True),
+        ("gmail", "settings/update-vacation", True),
+        ("gmail", "drafts/create", False),
+        ("gmail", "messages/batch-modify", False),
+        ("gmail", "messages/get", False),
+        ("google-drive", "permissions/create", True),
+        ("google-drive", "files/add", True),
+        ("google-drive", "files/upload-update", True),
+        ("google-drive", "comments/create", True),
+        ("google-drive", "files/get", False),
+        ("google-calendar", "events/insert", True),
+        ("google-calendar", "acl/insert", True),
+        ("google-calendar", "freebusy/query", False),
+    ],
+)
+def test_what_reaches_people_through_google_asks_once_both_were_read(api: str, operation: str, asks: bool) -> None:
+    rules = (f"ready/{api}-flow",) if asks else ()
+    assert READY.layer.judge(asked(api, operation, outside=None)).rules == rules
+    assert READY.layer.judge(asked(api, operation, outside=None, labels=frozenset({Label.PRIVATE}))).rules == ()
+
+
 def test_no_history_is_read_for_what_they_are_not_about() -> None:
     github, gmail = CATALOGUE["github"], CATALOGUE["gmail"]
     reads, writes = github.operations["issues/list-for-repo"], github.operations["issues/create-comment"]
@@ -81,8 +108,8 @@ def test_no_history_is_read_for_what_they_are_not_about() -> None:
     assert READY.layer.may_speak("a", github, writes, frozenset())
     assert READY.layer.looks_back("a", github, writes, frozenset())
     assert READY.layer.looks_back("a", github, reads, frozenset({"workflows:write"}))
-    other = next(iter(gmail.operations.values()))
-    assert not READY.layer.may_speak("a", gmail, other, frozenset())
+    for operation in ("drafts/create", "messages/modify", "messages/list"):
+        assert not READY.layer.may_speak("a", gmail, gmail.operations[operation], frozenset())
 
 
 @pytest.mark.parametrize("api", ["github", "slack", "linear"])

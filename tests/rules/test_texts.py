@@ -130,3 +130,19 @@ async def test_text_an_engine_does_not_show_is_taken_to_lead_outside() -> None:
 async def test_graphql_is_read_as_ever() -> None:
     query = b'{"query": "mutation { addComment(input: {subjectId: \\"I_1\\", body: \\"https://c.example/x\\"}) { clientMutationId } }"}'  # noqa: E501
     assert links(await read(query, b"/graphql")) == "outside"
+
+
+@pytest.mark.parametrize(
+    ("document", "comments"),
+    [
+        ({"event": "APPROVE"}, 1),
+        ({"body": "good", "comments": []}, 1),
+        ({"comments": [{"body": "a"}, {"body": "b"}]}, 2),
+        ({"body": "good", "comments": [{"body": "a"}, {"body": "b"}]}, 3),
+        ({"comments": "two"}, 1),
+        ({"comments": [{"body": "https://collect.example/x"}, {"body": "b"}]}, 2),
+    ],
+)
+async def test_a_review_holds_as_many_comments_as_it_lists(document: object, comments: int) -> None:
+    found = await read(json.dumps(document).encode(), b"/repos/acme/pub/pulls/7/reviews")
+    assert [match.comments for match in found.matches] == [comments]

@@ -1,51 +1,72 @@
-"""Google at npm `emulate`: an administrator's own file of the calendar, for a place that is not quite like Google.
+"""Google at npm `emulate`: an administrator's own files of Gmail, Drive and Calendar, as that place has them.
 
 The stand-in takes codes at another address (`/oauth2/token`), says who it is at another (`/oauth2/v2/userinfo`), names
-no issuer in its answer, and knows no single calendar by id. The built-in file stays as Google is.
+no issuer in its answer, and knows no single calendar by id. The built-in files stay as Google is.
 """
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-NAME: Final = "acme-calendar"
-AUDIENCE: Final = "https://calendar.acme.example/v3"
 _CATALOGUE: Final = files("valetkey.server.integrations") / "catalogue"
 
 
-def own_file(folder: Path, url: str) -> Path:
-    """Put the file and its operations into the folder, for the stand-in at that address; returns the folder."""
-    text = (_CATALOGUE / "google-calendar.toml").read_text()
-    head, _, rest = text.partition("[lookups.calendar]")
-    text = head + "[oauth]" + rest.partition("[oauth]")[2]
-    for said, instead in (
-        ('name = "google-calendar"', f'name = "{NAME}"'),
-        ('title = "Google Calendar"', 'title = "Acme Calendar"'),
-        ('audience = "https://www.googleapis.com/calendar/v3"', f'audience = "{AUDIENCE}"'),
-        ('base_url = "https://www.googleapis.com"', f'base_url = "{url}"'),
-        ('hosts = ["www.googleapis.com"]', f'hosts = ["{url.removeprefix("http://")}"]'),
-        ("/oauth2/v3/userinfo", "/oauth2/v2/userinfo"),
-        ("https://accounts.google.com/o/oauth2/v2/auth", f"{url}/o/oauth2/v2/auth"),
-        ("https://oauth2.googleapis.com/token", f"{url}/oauth2/token"),
-        ("https://oauth2.googleapis.com/revoke", f"{url}/oauth2/revoke"),
-        ('issuer = "https://accounts.google.com"\n', ""),
-    ):
-        assert text.count(said) == 1, said
-        text = text.replace(said, instead)
-    folder.mkdir()
-    (folder / f"{NAME}.toml").write_text(text)
-    operations = "google-calendar.operations.tsv"
+@dataclass(frozen=True)
+class Api:
+    """One of the APIs, under a name and an audience of Acme's own."""
+
+    built_in: str
+    name: str
+    title: str
+
+    @property
+    def audience(self) -> str:
+        return f"https://{self.name}.example"
+
+
+MAIL: Final = Api("gmail", "acme-mail", "Acme Mail")
+DRIVE: Final = Api("google-drive", "acme-drive", "Acme Drive")
+CALENDAR: Final = Api("google-calendar", "acme-calendar", "Acme Calendar")
+
+
+def own_file(folder: Path, api: Api, url: str) -> Path:
+    """Put the file of one API and its operations into the folder, for the stand-in at that address."""
+    lines = (_CATALOGUE / f"{api.built_in}.toml").read_text().splitlines()
+    instead = {
+        "name": f'name = "{api.name}"',
+        "title": f'title = "{api.title}"',
+        "audience": f'audience = "{api.audience}"',
+        "base_url": f'base_url = "{url}"',
+        "hosts": f'hosts = ["{url.removeprefix("http://")}"]',
+        "authorize_url": f'authorize_url = "{url}/o/oauth2/v2/auth"',
+        "token_url": f'token_url = "{url}/oauth2/token"',
+        "url": f'url = "{url}/oauth2/revoke"',
+        "issuer": "",
+    }
+    table, kept = "", []
+    for line in lines:
+        key = line.partition(" = ")[0]
+        if line.startswith("["):
+            table = line
+            if table == "[identify]":
+                kept += [table, 'path = "/oauth2/v2/userinfo"', 'name = "email"', 'id = "sub"', ""]
+        if table not in ("[identify]", "[lookups.calendar]"):
+            kept.append(instead[key] if key in instead and table in ("", "[oauth]", "[oauth.revocation]") else line)
+    folder.mkdir(exist_ok=True)
+    (folder / f"{api.name}.toml").write_text("\n".join(kept) + "\n")
+    operations = f"{api.built_in}.operations.tsv"
     (folder / operations).write_text((_CATALOGUE / operations).read_text())
     return folder
 
 
-def seed(client_id: str, client_secret: str, redirect_uri: str) -> dict[str, Any]:
-    """Alice, an app, and an event of hers. A token it does not know is the first one's: nobody's."""
+def seed(client_id: str, client_secret: str, *redirect_uris: str) -> dict[str, Any]:
+    """Alice, an app, and what is hers. A token it does not know is the first one's: nobody's."""
     app = {
         "client_id": client_id,
         "client_secret": client_secret,
         "name": "Valetkey at Acme",
-        "redirect_uris": [redirect_uri],
+        "redirect_uris": list(redirect_uris),
     }
     times = {"start_date_time": "2026-12-01T10:00:00Z", "end_date_time": "2026-12-01T11:00:00Z"}
     return {
@@ -57,6 +78,21 @@ def seed(client_id: str, client_secret: str, redirect_uri: str) -> dict[str, Any
             "oauth_clients": [app],
             "calendars": [
                 {"id": "primary", "user_email": "alice@acme.com", "summary": "Alice's own", "primary": True},
+            ],
+            "messages": [
+                {
+                    "id": "msg-lunch",
+                    "user_email": "alice@acme.com",
+                    "from": "bob@acme.com",
+                    "to": "alice@acme.com",
+                    "subject": "Lunch",
+                    "snippet": "At noon?",
+                    "body_text": "At noon?",
+                }
+            ],
+            "drive_items": [
+                {"id": f"file-{name}", "user_email": "alice@acme.com", "name": name, "mime_type": "text/plain"}
+                for name in ("plan", "payroll")
             ],
             "calendar_events": [
                 {

@@ -19,7 +19,9 @@ from tests.support import (
     chromium,
     database_clients,
     gh,
+    google_clients,
     jdbc,
+    mariadb,
     mcp_conformance,
     mcp_programs,
     nginx,
@@ -30,6 +32,7 @@ from tests.support import (
 
 _PACKAGES: Final = (
     ("PostgreSQL", postgres_keeper.INSTALL[-1], postgres_keeper.programs),
+    ("MariaDB", mariadb.INSTALL[-1], mariadb.program),
     ("Chromium", chromium.INSTALL[-1], chromium.program),
     ("nginx", nginx.INSTALL[-1], nginx.program),
     ("Caddy", caddy.INSTALL[-1], caddy.program),
@@ -45,6 +48,7 @@ def main() -> int:
         _registry("Node and what runs on it", lambda: [*node.prepare(), *mcp_conformance.prepare()]),
         _registry("the MCP programs", mcp_programs.PROGRAMS.prepare),
         _registry("Slack's SDK", slack_clients.PYTHON_SDK.prepare),
+        _registry("Google's client", google_clients.CLIENT.prepare),
         _registry("boto3 and moto", aws_programs.PROGRAMS.prepare),
         _registry("psycopg and SQLAlchemy", database_clients.CLIENTS.prepare),
     )

@@ -91,14 +91,16 @@ class Store:
     """A house with the shop connected, and an agent with a task over it."""
 
     house: House
-    shop: Shop
+    shop: Any
     connection: Any
     agent: Robot
     delegation: Any
     task: Any
+    audience: str = AUDIENCE
 
     async def lease(self, **more: Any) -> Reply:
-        return await self.agent.call("POST", "/v1/leases", task_token=self.task["task_token"], target=AUDIENCE, **more)
+        asked = {"task_token": self.task["task_token"], "target": self.audience, **more}
+        return await self.agent.call("POST", "/v1/leases", **asked)
 
     async def lent(self, **more: Any) -> Any:
         """The credential as its agent gets it."""

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from tests.support.house import House, Robot, open_house
 
@@ -48,13 +51,25 @@ resource_kind = "account"
 sentence = "follow another feed"
 tier = "read"
 resource_kind = "account"
+
+[lookups.room]
+by_name = "/rooms/{{name}}"
+by_id = "/rooms/by-id/{{room_id}}"
+id = "id"
+name = "name"
+
+[scopes."rooms:read"]
+sentence = "listen in a room"
+tier = "read"
+resource_kind = "room"
 """
 HEAD = "operation method template category access scope resource tags judged values never guards".replace(" ", "\t")
-TABLE = f"""# operations: 3
+TABLE = f"""# operations: 4
 {HEAD}
 live/follow\tGET\t/live\tlive\tread\tlive:read\taccount\twebsocket\t\t\t\t
 live/list\tGET\t/list\tlive\tread\tlive:read\taccount\t\t\t\t\t
 other/follow\tGET\t/other\tlive\tread\tother:read\taccount\twebsocket\t\t\t\t
+rooms/follow\tGET\t/rooms/{{name}}/live\trooms\tread\trooms:read\troom:name\twebsocket\t\t\t\t
 """
 
 
@@ -96,6 +111,24 @@ class Spoken:
         return await self.house.events("call.finished")
 
 
+def describe(folder: Path, url: str, place: str, table: str = TABLE) -> Path:
+    """Write down what the API is, `url` its address and `place` its `host:port`; return the folder to read."""
+    folder.mkdir(parents=True)
+    (folder / "feed.toml").write_text(_TOML.format(url=url, place=place))
+    (folder / "feed.operations.tsv").write_text(table)
+    return folder
+
+
+def rooms(connection: ServerConnection, request: Request) -> Response | None:
+    """What the API says of a room, asked in plain HTTP; anything else is a handshake."""
+    at, _, room = request.path.rpartition("/")
+    if at not in ("/v2/rooms", "/v2/rooms/by-id"):
+        return None
+    answer = connection.respond(HTTPStatus.OK, json.dumps({"id": room, "name": room}))
+    answer.headers["Content-Type"] = "application/json"
+    return answer
+
+
 async def echo(connection: ServerConnection) -> None:
     """Say back whatever is said."""
     async for message in connection:
@@ -128,18 +161,16 @@ async def open_spoken(
             spoken.closed.append((connection.close_code or 0, connection.close_reason or ""))
             spoken.gone.set()
 
-    async with serve(hears, "127.0.0.1", 0, ssl=tls, subprotocols=subprotocols) as server:
+    async with serve(hears, "127.0.0.1", 0, ssl=tls, subprotocols=subprotocols, process_request=rooms) as server:
         place = f"{host}:{next(iter(server.sockets)).getsockname()[1]}"
-        own = folder / "own"
-        own.mkdir(parents=True)
-        url = f"{'http' if tls is None else 'https'}://{place}"
-        (own / "feed.toml").write_text(_TOML.format(url=url, place=place))
-        (own / "feed.operations.tsv").write_text(table)
+        own = describe(folder / "own", f"{'http' if tls is None else 'https'}://{place}", place, table)
         settings = {"token_seconds": 900, "task_seconds": 3600, **settings}
         async with open_house(
             folder / "data", database_url=database_url, local=(place,), integrations=own, **settings
         ) as house:
-            agent = await house.agent("follower", ceiling=["feed:live:read@*", "feed:other:read@*"])
+            agent = await house.agent(
+                "follower", ceiling=["feed:live:read@*", "feed:other:read@*", "feed:rooms:read@*"]
+            )
             await house.alice.does("POST", "/v1/connections", integration="feed", credential=KEY)
             delegation = await house.delegate(agent, *grants, seconds=7200, **(delegated or {}))
             task = await house.task(delegation)

@@ -20,7 +20,7 @@ def _dies_at(step: str) -> None:
 
     async def started(self: built.App) -> None:
         await start(self)
-        self.databases.step = self.services.rotate_database.step = struck
+        self.databases.step = self.mariadb.step = self.services.rotate_database.step = struck
 
     built.App.start = started  # type: ignore[method-assign]
 

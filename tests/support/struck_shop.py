@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.house import House, Person, Robot, first_administrator, open_house
 from tests.support.http import Reply
 from tests.support.serve_process import ServeProcess
-from tests.support.shop import READ, Shop, Store, connect_shop
+from tests.support.shop import AUDIENCE, READ, Store, connect_shop
 from valetkey.server.clock import DrivenClock
 
 NOBODY = "http://127.0.0.1:9"
@@ -63,16 +63,25 @@ class Struck:
 
 
 @contextlib.asynccontextmanager
-async def begun(folder: Path, there: Shop, database_url: str | None, *, dies_at: str) -> AsyncIterator[Struck]:
+async def begun(
+    folder: Path,
+    there: Any,
+    database_url: str | None,
+    *,
+    dies_at: str,
+    grant: str = READ,
+    connect: Callable[..., Awaitable[Any]] = connect_shop,
+    audience: str = AUDIENCE,
+) -> AsyncIterator[Struck]:
     """Everything up to the task, by a process that will die at that step; it is dead when the block is left."""
     process = ServeProcess(folder, NOBODY, database_url, local=(there.place,), dies_at=dies_at)
     async with _until_dead(process):
         house = process.house
         house.alice = await first_administrator(house, process.announced["bootstrap"])
-        connection = await connect_shop(house, there)
-        at = Store(house, there, connection, await house.agent("report-writer"), None, None)
-        await at.entitle(READ.replace("/analytics", ""))
-        at.delegation = await house.delegate(at.agent, READ, seconds=3600)
+        connection = await connect(house, there)
+        at = Store(house, there, connection, await house.agent("report-writer"), None, None, audience)
+        await at.entitle(grant.replace("/analytics", ""))
+        at.delegation = await house.delegate(at.agent, grant, seconds=3600)
         at.task = await house.task(at.delegation, seconds=3600)
         yield Struck(process, at)
 

@@ -59,7 +59,7 @@ def connect(
     valetkey connect github --app-id 4711 --installation-id 815 --key-stdin < app.pem, or
     valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --access-key-id AKIA… --key-stdin < secret.txt
     or valetkey connect aws --role-arn arn:aws:iam::111122223333:role/agents --web-identity
-    or valetkey connect postgres --name analytics --url-stdin < url.txt
+    or valetkey connect postgres --name analytics --url-stdin < url.txt, and so with mariadb
     """
     if not (url_stdin or token_stdin or app_id or installation_id or role_arn or access_key_id or web_identity):
         with signed_in() as client:

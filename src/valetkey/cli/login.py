@@ -18,24 +18,32 @@ from valetkey.client.sync import Client
 def login(
     *,
     no_browser: Annotated[bool, Parameter(help="Open none: print the address to go to on this computer.")] = False,
-    code_stdin: Annotated[bool, Parameter(help="By a one-time code, read from standard input.")] = False,
+    device: Annotated[
+        bool, Parameter(help="By a browser on another computer: prints an address, asks for a code.")
+    ] = False,
+    code_stdin: Annotated[bool, Parameter(help="By a one-time code, or --device's, from standard input.")] = False,
     email: Annotated[str, Parameter(help="Who you are; only for the first person of a new server.")] = "",
     organization: Annotated[str | None, Parameter(help="Its name; only for the first person.")] = None,
     url: Annotated[str | None, Parameter(help="The server; VALETKEY_URL otherwise.")] = None,
     json: Json = False,
 ) -> int:
-    """Sign in: by your browser where there is one, else with a one-time code.
+    """Sign in: by your browser where there is one, by one on another computer with --device, or with a one-time code.
 
     The code is the one the server printed at its first start, or that an invitation holds. It is asked for with
     --email and --code-stdin, and in a terminal without a browser. For example: valetkey login
     """
     profile = Profile()
     address = (url or profile.url).rstrip("/")
-    by_code = code_stdin or bool(email) or organization is not None
+    for_the_first = bool(email) or organization is not None
+    by_code = (code_stdin and not device) or for_the_first
     if by_code and no_browser:
         raise Usage("--no-browser does not go with a one-time code.", hint="valetkey login --help")
+    if device and (no_browser or for_the_first):
+        raise Usage("--device goes with --code-stdin alone.", hint="valetkey login --help")
     with Client(address) as client:
-        if not by_code and (no_browser or browser.is_at_hand()):
+        if device:
+            answer = browser.log_in_elsewhere(client, from_stdin=code_stdin)
+        elif not by_code and (no_browser or browser.is_at_hand()):
             answer = browser.log_in(client, opens=not no_browser)
         else:
             code = secret("One-time code", from_stdin=code_stdin, flag="--code-stdin")

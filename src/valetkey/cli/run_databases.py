@@ -1,7 +1,8 @@
 """Logins of databases for the command of `valetkey run`: taken when it starts, in its environment, gone when it ends.
 
 What psql and its kind read: PGHOST and the rest for the only one or the first, a password file and a service file for
-all of them, in a folder nobody else reads.
+all of them, in a folder nobody else reads. What the programs of MariaDB read: an option file for each, and MYSQL_HOST
+and the rest for the first. DATABASE_URL is the first login's, of whichever kind.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from valetkey.client.sync import Client
 
-KINDS: Final = frozenset({"postgres"})
+KINDS: Final = frozenset({"postgres", "mariadb"})
 _VARIABLES: Final = {
     "PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "database", "PGSSLMODE": "sslmode",
 }  # fmt: skip
@@ -38,7 +39,7 @@ def taken(agent: Client, task_token: str, gateway: str, grants: Sequence[str]) -
         kind = head.partition("/")[0]
         lent = agent.leases.create(task_token, target=f"{gateway}/p/{kind}", grants=lines)
         login: dict[str, Any] = json.loads(lent["credential"])
-        logins.append({**login, "name": head.partition("/")[2] or login["database"]})
+        logins.append({**login, "kind": kind, "name": head.partition("/")[2] or login["database"] or kind})
     return logins
 
 
@@ -50,22 +51,49 @@ def environment(logins: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]
         return
     folder = Path(tempfile.mkdtemp(prefix="valetkey-run-"))  # 0700
     try:
-        words, services = folder / "pgpass", folder / "pg_service.conf"
-        _write(words, "".join(f"{login['pgpass']}\n" for login in logins))
-        _write(services, "".join(_service(login) for login in logins))
-        first = logins[0]
-        found = {variable: str(first[name]) for variable, name in _VARIABLES.items()}
-        found |= {"PGPASSFILE": str(words), "PGSERVICEFILE": str(services), "PGAPPNAME": f"valetkey {first['lease']}"}
-        yield found | {"DATABASE_URL": str(first["url"])}
+        found = _for_postgres(folder, [login for login in logins if login["kind"] == "postgres"])
+        found |= _for_mariadb(folder, [login for login in logins if login["kind"] == "mariadb"])
+        yield found | {"DATABASE_URL": str(logins[0]["url"])}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _for_postgres(folder: Path, logins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    if not logins:
+        return {}
+    words, services = folder / "pgpass", folder / "pg_service.conf"
+    _write(words, "".join(f"{login['pgpass']}\n" for login in logins))
+    _write(services, "".join(_service(login) for login in logins))
+    first = logins[0]
+    found = {variable: str(first[name]) for variable, name in _VARIABLES.items()}
+    return found | {"PGPASSFILE": str(words), "PGSERVICEFILE": str(services), "PGAPPNAME": f"valetkey {first['lease']}"}
+
+
+def _for_mariadb(folder: Path, logins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """MYSQL_HOME is where its programs look for `my.cnf`; a `~/.my.cnf` that says otherwise comes after it, so whoever
+    wants to be sure says `--defaults-file=$MARIADB_CNF`."""
+    if not logins:
+        return {}
+    for login in logins:
+        _write(folder / f"{login['name']}.cnf", f"{login['cnf']}\n")
+    first = logins[0]
+    _write(folder / "my.cnf", f"{first['cnf']}\n")
+    return {
+        "MYSQL_HOST": str(first["host"]),
+        "MYSQL_TCP_PORT": str(first["port"]),
+        "MYSQL_PWD": str(first["password"]),
+        "MYSQL_HOME": str(folder),
+        "MARIADB_HOME": str(folder),
+        "MARIADB_CNF": str(folder / "my.cnf"),
+    }
+
+
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without what signs the person herself in at a database."""
-    # SECURITY: libpq takes PGPASSWORD before a password file, and PGHOSTADDR before PGHOST.
+    # SECURITY: libpq takes PGPASSWORD before a password file, and PGHOSTADDR before PGHOST; so with MYSQL_PWD.
     # Guarded by tests/flows/test_run_databases.py::test_what_signs_the_person_in_is_not_there
-    return {name: value for name, value in environ.items() if not name.startswith("PG") and name != "DATABASE_URL"}
+    ours = ("PG", "MYSQL_", "MARIADB_")
+    return {name: value for name, value in environ.items() if not name.startswith(ours) and name != "DATABASE_URL"}
 
 
 def _service(login: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from valetkey.client.addressed import Addressing, Onward
 from valetkey.client.errors import InvalidRequest, Unreachable, ValetkeyError
 from valetkey.client.http import dial, is_stale
 from valetkey.client.rebase import Rebase
+from valetkey.client.websocket import ahead, asks_for_websocket, check_handshake, join
 
 if TYPE_CHECKING:
     from valetkey.client.loopback import Forwarder
@@ -95,6 +96,10 @@ class Connection(BaseHTTPRequestHandler):
         """Carry one request to the gateway, as this addressing understands it. Raises its refusal."""
         forwarder = self.server.forwarder
         length, is_chunked = self.framing()
+        opens = asks_for_websocket(headers)
+        if opens:
+            check_handshake(self.command, self.request_version, headers)
+            self.close_connection = True  # refused, it ends: what may follow is no HTTP
         onward, kept = forwarder.admitted(self.command, self.path, headers, at)
         upstream = self._opened()
         target = forwarder.gateway.path + onward.target
@@ -109,7 +114,10 @@ class Connection(BaseHTTPRequestHandler):
                 answer = upstream.getresponse()
         except (OSError, HTTPException) as error:
             raise Unreachable(f"No answer from the gateway at {forwarder.gateway.geturl()}: {error}") from error
-        self.answer(answer, onward)
+        if answer.status == 101:
+            self._opened_there(answer, upstream, is_asked=opens)
+        else:
+            self.answer(answer, onward)
         answer.close()  # http.client does not notice the end of a counted body that was read piece by piece
         if answer.will_close:
             self._drop()
@@ -217,6 +225,20 @@ class Connection(BaseHTTPRequestHandler):
             self._body(answer, leading, is_chunked)
         else:
             answer.read()
+
+    def _opened_there(self, answer: HTTPResponse, upstream: HTTPConnection, *, is_asked: bool) -> None:
+        """The gateway opened a WebSocket: hand on its 101, and from then on the bytes of both sides."""
+        there = upstream.sock
+        if not is_asked or there is None:
+            raise ConnectionAbortedError("the gateway left HTTP, and nobody asked it to")
+        self.send_response_only(101)
+        for name, value in answer.getheaders():
+            if name.lower() not in HOP_BY_HOP:
+                self.send_header(name, value)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "websocket")
+        self.end_headers()
+        join(self.connection, there, early=(ahead(self.connection, self.rfile), ahead(there, answer.fp)))
 
     def _told_to_git(self, answer: HTTPResponse) -> None:
         """A refusal as plain text, the only kind that git shows its user."""

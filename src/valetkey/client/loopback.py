@@ -11,12 +11,13 @@ from typing import ClassVar, Final
 
 from valetkey.client.addressed import Addressing, Onward, OwnAddress
 from valetkey.client.carrying import HOP_BY_HOP, Connection, Headers, Server
-from valetkey.client.errors import InvalidRequest, NotAuthenticated
+from valetkey.client.errors import NotAuthenticated
 from valetkey.client.fresh import Fresh
 from valetkey.client.http import base_of
 from valetkey.client.placeholder import NotHeld, new_placeholder, put, without
 from valetkey.client.proving import ProofKey
 from valetkey.client.unverified import unverified_claims
+from valetkey.client.websocket import asks_for_websocket, onward_handshake
 
 _OURS: Final = frozenset({"host", "content-length", "accept-encoding", "expect"})
 
@@ -73,13 +74,9 @@ class Forwarder:
                 status=401,
             ) from None
         onward = at.onward(target)
-        if any(name.lower() == "upgrade" and "websocket" in value.lower() for name, value in headers):
-            raise InvalidRequest(
-                "WebSockets to an API are not carried: every call is judged by itself.",
-                hint="Use the API's plain HTTP requests.",
-                status=400,
-            )
         kept = onward_headers(headers)
+        if asks_for_websocket(headers):
+            kept = onward_handshake(kept, next(value for name, value in headers if name.lower() == "host"))
         credential = self.fresh.credential(onward.api)
         if self.key is None or "cnf" not in unverified_claims(credential):
             return onward, put(kept, placeholder=self.placeholder, credential=credential)

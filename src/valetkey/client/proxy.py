@@ -77,11 +77,11 @@ class ProxyConnection(Connection):
 
     def _ended_here(self, proxy: "Proxy", inside: Tunnelled) -> None:
         self.connection.settimeout(_HANDSHAKE_SECONDS)
-        with contextlib.suppress(OSError), proxy.secured(inside.host, self.connection) as secure:
+        with contextlib.suppress(OSError, ValueError), proxy.secured(inside.host, self.connection) as secure:
             secure.settimeout(None)
             Inside(secure, self.client_address, self.server, inside)
             secure.setblocking(False)
-            secure.unwrap()  # says goodbye and waits for nobody
+            secure.unwrap()  # says goodbye and waits for nobody; `ValueError`: a WebSocket said it already
 
     def _plain(self, proxy: "Proxy", headers: Headers) -> None:
         try:

@@ -36,8 +36,11 @@ from valetkey.server.connections.by_device import store as device_codes
 from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
+from valetkey.server.connections.databases.mariadb.admin import MariaAdmins
+from valetkey.server.connections.databases.mariadb.connect import TryMariaDB
+from valetkey.server.connections.databases.mariadb.tables import MariaTables
 from valetkey.server.connections.databases.rotate import Rotate
-from valetkey.server.connections.databases.tables import Tables
+from valetkey.server.connections.databases.tables import PostgresTables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
@@ -60,6 +63,7 @@ from valetkey.server.credentials.lend import Lend
 from valetkey.server.credentials.reconcile import Reconcile
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.credentials.sources.installation import InstallationSource
+from valetkey.server.credentials.sources.mariadb import MariaSource
 from valetkey.server.credentials.sources.model import Sources
 from valetkey.server.credentials.sources.question import QuestionRoles
 from valetkey.server.credentials.sources.role import RoleSource
@@ -91,7 +95,7 @@ from valetkey.server.gateway.websocket.speak import Speaking
 from valetkey.server.health import Health
 from valetkey.server.integrations.catalogue import load_catalogue, load_folder
 from valetkey.server.integrations.catalogue.typed import Misdescribed
-from valetkey.server.integrations.databases import DATABASES
+from valetkey.server.integrations.databases import DATABASES, MARIADB, POSTGRES
 from valetkey.server.integrations.live import LiveCatalogue, refuse_taken
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.register import Register as ResourceServers
@@ -233,6 +237,8 @@ class App:
         reachable = Reachable(clock, timeout=float(settings.upstream_timeout_seconds))
         admins = Admins(database, ring, egress, reachable)
         self._opened.push_async_callback(admins.close)
+        mariadb = MariaAdmins(database, ring, egress, reachable)
+        self._opened.push_async_callback(mariadb.close)
         sessions = RoleSessions(borrow, assume, clock)
         lookups = Lookups(
             egress,
@@ -242,14 +248,16 @@ class App:
             clock,
             seconds=settings.resource_cache_seconds,
             timeout=float(settings.upstream_timeout_seconds),
-            tables=Tables(admins),
+            tables={POSTGRES.name: PostgresTables(admins), MARIADB.name: MariaTables(mariadb)},
         )
         self.databases = databases = DatabaseSource(admins, clock, self.deployment)
+        self.mariadb = MariaSource(mariadb, clock, self.deployment)
         sources = Sources(
             {
                 "installation": InstallationSource(borrow, installations),
                 "role": RoleSource(borrow, assume),
-                "database": databases,
+                "postgres": databases,
+                "mariadb": self.mariadb,
             }
         )
         self.data_keys = data_keys = DataKeys(journal, database, ring, root, clock, SEALED)
@@ -320,8 +328,7 @@ class App:
         self.reconcile = reconcile = Reconcile(
             database=database,
             journal=journal,
-            admins=admins,
-            source=databases,
+            logins={POSTGRES.name: databases, MARIADB.name: self.mariadb},
             take_back=take_back,
             deployment=self.deployment,
         )
@@ -466,7 +473,7 @@ class App:
             ),
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
-            databases=ConnectDatabase(journal, database, admins, ring, clock),
+            databases=ConnectDatabase(journal, database, admins, TryMariaDB(mariadb), ring, clock),
             rotate_database=Rotate(journal, database, admins, ring),
             apps=registered,
             connect=connect,

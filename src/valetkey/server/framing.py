@@ -17,7 +17,8 @@ _UPGRADES: Final = frozenset({b"upgrade", b"http2-settings", b"sec-websocket-key
 _HANDSHAKE: Final = frozenset({b"upgrade", b"sec-websocket-key"})
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes
 _SUBPROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_NOT_BESIDE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"origin"})
+_NOT_BESIDE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_NO_TUNNELS: Final = "tunnels, traces and upgrades are not offered, but for a WebSocket where an operation takes one"
 
 
 def refuse(scope: Mapping[str, Any], *, opens: bool = False) -> str | None:
@@ -30,7 +31,7 @@ def refuse(scope: Mapping[str, Any], *, opens: bool = False) -> str | None:
     """
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     if scope["type"] != "http" or scope["method"] in _TUNNELS:
-        return "tunnels, traces and upgrades are not offered"
+        return _NO_TUNNELS
     if scope["http_version"] not in ("1.0", "1.1"):
         return "only HTTP/1.1 is spoken here"
     hosts, lengths, codings = [], [], []
@@ -45,7 +46,7 @@ def refuse(scope: Mapping[str, Any], *, opens: bool = False) -> str | None:
             case b"expect" if value.lower() != b"100-continue":
                 return "no expectation but 100-continue is met"
             case _ if name in _UPGRADES and not (opens and name in _HANDSHAKE):
-                return "tunnels, traces and upgrades are not offered"
+                return _NO_TUNNELS
     if len(hosts) != 1:
         return "there must be exactly one Host header"
     if (host := _HOST.fullmatch(hosts[0])) is None or int(host[1] or 0) > 65535:
@@ -70,7 +71,8 @@ def offers_websocket(scope: Mapping[str, Any]) -> bool:
 def refuse_handshake(scope: Mapping[str, Any]) -> str | None:
     """Return why a WebSocket handshake must not be read, or None. RFC 6455 section 4.2.1.
 
-    An origin is what browsers send, and no browser can show a credential here.
+    An origin is what browsers send, and many programs too, which name the address they ask. A page of any other place
+    is refused: a browser would show a password that was once typed here, whoever wrote the page (section 10.2).
     """
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     found: dict[bytes, list[bytes]] = {}
@@ -78,7 +80,12 @@ def refuse_handshake(scope: Mapping[str, Any]) -> str | None:
         found.setdefault(name, []).append(value)
     options = {option.strip(b" \t").lower() for value in found.get(b"connection", []) for option in value.split(b",")}
     if scope["method"] != "GET" or scope["http_version"] != "1.1" or found.keys() & _NOT_BESIDE:
-        return "a WebSocket is opened by a GET of HTTP/1.1, without a body and not from a browser"
+        return "a WebSocket is opened by a GET of HTTP/1.1, without a body"
+    # SECURITY: compared with the whole address, so that neither `null` nor a name that begins like ours is this place.
+    # Guarded by tests/attacks/test_websocket_framing.py::test_a_page_of_another_place_opens_nothing
+    own = [[scheme + host.lower()] for scheme in (b"https://", b"http://") for host in found.get(b"host", [])]
+    if b"origin" in found and [value.lower() for value in found[b"origin"]] not in own:
+        return "a WebSocket is not opened for a page of another place; programs leave Origin out, or name this address"
     if [value.lower() for value in found.get(b"upgrade", [])] != [b"websocket"] or b"upgrade" not in options:
         return "a WebSocket is asked for once, by Upgrade and Connection"
     keys = found.get(b"sec-websocket-key", [])

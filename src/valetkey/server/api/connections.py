@@ -98,7 +98,7 @@ async def create(services: Services, caller: Caller, request: Request, body: New
     credential = Secret(body.credential)
     if body.integration in DATABASES:
         facts = await services.databases.connect(
-            credential, name=body.name, public=body.everybody or "refuse", by=caller.user()
+            body.integration, credential, name=body.name, public=body.everybody or "refuse", by=caller.user()
         )
     elif any(said is not None for said in (body.role_arn, body.access_key_id, body.audience)):
         if body.app_id is not None or body.installation_id is not None:

@@ -3,7 +3,9 @@
 What two readers could read differently, or what is too long to be read, is called that: then a click is not enough.
 """
 
+import base64
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,6 +45,8 @@ class Shown:
 def render(kept: Kept, facts: Facts, integration: Integration | None) -> Shown:
     """The call, for a person."""
     kind, rows, text, is_whole = _body(kept)
+    if integration is not None and integration.refusals == "google" and kind == "JSON":
+        rows, is_whole = _with_mails(rows, is_whole)
     return Shown(
         title=_title(facts, integration),
         method=kept.method,
@@ -144,6 +148,36 @@ def _json(text: str) -> tuple[str, tuple[Row, ...], str, bool]:
     return "JSON", tuple(rows[:MOST_ROWS]), "", is_whole
 
 
+def _with_mails(rows: tuple[Row, ...], is_whole: bool) -> tuple[tuple[Row, ...], bool]:
+    """A mail that Gmail is sent stands in `raw`, encoded: nobody reads that, so it is shown as it will be sent, too."""
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        if row.name == "raw" or row.name.endswith(".raw"):
+            mail = _decoded(row.value)
+            # SECURITY: what a mail encodes once more is not read here, so whoever looks has not seen it.
+            # Guarded by tests/rules/test_render.py::test_a_mail_that_hides_its_words_is_not_whole
+            is_whole = is_whole and mail is not None and not mixed(mail) and _ENCODED.search(mail) is None
+            if mail is not None:
+                found.append(Row(name=f"{row.name}, read", value=visible(mail)))
+    return tuple(found), is_whole
+
+
+def _decoded(text: str) -> str | None:
+    """The text behind base64url, with or without its end; None where there is not one."""
+    if len(text) > LONGEST_TEXT or not re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", text):
+        return None
+    try:
+        found = base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
+        return found.decode("utf-8").replace("\r\n", "\n")
+    except ValueError:
+        return None
+
+
+_ENCODED: Final = re.compile(
+    r"^content-transfer-encoding:\s*+(?!(?:7bit|8bit|binary)\s*$)|=\?[^?\s]+\?[bq]\?", re.IGNORECASE | re.MULTILINE
+)
+"""What says that words of a mail are not written as they are: RFC 2045 section 6, RFC 2047 section 2."""
 _GRAPHQL: Final = frozenset({"query", "variables", "operationName", "extensions"})
 
 

@@ -42,7 +42,7 @@ class Lookups:
         *,
         seconds: int,
         timeout: float,
-        tables: Tables,
+        tables: Mapping[str, Tables],
     ) -> None:
         self._tables = tables
         self._egress = egress
@@ -66,7 +66,7 @@ class Lookups:
             return known[1]
         integration = self._catalogue[facts.integration]
         if integration.database is not None:
-            return await self._tables.resource(facts, ref)
+            return await self._tables[facts.integration].resource(facts, ref)
         if integration.role is not None:
             return integration.role.facts(ref, account_of(facts.account))
         how = integration.questions.get(ref.kind) or integration.lookups.get(ref.kind)
@@ -97,7 +97,7 @@ class Lookups:
     async def _by_path(
         self, integration: Integration, lookup: Lookup, segments: tuple[str, ...], borrowed: Borrowed
     ) -> ResourceFacts | None:
-        document = await self._ask(integration, borrowed, segments)
+        document = await self._ask(integration, borrowed, segments, query=lookup.query)
         return None if document is None else lookup.facts(document)
 
     async def _by_question(
@@ -155,14 +155,15 @@ class Lookups:
     async def bind(self, facts: ConnectionFacts, grant: Grant) -> Grant:
         """The grant with each named resource bound to the id it has now. Raises `NotFound` where it is not there."""
         if self._catalogue[facts.integration].database is not None:
-            bound = [r if r.name == "*" else await self._tables.bound(facts, r) for r in grant.resources]
+            tables = self._tables[facts.integration]
+            bound = [r if r.name == "*" else await tables.bound(facts, r) for r in grant.resources]
         else:
             bound = [await self._bound(facts, resource) for resource in grant.resources]
         return replace(grant, connection=facts.id, resources=tuple(bound))
 
     async def is_still(self, facts: ConnectionFacts, resource: Resource) -> bool:
         """Whether a schema all of whose tables were delegated is still the one it was."""
-        return await self._tables.is_still(facts, resource)
+        return await self._tables[facts.integration].is_still(facts, resource)
 
     async def _bound(self, facts: ConnectionFacts, resource: Resource) -> Resource:
         if resource.name == "*":
@@ -194,6 +195,7 @@ class Lookups:
         method: str = "GET",
         body: str = "",
         form: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> Any:
         headers = [(b"accept", b"application/json"), (borrowed.header, borrowed.value.reveal().encode())]
         headers += [(name.encode(), value.encode()) for name, value in integration.headers.items()]
@@ -204,6 +206,8 @@ class Lookups:
             headers += [(b"content-type", kind)] if body else []
             headers.append((b"content-length", str(len(body.encode())).encode()))
         url = borrowed.below(*segments)
+        if query:
+            url = replace(url, target=url.target + b"?" + urlencode(query).encode())
         fetch = partial(
             self._egress.fetch,
             method,

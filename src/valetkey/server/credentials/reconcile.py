@@ -8,25 +8,36 @@ known. Refuses to know why they came apart: a crash, a restored backup, somebody
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.databases import groups
-from valetkey.server.connections.databases import store as roles
-from valetkey.server.connections.databases.admin import Admins
-from valetkey.server.connections.databases.model import group_prefix, lease_of, prefix, role_of
+from valetkey.server.connections.databases.model import lease_of, role_of
 from valetkey.server.credentials import store
 from valetkey.server.credentials.lease import Lease, State
-from valetkey.server.credentials.sources.database import DatabaseSource
+from valetkey.server.credentials.sources.model import Ended
 from valetkey.server.credentials.take_back import TakeBack
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import ValetkeyError
+from valetkey.server.policy.model import ConnectionFacts
 
 EVERY_SECONDS: Final = 60.0
 _OVER: Final = frozenset({State.ENDED, State.LOST})
 log = logging.getLogger("valetkey")
+
+
+class Logins(Protocol):
+    """A source of logins that can be listed, and ended by name."""
+
+    async def there(self, connection: str, /) -> set[str]:
+        """The names of all that are there for leases of this deployment."""
+        ...
+
+    async def drop(self, connection: str, name: str, /) -> Ended:
+        """End one, whatever is known of its lease. May be repeated."""
+        ...
 
 
 class Reconcile:
@@ -37,15 +48,13 @@ class Reconcile:
         *,
         database: Database,
         journal: Journal,
-        admins: Admins,
-        source: DatabaseSource,
+        logins: Mapping[str, Logins],
         take_back: TakeBack,
         deployment: str,
     ) -> None:
         self._database = database
         self._journal = journal
-        self._admins = admins
-        self._source = source
+        self._logins = logins
         self._take_back = take_back
         self._deployment = deployment
 
@@ -62,39 +71,35 @@ class Reconcile:
         changed = 0
         for connection in found:
             try:
-                changed += await self._one(connection.facts.id, connection.facts.org)
+                changed += await self._one(self._logins[connection.facts.integration], connection.facts)
             except ValetkeyError as error:
                 log.warning("the roles of %s could not be compared: %s", connection.facts.id, error.code)
         return changed
 
-    async def _one(self, connection: str, org: str) -> int:
-        async with self._admins.session(connection, taking_back=True) as db:
-            there = await roles.roles(db, prefix(self._deployment))
-            if await roles.is_prepared(db):
-                await roles.forget_the_gone(db)
-                await groups.drop_useless(db, group_prefix(self._deployment))
+    async def _one(self, logins: Logins, facts: ConnectionFacts) -> int:
+        there = await logins.there(facts.id)
         of_role = {role: lease_of(role, self._deployment) for role in there}
         async with self._database.read() as db:
             known = {lease.id: lease for lease in await store.of_ids(db, set(of_role.values()))}
-            out = await store.out_through(db, connection)
+            out = await store.out_through(db, facts.id)
         strays = [role for role, lease in of_role.items() if lease not in known or known[lease].state in _OVER]
         gone = [lease for lease in out if role_of(self._deployment, lease.id) not in there]
         changed = 0
         for role in strays:
-            changed += await self._dropped(connection, org, role, known.get(of_role[role]))
+            changed += await self._dropped(logins, facts, role, known.get(of_role[role]))
         for lease in gone:
             changed += await self._take_back.end_now(lease, why="gone_there")
         return changed
 
-    async def _dropped(self, connection: str, org: str, role: str, lease: Lease | None) -> bool:
+    async def _dropped(self, logins: Logins, facts: ConnectionFacts, role: str, lease: Lease | None) -> bool:
         """A role that should not be there. One server may serve several connections: its own drops it."""
-        if lease is not None and lease.connection != connection:
+        if lease is not None and lease.connection != facts.id:
             return False
-        ended = await self._source.drop(connection, role)
+        ended = await logins.drop(facts.id, role)
         if ended.problem:
             return False
         async with self._journal.change() as change:
             change.record(
-                Event.LEASE_ENDED, org, lease=lease_of(role, self._deployment), connection=connection, why="stray"
+                Event.LEASE_ENDED, facts.org, lease=lease_of(role, self._deployment), connection=facts.id, why="stray"
             )
         return True

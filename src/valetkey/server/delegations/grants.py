@@ -15,8 +15,8 @@ from valetkey.server.errors import InvalidRequest
 _INTEGRATION = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _CONNECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
-_RESOURCE = re.compile(r"[A-Za-z0-9_.#-]+(?:/[A-Za-z0-9_.#-]+)*")
-_DATABASES = frozenset({"postgres"})
+_RESOURCE = re.compile(r"[A-Za-z0-9_.#@-]+(?:/[A-Za-z0-9_.#@-]+)*")
+_DATABASES = frozenset({"postgres", "mariadb"})
 """Whose resources are `schema.table` and `schema.*`."""
 LONGEST_GRANT = 4096
 EXAMPLE = "github:repo:read@acme-corp/backend"

@@ -14,6 +14,7 @@ import asyncpg
 
 from valetkey.server.egress.send import Egress
 from valetkey.server.egress.url import Url
+from valetkey.server.egress.verifying import verifying
 from valetkey.server.errors import ConnectionRequired, NotFound, UpstreamFailed
 from valetkey.server.secret import Secret
 
@@ -132,10 +133,6 @@ def failed(place: str, error: Exception) -> UpstreamFailed:
 
 
 def _context(host: str, roots: tuple[bytes, ...]) -> ssl.SSLContext:
-    context = _Named(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
-    for root in roots:
-        context.load_verify_locations(cadata=root.decode("ascii"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = verifying(_Named(ssl.PROTOCOL_TLS_CLIENT), roots)
     context.name = host.strip("[]")
     return context

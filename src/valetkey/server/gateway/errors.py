@@ -3,7 +3,8 @@
 GitHub's clients read `message` and `documentation_url`; they are added, the rest is the same problem as everywhere.
 Some of them show a body as raw text unless it is called `application/json`: who asks for JSON gets that name for it.
 Clients of an API that says 200 to its failures (Slack) take any other status for a fault of the network and ask again
-for half an hour; what asking again cannot change is told to them as that API tells it.
+for half an hour; what asking again cannot change is told to them as that API tells it. Google's clients show what
+stands in `error`, and of a document without it nothing but the status.
 """
 
 import re
@@ -18,6 +19,16 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _JSON: Final = re.compile(rb"application/(?:json|vnd\.github(?:[.+][a-z0-9.+-]*)?)")
 _FINAL: Final = frozenset({400, 401, 403, 404, 409, 410, 422})
+_STATUSES: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+}
+"""How Google calls them: google/rpc/code.proto."""
 _PLAIN_JSON: Final = (b"content-type", b"application/json; charset=utf-8")
 
 
@@ -54,6 +65,18 @@ def as_the_api_says_it(
         return status, list(headers), document
     kept = [_PLAIN_JSON if name == b"content-type" else (name, value) for name, value in headers]
     return 200, kept, {success: False, "error": document["code"], **document}
+
+
+def as_google_says_it(status: int, document: dict[str, Any]) -> dict[str, Any]:
+    """The same document with a member `error` as Google's APIs have it; status and all else stay."""
+    reason = str(document.get("reason", document["code"]))
+    error = {
+        "code": status,
+        "message": document["message"],
+        "status": _STATUSES.get(status, "UNAVAILABLE"),
+        "errors": [{"domain": "valetkey", "reason": reason, "message": document["message"]}],
+    }
+    return {**document, "error": error}
 
 
 def _asks_for(asked: Headers, kind: bytes) -> bool:

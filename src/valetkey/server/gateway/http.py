@@ -14,7 +14,7 @@ from valetkey.server.gateway.call import Calls
 from valetkey.server.gateway.came import Attempt, Headers
 from valetkey.server.gateway.canonical import canonical
 from valetkey.server.gateway.challenge import challenge
-from valetkey.server.gateway.errors import as_the_api_says_it, refusal
+from valetkey.server.gateway.errors import as_google_says_it, as_the_api_says_it, refusal
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.question import Questions
 from valetkey.server.gateway.rows import RowsAnswer
@@ -206,6 +206,8 @@ async def _refuse(scope: Any, send: Any, error: Exception, asked: tuple[Prepared
         log.warning("unavailable %s: %s", request_id, type(error.__cause__ or error).__name__)
     if asked is not None and (success := asked[0].integration.success):
         status, headers, document = as_the_api_says_it(success, status, headers, document, asked=scope["headers"])
+    if asked is not None and asked[0].integration.refusals == "google":
+        document = as_google_says_it(status, document)
     body = msgspec.json.encode(document)
     if asked is not None and asked[0].integration.role is not None and not wants_problem_details(scope["headers"]):
         status, headers, body = in_xml(status, headers, document)

@@ -98,6 +98,7 @@ class Judge:
             resource="" if ref is None else ref.name or f"id {ref.id}",
             actual=None,
             parameters=match.judged,
+            comments=match.comments,
         )
         is_revoked = token is not None and self._authorities.is_revoked(token.jti)
         ended = live(authority, now) or (Deny(reason=Reason.REVOKED) if is_revoked else None)
@@ -142,7 +143,8 @@ class Judge:
         # Guarded by tests/flows/test_memory.py::test_a_call_decided_on_an_older_history_is_decided_again
         if held.asks_history(call, self._catalogue):
             history = await self._memories.history(held.spans, () if actual is None else Place.of([actual]))
-        return call, ruled(decision, call, authority, self._catalogue, now, history.commented(commented))
+        before = [*commented, *comments_of([call])[1:]]
+        return call, ruled(decision, call, authority, self._catalogue, now, history.commented(before))
 
     def charge(
         self,

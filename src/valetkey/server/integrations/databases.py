@@ -5,19 +5,21 @@ has no host of its own, every connection brings one, frozen when it is made.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from valetkey.server.integrations.model import Access, Injection, Integration, Operation, Scope, TokenPosition
 from valetkey.server.integrations.operations import compile_operations
-from valetkey.server.integrations.sql.question import SqlReader
+from valetkey.server.integrations.sql.question import NoQuestions, SqlReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
     """A kind of database. `rights` are what each scope of ours is there: privileges on a table."""
 
+    server: str
+    """Whose protocol it speaks, and so which source lends its logins."""
     port: int
     rights: Mapping[str, frozenset[str]]
     on_a_whole_schema: frozenset[str]
@@ -51,6 +53,9 @@ def _scope(name: str, sentence: str, *operations: str) -> Scope:
 
 
 _READ: Final = _operation("read", "read")
+_RIGHTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"read": frozenset({"SELECT"}), "write": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})}
+)
 POSTGRES: Final = Integration(
     name="postgres",
     title="PostgreSQL",
@@ -68,16 +73,16 @@ POSTGRES: Final = Integration(
     reader=SqlReader(_READ),
     token_positions=(TokenPosition(header="authorization", scheme="Bearer"),),
     injection=Injection(header="authorization", value="Bearer {token}"),
-    database=Database(
-        port=5432,
-        rights=MappingProxyType(
-            {
-                "read": frozenset({"SELECT"}),
-                "write": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
-            }
-        ),
-        on_a_whole_schema=frozenset({"read"}),
-    ),
+    database=Database(server="postgres", port=5432, rights=_RIGHTS, on_a_whole_schema=frozenset({"read"})),
+)
+MARIADB: Final = replace(
+    POSTGRES,
+    name="mariadb",
+    title="MariaDB",
+    audience="https://mariadb.databases.invalid",
+    base_url="mariadb:",
+    reader=NoQuestions(),
+    database=Database(server="mariadb", port=3306, rights=_RIGHTS, on_a_whole_schema=frozenset({"read"})),
 )
 
-DATABASES: Final[Mapping[str, Integration]] = MappingProxyType({POSTGRES.name: POSTGRES})
+DATABASES: Final[Mapping[str, Integration]] = MappingProxyType({POSTGRES.name: POSTGRES, MARIADB.name: MARIADB})

@@ -12,6 +12,9 @@ from typing import Final
 
 from valetkey.server.integrations.model import Match
 
+_NEEDED: Final = frozenset(".:&")
+"""One of these stands in every address, or stands for a character of one; most texts say nothing of the kind."""
+
 LINKS: Final = "links"
 OUTSIDE: Final = "outside"
 
@@ -31,6 +34,8 @@ def leads_outside(text: str) -> bool:
     >>> leads_outside("see https://github.com/acme/x/pull/1"), leads_outside("![](https://evil.example/?d=1)")
     (False, True)
     """
+    if text.isascii() and _NEEDED.isdisjoint(text):
+        return False
     seen = html.unescape(text)
     seen = "".join(c for c in unicodedata.normalize("NFKC", seen) if unicodedata.category(c) != "Cf").lower()
     return any(_SOMEWHERE.search(_KNOWN.sub(" ", one)) for one in (seen, seen.replace("\\", "")))

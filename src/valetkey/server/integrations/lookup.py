@@ -29,6 +29,8 @@ class Lookup:
     private: str = ""
     """Where the answer says that not everybody may read it, or in `public` that everybody may."""
     public: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """What every such question says besides (Drive leaves shared drives out unless it is told otherwise)."""
 
     def segments(self, ref: ResourceRef) -> tuple[str, ...]:
         """The path to GET for `ref`, decoded, below the base path. Raises ValueError for another kind of resource."""

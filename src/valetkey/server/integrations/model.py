@@ -25,6 +25,7 @@ Access = Literal["read", "write"]
 Tier = Literal["read", "write", "danger"]
 Shows = Literal["outsiders", "members", "nothing"]
 Layout = Literal["agent", "rfc8693"]
+Refusals = Literal["", "google"]
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BASE: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*/?")
@@ -136,6 +137,8 @@ class Match:
     """The resource, where a reader found it; None where the path says it."""
     connection: str = ""
     """The connection it goes through, by its name or id, where the call says it."""
+    comments: int = 1
+    """How many comments it writes, where its operation writes any."""
 
     @property
     def judged(self) -> dict[str, str]:
@@ -211,6 +214,8 @@ class Integration:
     """How calls are read whose path does not say all they do; None where every path does."""
     success: str = ""
     """The first member of every answer, false where the call failed, at an API that says 200 to failures too."""
+    refusals: Refusals = ""
+    """Whose way of saying no its clients read besides problem details."""
     git: "GitHost | None" = None
     """Where its repositories are cloned from and pushed to; None where it has none."""
     usually_at: tuple[tuple[str, str], ...] = ()

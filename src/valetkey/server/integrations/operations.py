@@ -30,7 +30,7 @@ WEBSOCKET_TAG: Final = "websocket"
 
 _UNMATCHED: Final = frozenset({ALIAS_TAG, BODY_TAG})
 _VARIABLE: Final = re.compile(r"\{(\+?)([A-Za-z][A-Za-z0-9_-]*)\}")
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,100}")  # a calendar is called like a mailbox
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
 
 Segments = tuple[str, ...]

@@ -1,11 +1,12 @@
 """Reads the bodies of operations that write text people are shown (tag `text`), for where links in it lead.
 
-Path and method say what such a call does; its body says where who reads it is led. It is one unambiguous JSON object
-or nothing, and goes out as it came. Every other call is read as it is without this: by the reader beside it, if the API
-has one, or by its path alone. Refuses to know what a member of a body means.
+Path and method say what such a call does; its body says where who reads it is led, and how many comments a review
+holds. It is one unambiguous JSON object or nothing, and goes out as it came. Every other call is read as it is without
+this: by the reader beside it, if the API has one, or by its path alone. Refuses to know what else a member means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from valetkey.server.errors import InvalidRequest
@@ -42,7 +43,9 @@ class Texts:
         match = self._operations.match(said.method, said.segments)
         if match is None:
             return None
-        leads = bool(said.body) and any(leads_outside(text) for text in texts_of(_object(said.body)))
+        members = _object(said.body) if said.body else {}
+        match = replace(match, comments=_comments(members))
+        leads = any(leads_outside(text) for text in texts_of(members))
         return Reading(
             matches=marked([match]) if leads else (match,),
             query=said.query,
@@ -53,7 +56,13 @@ class Texts:
         )
 
 
-def _object(body: bytes) -> object:
+def _comments(members: Mapping[str, object]) -> int:
+    """How many comments one body holds: those it lists, and the one it says besides."""
+    listed = members.get("comments")
+    return max(1, len(listed) + bool(members.get("body"))) if isinstance(listed, list) else 1
+
+
+def _object(body: bytes) -> Mapping[str, object]:
     try:
         return parse_object(body)
     except MalformedJson as error:

@@ -166,6 +166,8 @@ def _counted(task: str, line: int, grant: Grant, call: Call) -> list[Spend]:
 
 def _asks(grants: Sequence[Grant], call: Call, integration: Integration, now: float) -> bool:
     """Whether every line of this level that allows the call asks first: she gave it without asking on none of them."""
+    if not any(g.ask for g in grants):
+        return False
     allowing = [g for g in grants if _reaches(g, call, integration, now) and _fit(g, call) is Fit.YES]
     return bool(allowing) and all(g.ask for g in allowing)
 

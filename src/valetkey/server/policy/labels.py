@@ -35,12 +35,17 @@ def labels_of(call: Call, integration: Integration) -> frozenset[Label]:
 
 def comments_of(calls: Sequence[Call]) -> list[str]:
     """Where parts of a call put a comment or a message: ids of their resources, one for each of them."""
-    return ["" if call.actual is None else call.actual.id for call in calls if COMMENTS_TAG in call.operation.tags]
+    return [
+        "" if call.actual is None else call.actual.id
+        for call in calls
+        if COMMENTS_TAG in call.operation.tags
+        for _ in range(call.comments)
+    ]
 
 
 def commented_before(calls: Sequence[Call]) -> list[list[str]]:
-    """For each part of a call, where the parts before it comment."""
-    return [comments_of(calls[:number]) for number in range(len(calls))]
+    """For each part of a call, where what it writes before its own last comment comments."""
+    return [[*comments_of(calls[:number]), *comments_of([call])[1:]] for number, call in enumerate(calls)]
 
 
 def writes_to_the_public(call: Call) -> bool:

@@ -165,6 +165,7 @@ class Call:
     resource: str
     actual: ResourceFacts | None
     parameters: Mapping[str, str]
+    comments: int = 1  # how many it writes, where its operation writes any
 
     def through(self, connection: str, actual: ResourceFacts | None = None) -> "Call":
         """The same call through a connection, on what its resource was found to be."""
@@ -176,6 +177,7 @@ class Call:
             resource=self.resource,
             actual=actual,
             parameters=self.parameters,
+            comments=self.comments,
         )
 
     @property

@@ -1,6 +1,8 @@
 """/login/cli: a program at this computer asks to act as the person. What it sent is read before anything else happens.
 
-Only her answer leads back to the program, and only to this very computer; every refusal is a page.
+Only her answer leads back to the program, and only to this very computer; every refusal is a page. A program on a
+computer without a browser has its code shown here, and she carries it: whoever sent her the link gets nothing by her
+yes alone.
 """
 
 from typing import Any
@@ -29,7 +31,8 @@ async def show(services: Services, visitor: Visitor, request: Request) -> Respon
     # Guarded by tests/flows/test_cli_login.py::test_who_signed_in_long_ago_proves_it_again
     if (elsewhere := fresh(visitor, request, max_age=FRESH_SECONDS)) is not None:
         return elsewhere
-    return page("cli_login.html", _facts(services, visitor, wanted), submits_to=(wanted.origin,))
+    submits_to = () if wanted.is_shown else (wanted.origin,)
+    return page("cli_login.html", _facts(services, visitor, wanted), submits_to=submits_to)
 
 
 async def answer(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
@@ -37,11 +40,25 @@ async def answer(services: Services, visitor: Visitor, request: Request, form: F
     wanted = asked({name: value for name, value in form.single.items() if name not in ("csrf", "decision")})
     if form.get("decision") != "allow":
         await services.cli_logins.decline(user, session, wanted)
+        if wanted.is_shown:
+            return page("cli_code.html", view(visitor, "Cancelled", code=""))
         return _back(services, wanted, error="access_denied")
     back = f"/login/cli?{urlencode(wanted.fields())}"
     if (elsewhere := fresh(visitor, request, max_age=FRESH_SECONDS, back=back)) is not None:
         return elsewhere
     code = await services.cli_logins.allow(user, session, wanted)
+    if wanted.is_shown:
+        return page(
+            "cli_code.html",
+            view(
+                visitor,
+                "Your code",
+                code=code.reveal(),
+                name=wanted.unverified_name,
+                comparison=wanted.comparison,
+                minutes=wanted.seconds // 60,
+            ),
+        )
     return _back(services, wanted, code=code.reveal())
 
 
@@ -58,6 +75,7 @@ def _facts(services: Services, visitor: Visitor, wanted: Asked) -> dict[str, Any
         "Sign in a command line",
         name=wanted.unverified_name,
         place=wanted.origin.removeprefix("http://"),
+        comparison=wanted.comparison if wanted.is_shown else "",
         is_administrator=user.is_administrator,
         until=moment(services.cli_logins.ends_at()),
         hidden=wanted.fields(),

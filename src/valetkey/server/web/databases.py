@@ -7,7 +7,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from valetkey.server.connections import store
-from valetkey.server.connections.databases.connect import Everybody
+from valetkey.server.connections.databases.connect import kind_of
+from valetkey.server.connections.databases.everybody.model import Everybody
 from valetkey.server.connections.model import checked_name
 from valetkey.server.connections.status import statuses
 from valetkey.server.errors import Denied, InvalidRequest, ValetkeyError
@@ -36,7 +37,8 @@ async def connect(services: Services, visitor: Visitor, request: Request, form: 
         if public is None:
             raise InvalidRequest("What everybody may do is looked at, taken away or kept.", detail=said[:80])
         name = checked_name((form.get("name") or "").strip() or None)
-        await services.databases.connect(Secret((form.get("address") or "").strip()), name=name, public=public, by=user)
+        address = Secret((form.get("address") or "").strip())
+        await services.databases.connect(kind_of(address), address, name=name, public=public, by=user)
     except ValetkeyError as error:
         if isinstance(error, Denied):
             raise

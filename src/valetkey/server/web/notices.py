@@ -9,7 +9,7 @@ from valetkey.server.oauth.form import Form
 from valetkey.server.services import Services
 from valetkey.server.web.account import account_page, changing
 from valetkey.server.web.door import Visitor, action
-from valetkey.server.web.render import WORKER, WORKER_HEADERS
+from valetkey.server.web.render import MANIFEST, MANIFEST_HEADERS, WORKER, WORKER_HEADERS
 from valetkey.server.web.sessions import spoken_browser
 
 
@@ -52,6 +52,11 @@ async def worker(_: Request) -> Response:
     return Response(WORKER, headers=WORKER_HEADERS)
 
 
+async def manifest(_: Request) -> Response:
+    """How the pages stand on a home screen. Nothing in it is anybody's: it is fetched without a session."""
+    return Response(MANIFEST, headers=MANIFEST_HEADERS)
+
+
 async def remove(services: Services, visitor: Visitor, request: Request, form: Form) -> Response:
     user, _ = visitor.signed_in()
     if (elsewhere := await changing(services, visitor, request)) is not None:
@@ -81,4 +86,5 @@ def routes(services: Services) -> list[Route]:
         action(services, "/account/notices/remove", remove),
         action(services, "/account/notices/try", try_out),
         Route("/worker.js", worker, methods=["GET"]),
+        Route("/manifest.webmanifest", manifest, methods=["GET"]),
     ]

@@ -4,6 +4,7 @@ No script runs unless the page says so, nothing is framed, nothing is cached, no
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
@@ -11,11 +12,14 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.responses import Response
 
+ICONS: Final = {"icon-180.png": 180, "icon-192.png": 192, "icon-512.png": 512}
+"""How a home screen shows us, and how many pixels each side has. All of each is the picture, so it may be cut round."""
+
 _STATIC: Final = {
     name: resources.files("valetkey.server.web").joinpath("static", name).read_bytes()
-    for name in ("valetkey.css", "passkey.js", "approvals.js", "push.js", "audit.js")
+    for name in ("valetkey.css", "passkey.js", "approvals.js", "push.js", "audit.js", *ICONS)
 }
-_KINDS: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+_KINDS: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "png": "image/png"}
 ADDRESSES: Final = {
     name: f"/static/{hashlib.sha256(content).hexdigest()[:16]}/{name}" for name, content in _STATIC.items()
 }
@@ -25,6 +29,32 @@ WORKER: Final = resources.files("valetkey.server.web").joinpath("static", "worke
 """What runs in a browser when no page of ours is open. Its address never changes, so browsers look for a newer one."""
 WORKER_HEADERS: Final = {
     "content-type": "text/javascript; charset=utf-8",
+    "cache-control": "no-cache",
+    "content-security-policy": "default-src 'none'",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+MANIFEST: Final = json.dumps(
+    {
+        "id": "/",
+        "name": "Valetkey",
+        "short_name": "Valetkey",
+        "start_url": "/approvals",
+        "scope": "/",
+        "display": "standalone",
+        "background_color": "#123c4a",
+        "theme_color": "#123c4a",
+        "icons": [
+            {"src": ADDRESSES[name], "sizes": f"{side}x{side}", "type": "image/png", "purpose": purpose}
+            for name, side in ICONS.items()
+            for purpose in ("any", "maskable")
+        ],
+    }
+)
+"""What a phone reads when our page is put on its home screen: only there do iPhones show notices of a page's."""
+MANIFEST_HEADERS: Final = {
+    "content-type": "application/manifest+json",
     "cache-control": "no-cache",
     "content-security-policy": "default-src 'none'",
     "x-content-type-options": "nosniff",
@@ -61,6 +91,7 @@ def security_headers(*, script: bool = False, submits_to: Sequence[str] = ()) ->
         "default-src 'none'",
         "style-src 'self'",
         "img-src 'self'",
+        "manifest-src 'self'",
         " ".join(["form-action 'self'", *submits_to]),
         "frame-ancestors 'none'",
         "base-uri 'none'",

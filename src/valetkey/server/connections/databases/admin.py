@@ -31,13 +31,14 @@ from valetkey.server.errors import ConnectionRequired, Denied, NotFound
 from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
+_SERVER: Final = "postgresql"
 _ALWAYS_THERE: Final = ("postgres", "template1")
 _MOST_KEYS: Final = 1_024
 _STATEMENTS: Final = 32
 """How many of our own statements a session keeps prepared: each is one round trip then, instead of two."""
 
 
-_Turn = tuple[str, bool]
+Turn = tuple[str, bool]
 """Which connection, and whether it is taken back from."""
 
 
@@ -57,8 +58,8 @@ class Admins:
         self._ring = ring
         self._egress = egress
         self._keys: Bounded[DatabaseKey] = Bounded(_MOST_KEYS)
-        self._open: dict[_Turn, tuple[int, Any]] = {}
-        self._turns: WeakValueDictionary[_Turn, asyncio.Lock] = WeakValueDictionary()
+        self._open: dict[Turn, tuple[int, Any]] = {}
+        self._turns: WeakValueDictionary[Turn, asyncio.Lock] = WeakValueDictionary()
 
     async def key(self, connection_id: str) -> DatabaseKey:
         """Which database a connection is. Raises `Denied` for what is none."""
@@ -69,6 +70,8 @@ class Admins:
             found = await connections.connection(db, connection_id)
         if found is None or found.database is None:
             raise Denied("This connection is no database.", reason="use_gateway")
+        if found.database.server != _SERVER:
+            raise Denied("This connection is no PostgreSQL.", hint="What you asked for is done for PostgreSQL alone.")
         self._keys[connection_id] = found.database
         return found.database
 
@@ -128,7 +131,7 @@ class Admins:
         for mine in list(self._open):
             await self._let_go(mine)
 
-    async def _ready(self, mine: _Turn) -> tuple[str, Any]:
+    async def _ready(self, mine: Turn) -> tuple[str, Any]:
         connection_id, taking_back = mine
         async with self._database.read() as db:
             found = await connections.with_credential(db, connection_id, self._ring)
@@ -196,7 +199,7 @@ class Admins:
             **how,
         )
 
-    async def _let_go(self, mine: _Turn) -> None:
+    async def _let_go(self, mine: Turn) -> None:
         known = self._open.pop(mine, None)
         if known is not None:
             known[1].terminate()

@@ -6,7 +6,7 @@ database's own number.
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import asyncpg
 
@@ -17,11 +17,13 @@ from valetkey.server.connections import store as connections
 from valetkey.server.connections.databases import store
 from valetkey.server.connections.databases.admin import Admins, Words, sealed
 from valetkey.server.connections.databases.everybody import store as everybody
+from valetkey.server.connections.databases.everybody.model import MOST_LISTED, Everybody, Open, left_open
+from valetkey.server.connections.databases.mariadb.connect import TryMariaDB
+from valetkey.server.connections.databases.mariadb.model import SCHEMES
 from valetkey.server.connections.databases.model import OLDEST, DatabaseKey, parse_url
 from valetkey.server.db.engine import Database
 from valetkey.server.egress.postgres import failed
 from valetkey.server.errors import (
-    Conflict,
     ConnectionRequired,
     Denied,
     InvalidRequest,
@@ -29,30 +31,52 @@ from valetkey.server.errors import (
     UpstreamFailed,
 )
 from valetkey.server.ids import new_id
-from valetkey.server.integrations.databases import POSTGRES
+from valetkey.server.integrations.databases import MARIADB, POSTGRES
 from valetkey.server.policy.model import ConnectionFacts
 from valetkey.server.principals.model import User
 from valetkey.server.secret import Secret
 from valetkey.server.vault.ring import KeyRing
 
-Everybody = Literal["refuse", "revoke", "keep"]
-_MOST_LISTED = 40
+
+def kind_of(url: Secret) -> str:
+    """Which kind of database an address is of: by its scheme, PostgreSQL where it says nothing that is known.
+
+    >>> kind_of(Secret("mysql://a:b@db.acme.com")), kind_of(Secret("postgresql://a:b@db.acme.com/sales"))
+    ('mariadb', 'postgres')
+    """
+    return MARIADB.name if url.reveal().partition(":")[0] in SCHEMES else POSTGRES.name
 
 
 class ConnectDatabase:
     """One per process."""
 
-    def __init__(self, journal: Journal, database: Database, admins: Admins, ring: KeyRing, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        database: Database,
+        admins: Admins,
+        mariadb: TryMariaDB,
+        ring: KeyRing,
+        clock: Clock,
+    ) -> None:
         self._journal = journal
         self._database = database
         self._admins = admins
+        self._mariadb = mariadb
         self._ring = ring
         self._clock = clock
 
-    async def connect(self, url: Secret, *, name: str | None, public: Everybody, by: User) -> ConnectionFacts:
+    async def connect(
+        self, integration: str, url: Secret, *, name: str | None, public: Everybody, by: User
+    ) -> ConnectionFacts:
         """Connect a database as one of the organization's. `public` says what to do with the rights of everybody."""
         if not by.is_administrator:
             raise Denied("Only an administrator connects a database.", reason="not_administrator")
+        tried = self._mariadb.tried if integration == MARIADB.name else self._tried
+        key, password, found = await tried(url, public)
+        return await self._kept(integration, key, password, name=name, by=by, found=found, public=public)
+
+    async def _tried(self, url: Secret, public: Everybody) -> tuple[DatabaseKey, Secret, list[Open]]:
         key, password = parse_url(url.reveal())
         try:
             session = await self._admins.try_out(key, password)
@@ -77,8 +101,7 @@ class ConnectDatabase:
             raise failed(key.place, error) from None
         finally:
             session.terminate()
-        key = replace(key, oid=about.database, version=about.version)
-        return await self._kept(key, password, name=name, by=by, found=found, public=public)
+        return replace(key, oid=about.database, version=about.version), password, found
 
     async def _checked(self, session: Any) -> store.Server:
         about = await store.server(session)
@@ -88,7 +111,7 @@ class ConnectDatabase:
             raise InvalidRequest("This login may not make roles.", hint="ALTER ROLE … CREATEROLE, or another login.")
         return about
 
-    async def _everybody(self, session: Any, public: Everybody) -> list[everybody.Open]:
+    async def _everybody(self, session: Any, public: Everybody) -> list[Open]:
         found = await everybody.rights(session)
         if found and public == "revoke":
             async with session.transaction():
@@ -100,19 +123,22 @@ class ConnectDatabase:
                         continue  # seen again below
             left = await everybody.rights(session)
             if left:
-                raise _open(left, "This login may not take everything away that everybody may do here.")
+                raise left_open(left, "This login may not take everything away that everybody may do here.")
         elif found and public == "refuse":
-            raise _open(found, "Everybody may write in this database without being granted it, and a lease could too.")
+            raise left_open(
+                found, "Everybody may write in this database without being granted it, and a lease could too."
+            )
         return found
 
     async def _kept(
         self,
+        integration: str,
         key: DatabaseKey,
         password: Secret,
         *,
         name: str | None,
         by: User,
-        found: list[everybody.Open],
+        found: list[Open],
         public: Everybody,
     ) -> ConnectionFacts:
         connection_id = new_id("con")
@@ -120,9 +146,9 @@ class ConnectDatabase:
             id=connection_id,
             org=by.org,
             owner=None,
-            integration=POSTGRES.name,
-            name=name or key.database.lower(),
-            account=f"{key.login}@{key.place}/{key.database}",
+            integration=integration,
+            name=name or key.database.lower() or integration,
+            account=f"{key.login}@{key.place}" + (f"/{key.database}" if key.database else ""),
             base_url=key.address,
             powers=frozenset({"*"}),
             generation=1,
@@ -147,16 +173,6 @@ class ConnectDatabase:
                 by=by.id,
                 credential=fingerprint(password),
                 everybody=public,
-                open_to_everybody=[one.what for one in found][:_MOST_LISTED],
+                open_to_everybody=[one.what for one in found][:MOST_LISTED],
             )
         return facts
-
-
-def _open(found: list[everybody.Open], words: str) -> Conflict:
-    return Conflict(
-        words,
-        hint="Look at `statements`; then connect with --everybody revoke, have a superuser run them, or accept what "
-        "there is with --everybody keep.",
-        reason="open_to_everybody",
-        statements=[one.statement for one in found][:_MOST_LISTED],
-    )

@@ -42,6 +42,8 @@ class DatabaseKey:
     tls: bool
     oid: int = 0
     version: int = 0
+    server: str = "postgresql"
+    """The scheme of its address. A connection to MariaDB is to the whole server: `database` is empty, `oid` is 0."""
 
     @property
     def place(self) -> str:
@@ -51,7 +53,7 @@ class DatabaseKey:
     @property
     def address(self) -> str:
         """Without anything secret."""
-        return f"postgresql://{self.place}/{self.database}"
+        return f"{self.server}://{self.place}" + (f"/{self.database}" if self.database else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What a name means in a database now: tables by oid, and `schema.*` by the schema's."""
 
+from typing import Protocol
+
 from valetkey.server.connections.databases import store
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.delegations.model import Resource
@@ -10,7 +12,23 @@ from valetkey.server.policy.model import ConnectionFacts
 _OURS = ("pg_catalog", "information_schema", "pg_toast", "valetkey")
 
 
-class Tables:
+class Tables(Protocol):
+    """What names mean in one kind of database."""
+
+    async def resource(self, facts: ConnectionFacts, ref: ResourceRef, /) -> ResourceFacts | None:
+        """The table, as it is now; None where there is none."""
+        ...
+
+    async def bound(self, facts: ConnectionFacts, resource: Resource, /) -> Resource:
+        """The name bound to what it is now. Raises `NotFound` where there is no such table or schema."""
+        ...
+
+    async def is_still(self, facts: ConnectionFacts, resource: Resource, /) -> bool:
+        """Whether a bound schema is still the one it was."""
+        ...
+
+
+class PostgresTables:
     """One per process."""
 
     def __init__(self, admins: Admins) -> None:

@@ -25,6 +25,8 @@ from valetkey.server.connections.databases.model import (
     Wanted,
     credential,
     group_of,
+    group_prefix,
+    prefix,
     role_of,
     verifier,
 )
@@ -113,6 +115,17 @@ class DatabaseSource:
         text = msgspec.json.encode(said).decode()
         # The name ends it; the password is kept nowhere.
         return Minted(credential=Secret(text), expires_at=lease.ends_at, kept=Secret(name))
+
+    async def there(self, connection: str) -> set[str]:
+        """The roles of leases that are there now. Lines about roles that are gone, and groups of tables that are, are
+        taken out on the way.
+        """
+        async with self._admins.session(connection, taking_back=True) as db:
+            found = await store.roles(db, prefix(self._deployment))
+            if await store.is_prepared(db):
+                await store.forget_the_gone(db)
+                await groups.drop_useless(db, group_prefix(self._deployment))
+        return found
 
     async def shut(self, leases: Sequence[Lease]) -> int:
         by_connection: dict[str, list[str]] = defaultdict(list)

@@ -89,7 +89,7 @@ class Sources:
 def kind_of(integration: Integration) -> str:
     """By which way its credentials are narrow; empty where there is none."""
     if integration.database is not None:
-        return "database"
+        return integration.database.server
     if integration.role is not None:
         return "role"
     return "installation" if integration.installation is not None else ""

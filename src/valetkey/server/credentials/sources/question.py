@@ -30,6 +30,7 @@ from valetkey.server.connections.databases.steps import Step, onward
 from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import Denied, Unavailable, ValetkeyError
+from valetkey.server.integrations.databases import POSTGRES
 from valetkey.server.secret import Secret
 
 AT_ONCE: Final = 20
@@ -150,6 +151,8 @@ class QuestionRoles:
             found = await connections.databases(db)
         dropped = 0
         for connection in found:
+            if connection.facts.integration != POSTGRES.name:
+                continue  # no questions are asked there
             try:
                 async with self._admins.session(connection.facts.id, taking_back=True) as db:
                     names = await store.outlived(db, question_prefix(self._deployment))

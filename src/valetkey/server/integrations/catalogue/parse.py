@@ -28,7 +28,7 @@ from valetkey.server.integrations.git import GitHost
 from valetkey.server.integrations.graphql.reader import GraphQL
 from valetkey.server.integrations.graphql.table import parse_table
 from valetkey.server.integrations.lookup import FormLookup, Identify, Listed, Lookup, Question
-from valetkey.server.integrations.model import Addresses, Injection, Integration, Operation, TokenPosition
+from valetkey.server.integrations.model import Addresses, Injection, Integration, Operation, Refusals, TokenPosition
 from valetkey.server.integrations.operations import (
     ALIAS_TAG,
     BODY_TAG,
@@ -63,6 +63,7 @@ class _File:
     operations: str = ""
     reader: str = ""
     success: str = ""
+    refusals: Refusals = ""
     git: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     aliases: list[Mapping[str, Any]] = field(default_factory=list)
@@ -120,6 +121,7 @@ def parse_integration(
         operations=operations,
         reader=_with_texts(graphql or _reader(file.reader, operations), operations),
         success=file.success,
+        refusals=file.refusals,
         git=git,
         token_positions=tuple(_position(position) for position in file.token_positions),
         injection=_injection(file.injection),
@@ -249,6 +251,9 @@ def _lookup(kind: str, how: Mapping[str, Any]) -> Lookup | FormLookup:
     lookup = read(Lookup, {**how, "kind": kind}, f"lookups.{kind}")
     for name in ("by_name", "by_id"):
         _check_path(getattr(lookup, name), f"lookups.{kind}.{name}")
+    for name, value in lookup.query.items():
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name) or not re.fullmatch(r"[A-Za-z0-9._,-]{1,200}", value):
+            raise Misdescribed(f"lookups.{kind}.query", f"{name} is no plain parameter", 'name = "value"')
     return lookup
 
 

@@ -21,7 +21,8 @@ _ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _REMEMBERED: Final = 512
 _LONGEST_REMEMBERED: Final = 8192  # characters: what is remembered stays below a few dozen megabytes
 
-Understood = tuple[Document, tuple[Asked, ...] | Unlisted, bytes]
+Understood = tuple[Document, tuple[Asked, ...] | Unlisted, bytes, bool]
+"""A document, what it may be, the head of its body, and whether its own text leads outside."""
 
 
 def _said(text: str) -> tuple[str, ...]:
@@ -53,12 +54,13 @@ class GraphQL:
                 hint=f"Send POST /{'/'.join(self._path)} without a query string.",
             )
         opened = envelope.opened(said.content_type, said.body)
-        read, asked, head = self._understood(opened.query, opened.operation)
+        read, asked, head, leads = self._understood(opened.query, opened.operation)
         variables = read.variables(opened.variables)
         found = asked if isinstance(asked, Unlisted) else matches(asked, variables, self.table)
         if isinstance(found, Unlisted) or not found:
             return Unknown(found.why if isinstance(found, Unlisted) else "")
-        if any(leads_outside(text) for text in (*_said(read.text), *texts_of(variables))):
+        writes = any(match.operation.access == "write" for match in found)
+        if writes and (leads or any(map(leads_outside, texts_of(variables)))):
             found = marked(found)
         # NOTE: what was given goes out, not the defaults: they stand in the document.
         body = envelope.sealed(head, opened.variables)
@@ -71,7 +73,8 @@ class GraphQL:
         if known is not None:
             return known
         read = document.read(text, operation)
-        found = read.without_fields(), understood(read, self.table), envelope.head_of(read.text, read.name)
+        leads = any(map(leads_outside, _said(read.text)))
+        found = read.without_fields(), understood(read, self.table), envelope.head_of(read.text, read.name), leads
         if len(text) <= _LONGEST_REMEMBERED:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()

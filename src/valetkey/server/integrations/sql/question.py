@@ -84,6 +84,20 @@ class SqlReader:
         return Match(self._operation, {"table": f"{schema}.{name}"}, ref, connection=connection)
 
 
+class NoQuestions:
+    """Of a database whose statements nobody here reads: a question is refused in words, and never sent."""
+
+    most_bytes = 64 * 1024
+
+    def reads(self, method: str, segments: Sequence[str]) -> Reads:
+        """As `SqlReader`: whoever asks a question is told why there is no answer."""
+        return Reads.BODY if method == "POST" and len(segments) == 2 and segments[1] == PATH else Reads.PATH
+
+    def __call__(self, said: Said) -> Refused:  # noqa: ARG002 - what is said makes no difference
+        """The statement is not looked at."""
+        return Refused("Single questions are answered by PostgreSQL alone. Take a login: valetkey leases open.")
+
+
 def _members(body: bytes) -> tuple[str, Sequence[Value], int, int]:
     try:
         members = parse_object(body)

@@ -8,12 +8,13 @@ A statement is read as it will run: under `search_path = pg_catalog`, so that a 
 PostgreSQL's own, and a table without one can only be a name the statement itself defines.
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
-from postgast import ParseResult, PgQueryError, deparse, parse
 
 from valetkey.server.errors import Denied, InvalidRequest
 from valetkey.server.integrations.sql.functions import FUNCTIONS, TYPES
@@ -58,6 +59,12 @@ class Statement:
     tables: tuple[tuple[str, str], ...]
 
 
+@cache
+def _grammar() -> Any:
+    """PostgreSQL's own parser. It is loaded with the first question: most servers are never asked one."""
+    return importlib.import_module("postgast")
+
+
 def read_statement(text: str) -> Statement:
     """Read it. Raises `InvalidRequest` for what is no single statement, `Denied` for one that does more than ask."""
     root = _parsed(text)
@@ -95,9 +102,10 @@ def _parsed(text: str) -> Message:
             f"A statement is text of at most {MOST_BYTES // 1024} KiB, without control characters.",
             hint="Shorten it; give values as parameters ($1, $2, …).",
         )
+    grammar = _grammar()
     try:
-        statements = parse(text).stmts
-    except PgQueryError as error:
+        statements = grammar.parse(text).stmts
+    except grammar.PgQueryError as error:
         raise InvalidRequest("PostgreSQL's grammar does not read this statement.", detail=str(error)[:200]) from error
     except DecodeError as error:
         raise InvalidRequest("The statement is nested too deeply.", hint="Write it flatter.") from error
@@ -109,9 +117,10 @@ def _parsed(text: str) -> Message:
 
 def _printed(root: Message) -> str:
     """Our own print of what was read: the server is sent what was judged, not what looked like it."""
-    whole = ParseResult()
+    grammar = _grammar()
+    whole = grammar.ParseResult()
     whole.stmts.add().stmt.CopyFrom(root)
-    text: str = deparse(whole)
+    text: str = grammar.deparse(whole)
     if _without_places(_parsed(text)) != _without_places(root):
         raise _refused("it cannot be printed as it was read.", hint="Write it more plainly.")
     return text

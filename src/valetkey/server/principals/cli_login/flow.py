@@ -1,6 +1,7 @@
 """A command line signs in by a browser: she says yes on a page, the program redeems the code that brings back.
 
-1. allow: a code for this program alone (its challenge, its address), a minute, recorded;
+1. allow: a code for this program alone (its challenge, its address), a minute, recorded; or five minutes, shown to her,
+   where the program is on a computer without a browser: she carries it there, and it is as bound to that program;
 2. redeem: the code is spent and the credential made in one transaction, over all nodes;
 3. a code shown with a wrong verifier is in the wrong hands and is spent; one shown again ends what it opened.
 """
@@ -19,7 +20,7 @@ from valetkey.server.ids import is_handle, new_handle, new_id
 from valetkey.server.principals import handed
 from valetkey.server.principals import store as principals
 from valetkey.server.principals.cli_login import store
-from valetkey.server.principals.cli_login.model import CODE_SECONDS, Asked, Code, CommandLine
+from valetkey.server.principals.cli_login.model import Asked, Code, CommandLine
 from valetkey.server.principals.enroll import CREDENTIAL_SECONDS
 from valetkey.server.principals.model import Status, User
 from valetkey.server.principals.sessions.model import Session
@@ -64,7 +65,7 @@ class CliLogins:
             name=asked.unverified_name,
             redirect_uri=asked.redirect_uri,
             challenge=asked.challenge,
-            expires_at=now + CODE_SECONDS,
+            expires_at=now + asked.seconds,
         )
         async with self._journal.change() as change:
             # What a code opened lives so long, and is ended when the code is shown again.

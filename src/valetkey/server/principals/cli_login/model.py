@@ -14,6 +14,9 @@ from valetkey.server.errors import InvalidRequest
 from valetkey.server.principals.login.model import shown_name
 
 CODE_SECONDS: Final = 60
+SHOWN: Final = "urn:valetkey:shown"
+"""Where the answer goes when the program is on another computer than the browser: onto the page, to be typed there."""
+SHOWN_SECONDS: Final = 300
 NAMELESS: Final = "a computer without a name"
 
 _REDIRECT: Final = re.compile(r"http://(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})/callback")
@@ -35,8 +38,29 @@ class Asked:
 
     @property
     def origin(self) -> str:
-        """Where the answer goes, as a Content-Security-Policy calls it."""
-        return self.redirect_uri.removesuffix("/callback")
+        """Where the answer goes, as a Content-Security-Policy calls it; empty where it goes nowhere."""
+        return "" if self.is_shown else self.redirect_uri.removesuffix("/callback")
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the code is shown to the person, who carries it to the program."""
+        return self.redirect_uri == SHOWN
+
+    @property
+    def seconds(self) -> int:
+        """How long a code lives that was given for it."""
+        return SHOWN_SECONDS if self.is_shown else CODE_SECONDS
+
+    @property
+    def comparison(self) -> str:
+        """What the program shows as well, so that a person sees whether the page is about it.
+
+        >>> Asked(redirect_uri=SHOWN, state="", challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        ...       unverified_name="").comparison
+        'CCWY-LX2F'
+        """
+        text = base64.b32encode(hashlib.sha256(self.challenge.encode()).digest()).decode()
+        return f"{text[:4]}-{text[4:8]}"
 
     def fields(self) -> dict[str, str]:
         """The same as parameters, to be read again by `asked`."""
@@ -67,7 +91,7 @@ def asked(parameters: Mapping[str, str]) -> Asked:
     found = _REDIRECT.fullmatch(redirect_uri)
     # SECURITY: an IP literal, because `localhost` may be somebody else's name, and nothing but a port is free.
     # Guarded by tests/flows/test_cli_login.py::test_the_answer_goes_to_this_computer_or_nowhere
-    if found is None or int(found[1]) > 65_535:
+    if redirect_uri != SHOWN and (found is None or int(found[1]) > 65_535):
         raise InvalidRequest(
             "The answer can only go to a program on the computer of this browser.",
             hint="Start again at the command line: valetkey login",

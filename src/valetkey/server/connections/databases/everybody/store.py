@@ -1,7 +1,8 @@
 """The SQL that reads the rights of PUBLIC, and takes them away."""
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from valetkey.server.connections.databases.everybody.model import Open
 
 _WRITERS: Final = [
     "lo_creat", "lo_create", "lo_from_bytea", "lo_import", "lo_export", "lo_open", "lo_put", "lo_truncate",
@@ -55,15 +56,6 @@ SELECT 'function', s.nspname || '.' || p.proname || ', which '
            AND e.extname IN ('dblink', 'adminpack', 'file_fdw', 'postgres_fdw')))
 ORDER BY 1, 2
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
-    """One right of PUBLIC, in words, and the statement that takes it away."""
-
-    kind: str
-    what: str
-    statement: str
 
 
 async def rights(db: Any) -> list[Open]:

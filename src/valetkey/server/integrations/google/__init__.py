@@ -1,0 +1,1 @@
+"""How calls to Google's APIs are read: Gmail, Drive and Calendar, one reader for all three."""
