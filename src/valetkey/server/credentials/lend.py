@@ -82,15 +82,17 @@ class Lend:
     async def lend(self, agent: Agent, unverified_task_token: str, ask: Ask, *, jkt: str | None = None) -> Lent:
         """A narrow credential of the API for `agent`, under the task its token names. Raises the typed refusal."""
 
-        async def decided(authority: Authority, seq: int) -> tuple[Lease, Narrowing, Integration, Holder]:
+        async def decided(authority: Authority, seq: int) -> tuple[Lease, Narrowing, Integration, Holder, int]:
             lease, narrow, integration = await self._decided(authority, seq, ask)
-            return lease, narrow, integration, Holder(user=authority.user.email, agent=authority.agent.name)
+            return lease, narrow, integration, Holder(user=authority.user.email, agent=authority.agent.name), seq
 
         # To decide again costs more than to ask: what is decided on old knowledge has asked the API for every resource.
         await self._authorities.refresh()
-        lease, narrow, integration, holder = await self._issue.acting(agent, unverified_task_token, decided, jkt=jkt)
+        lease, narrow, integration, holder, seq = await self._issue.acting(
+            agent, unverified_task_token, decided, jkt=jkt
+        )
         minted = await self._made(lease, narrow, integration, holder)
-        await self._kept(lease, minted)
+        await self._kept(lease, minted, opened_under=seq)
         return Lent(lease=lease, credential=minted.credential, upstream_ends_at=minted.expires_at)
 
     async def _decided(self, authority: Authority, seq: int, ask: Ask) -> tuple[Lease, Narrowing, Integration]:
@@ -179,21 +181,24 @@ class Lend:
                     change.record(event, lease.org, lease=lease.id, why=error.code)
             raise
 
-    async def _kept(self, lease: Lease, minted: Minted) -> None:
-        """Keep what ends it, unless it has ended already: then it is ended there and nobody gets it."""
+    async def _kept(self, lease: Lease, minted: Minted, *, opened_under: int) -> None:
+        """Keep what ends it, unless it has ended already: then it is ended there and nobody gets it.
+
+        `opened_under` is the change number it was opened under. While that is still the newest, which the fence says,
+        nothing was revoked since, so nothing needs to be read again; its time may be over all the same.
+        """
         members = {"lease": lease.id, "credential": fingerprint(minted.credential), "ends_at": lease.ends_at}
         try:
             for _ in range(_TRIES):
-                await self._authorities.refresh()
                 authority, seq = await self._authorities.of_task(lease.task)
-                await self._take_back.check(lease, authority)
+                await self._take_back.check(lease, authority, is_unchanged=seq == opened_under)
                 keeping = _Keeping(lease, minted, self._ring)
                 entry = Entry(event=Event.LEASE_OBTAINED, org=lease.org, members=members, refers=lease.id, also=keeping)
                 try:
                     must_be_recorded(entry, await self._journal.record(entry, decided_under=seq))
                     return
                 except Stale:
-                    continue
+                    await self._authorities.refresh()
             raise Unavailable(detail="revocations outran the lease")
         except BaseException:
             # SECURITY: nobody has it yet and nobody will: what is not recorded is not handed out.

@@ -139,11 +139,15 @@ class TakeBack:
             return False
         return True
 
-    async def check(self, lease: Lease, authority: Authority) -> None:
-        """Raise the refusal unless it could be opened now as it was, under what its task is known to be."""
-        async with self._database.read() as db:
-            if await revocation.among(db, {lease.id}):
-                raise Revoked(reason=Reason.REVOKED.value)
+    async def check(self, lease: Lease, authority: Authority, *, is_unchanged: bool) -> None:
+        """Raise the refusal unless it could be opened now as it was, under what its task is known to be.
+
+        `is_unchanged`: its own revocation would have changed what is known, and that is as it was.
+        """
+        if not is_unchanged:
+            async with self._database.read() as db:
+                if await revocation.among(db, {lease.id}):
+                    raise Revoked(reason=Reason.REVOKED.value)
         self._check_narrowing(lease, authority)
 
     def _check_narrowing(self, lease: Lease, authority: Authority) -> None:
