@@ -13,6 +13,7 @@ import pytest
 from tests.support import google_clients, scripts
 from tests.support.house import House, open_house
 from tests.support.seen import Seen
+from tests.support.served import served
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(google_clients.CLIENT.missing() is not None, reason="build/google is not prepared")
@@ -235,3 +236,45 @@ async def test_with_both_calendars_it_is_moved(google: Opened) -> None:
         assert steps["move"] == {"ok": True, "value": "e1"}
         [moved] = [seen for seen in there.calls if seen.path.endswith(b"/move")]
         assert moved.target == f"{CALENDARS}/alice@acme.com/events/e1/move?destination=bob%40acme.com&alt=json".encode()
+
+
+UNDER_RUN = """
+import os
+from google.oauth2.credentials import Credentials
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
+credentials = Credentials(token=os.environ["VALETKEY_GMAIL_TOKEN"])
+messages = build("gmail", "v1", credentials=credentials, static_discovery=True).users().messages()
+print(messages.get(userId="me", id="18c").execute()["snippet"])
+try:
+    messages.send(userId="me", body={"raw": "eA"}).execute()
+except HttpError as refused:
+    print(refused.status_code, refused.reason)
+"""
+
+
+async def test_a_program_that_was_never_told_of_it_asks_google_under_run(tmp_path: Path) -> None:
+    async with Upstream() as up, contextlib.AsyncExitStack() as stack:
+        answered(up)
+        places = {
+            "VALETKEY_UPSTREAMS": f"gmail={up.url}",
+            "VALETKEY_UNSAFE_LOOPBACK_UPSTREAMS": up.url.removeprefix("http://"),
+        }
+        server = await asyncio.to_thread(stack.enter_context, served(tmp_path, **places))
+        for command, said in (
+            (("login", "--code-stdin", "--email", "alice@acme.com"), server.code),
+            (("connect", "gmail", "--token-stdin"), REAL),
+            (("agent", "create", "reader", "--save"), ""),
+        ):
+            await asyncio.to_thread(server.answer, *command, stdin=said)
+        run = ("run", "--agent", "reader", "--grant", "gmail:mail:read@*", "--")
+        done = await asyncio.to_thread(
+            server.valetkey, *run, str(google_clients.CLIENT.python), "-P", "-c", UNDER_RUN, NO_GCE_CHECK="true"
+        )
+        assert done.returncode == 0, done.stderr
+        read, refused = done.stdout.splitlines()
+        assert read == "Lunch?"
+        assert refused.startswith("403 This was never delegated. messages/send is a write; delegated: mail:read.")
+        assert up.received("POST", f"{MAIL}/messages/send") == 0
+        [asked] = [seen for seen in up.seen if seen.path == f"{MAIL}/messages/18c".encode()]
+        assert asked.values("authorization") == [f"Bearer {REAL}".encode()]

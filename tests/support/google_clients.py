@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.support.environment import Environment
 
-CLIENT: Final = Environment("google", ("google-api-python-client==2.202.0",), with_dependencies=True)
+CLIENT: Final = Environment("google", ("google-api-python-client==2.202.0", "PySocks==1.7.1"), with_dependencies=True)
 _STORY: Final = Path(__file__).parent / "google_story.py"
 
 

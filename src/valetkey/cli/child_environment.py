@@ -23,7 +23,7 @@ _NO_PROXY: Final = ("NO_PROXY", "no_proxy")
 _HERE: Final = "localhost,127.0.0.1,::1"
 _TRUST: Final = (
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE",
-    "DENO_CERT", "PIP_CERT",
+    "DENO_CERT", "PIP_CERT", "HTTPLIB2_CA_CERTS",
 )  # fmt: skip
 _USUAL_ROOTS: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
