@@ -38,24 +38,10 @@ except ConnectionClosed as closed:
     print(closed.rcvd.code, closed.rcvd.reason)
     sys.exit(2)
 """
-NODE = """
-const opened = new WebSocket(process.argv[1], {headers: {authorization: 'Bearer ' + process.env.VALETKEY_FEED_TOKEN}});
-opened.binaryType = 'arraybuffer';
-const say = ['hello', Uint8Array.from({length: 256}, (_, i) => i), '', '\\u00fc'.repeat(500000)];
-let heard = 0;
-opened.onopen = () => say.forEach((one) => opened.send(one));
-opened.onerror = (event) => { console.log('refused', event.message); process.exitCode = 1; };
-opened.onmessage = ({data}) => {
-  const told = typeof data === 'string' ? data : Buffer.from(data).toString('hex');
-  const said = typeof say[heard] === 'string' ? say[heard] : Buffer.from(say[heard]).toString('hex');
-  if (told !== said) { console.log('other', heard); process.exit(3); }
-  if (++heard === say.length) { console.log('opened'); opened.close(1000); }
-};
-"""
 WITHOUT_NODE = pytest.mark.skipif(node.missing_node() is not None, reason=str(node.missing_node()))
 CLIENTS = {
     "python": (sys.executable, "-c", PYTHON),
-    "node": (str(node.NODE), "--input-type=commonjs", "-e", NODE),
+    "node": (str(node.NODE), str(node.STORIES / "websocket_story.mjs")),
 }
 every = pytest.mark.parametrize("client", ["python", pytest.param("node", marks=WITHOUT_NODE)])
 

@@ -113,6 +113,19 @@ async def test_the_credential_never_comes_down_in_one_message_or_two(tmp_path: P
         assert await spoken.ended(client) == (1000, f"of {mark}")
 
 
+@pytest.mark.parametrize("cut_at", [1, 7, 8, 35])
+async def test_at_most_its_first_seven_bytes_pass_at_the_end_of_a_message(tmp_path: Path, cut_at: int) -> None:
+    async def tells(connection: ServerConnection) -> None:
+        await connection.send("<" + KEY[:cut_at])
+        await connection.send(KEY[cut_at:] + ">")
+        await connection.close()
+
+    async with open_spoken(tmp_path, tells) as spoken, spoken.opened() as client:
+        mark = "[valetkey:redacted]"
+        begun = "<" + (KEY[:cut_at] if cut_at < 8 else mark)
+        assert [message async for message in client] == [begun, f"{mark}>"]
+
+
 async def test_an_answer_of_a_person_cannot_be_waited_for(tmp_path: Path) -> None:
     async with open_spoken(tmp_path, grants=("feed:other:read@*",), delegated={"ask": ["feed:live:read@*"]}) as spoken:
         with pytest.raises(InvalidStatus) as refused:

@@ -67,11 +67,11 @@ class Refreshable:
         return [(r["event"].partition(".")[2], r.get("problem", "")) for r in found]
 
 
-def describe(app: App, oauth: OAuth) -> None:
-    """Have GitHub's credentials given out by this authorization server."""
+def describe(app: App, oauth: OAuth, name: str = "github") -> None:
+    """Have the API's credentials given out by this authorization server."""
     catalogue = app.catalogue
-    github = dataclasses.replace(catalogue.built_in["github"], oauth=oauth)
-    cast(dict[str, Any], catalogue.built_in)["github"] = github
+    described = dataclasses.replace(catalogue.built_in[name], oauth=oauth)
+    cast(dict[str, Any], catalogue.built_in)[name] = described
     catalogue._replace({})
 
 

@@ -20,6 +20,7 @@ KEY = "wk_realCanary0123456789abcdefghijklm"
 AUDIENCE = "https://feed.acme.example"
 GRANT = "feed:live:read@*"
 Says = Callable[[ServerConnection], Awaitable[None]]
+Answers = Callable[[ServerConnection, Request], Response | None]
 
 _TOML = """
 name = "feed"
@@ -147,9 +148,14 @@ async def open_spoken(
     table: str = TABLE,
     grants: tuple[str, ...] = (GRANT,),
     subprotocols: list[Any] | None = None,
+    answers: Answers = rooms,
+    local: tuple[str, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[Spoken]:
-    """Open it; `says` is what the API does with each WebSocket."""
+    """Open it; `says` is what the API does with each WebSocket, `answers` with who asks for one.
+
+    `local` are further `host:port` inside this machine that the server may ask.
+    """
     spoken: Spoken
 
     async def hears(connection: ServerConnection) -> None:
@@ -161,12 +167,12 @@ async def open_spoken(
             spoken.closed.append((connection.close_code or 0, connection.close_reason or ""))
             spoken.gone.set()
 
-    async with serve(hears, "127.0.0.1", 0, ssl=tls, subprotocols=subprotocols, process_request=rooms) as server:
+    async with serve(hears, "127.0.0.1", 0, ssl=tls, subprotocols=subprotocols, process_request=answers) as server:
         place = f"{host}:{next(iter(server.sockets)).getsockname()[1]}"
         own = describe(folder / "own", f"{'http' if tls is None else 'https'}://{place}", place, table)
         settings = {"token_seconds": 900, "task_seconds": 3600, **settings}
         async with open_house(
-            folder / "data", database_url=database_url, local=(place,), integrations=own, **settings
+            folder / "data", database_url=database_url, local=(place, *local), integrations=own, **settings
         ) as house:
             agent = await house.agent(
                 "follower", ceiling=["feed:live:read@*", "feed:other:read@*", "feed:rooms:read@*"]

@@ -405,6 +405,7 @@ class App:
             egress=egress,
             reachable=reachable,
             timeout=float(settings.upstream_timeout_seconds),
+            clock=clock,
         )
         self.question_roles = QuestionRoles(admins, databases, database, self.deployment)
         self.questions = Questions(admit=admit, journal=journal, proofs=proofs, roles=self.question_roles, clock=clock)

@@ -10,11 +10,11 @@ from typing import Final
 
 from valetkey.server.audit.store import Journal
 from valetkey.server.clock import Clock
-from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.connections.role_sessions import RoleSession, RoleSessions
-from valetkey.server.egress import Egress, Sending
-from valetkey.server.errors import Unavailable, UpstreamFailed, ValetkeyError
+from valetkey.server.egress import Egress, Response, Sending
+from valetkey.server.errors import UpstreamFailed, ValetkeyError
 from valetkey.server.gateway.admit import Admit, Again
 from valetkey.server.gateway.allowance import Allowance, over_budget
 from valetkey.server.gateway.answer import Answer, answer
@@ -23,10 +23,10 @@ from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.outcome import note_outcome
+from valetkey.server.gateway.second_try import asked
 from valetkey.server.gateway.signed import signed_call
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.integrations.model import GIT_PREFIX
-from valetkey.server.integrations.role import Role
 from valetkey.server.tokens.proofs import Proofs
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
@@ -65,7 +65,8 @@ class Calls:
         decision_id, connection_id = judged.decision, judged.connection
         finished = partial(note_outcome, self._journal, decision_id, authority.user.org, stream, judged.charge)
         allowance = Allowance(judged.charge.allowance)
-        status, sending = 0, None
+        status = 0
+        sending: Sending | None = None
         try:
             stream.decided()
             facts = authority.connections[connection_id]
@@ -85,33 +86,31 @@ class Calls:
             if body is not None:
                 allowance.must_send(attempt.headers)
                 body = allowance.counted(body)
+            session: RoleSession | None = None
             if door.integration.role is not None:
                 session = await self._sessions.of(facts, authority, door.integration)
-                borrowed = session.api
-                sending = await self._signing(door.integration.role, target, session, kept, body)
-            else:
-                borrowed = await self._borrow.borrow(facts)
-                sending = self._sending(door, target, borrowed, kept, body)
-            response = await self._reachable.open(sending)
-            status = response.status
-            if status == 403 and door.integration.role is not None:
-                self._sessions.refused(session)
-            if status == 401:
-                borrowed = await self._borrow.later(facts, borrowed)
-                # SECURITY: what may change something is never sent twice by us, whatever the API says it did not do.
-                # Guarded by tests/flows/test_refresh_upstream.py::test_rt_10_a_write_is_not_sent_twice
-                if target.method not in _SAFE or body is not None:
-                    raise Unavailable(
-                        f"{door.integration.title} refused the call: its credential had just been replaced.",
-                        hint="A fresh credential is ready: send the call again.",
-                        retry_after=1,
-                    )
-                await sending.close()
-                sending = self._sending(door, target, borrowed, kept, None)
+            borrowed = await self._borrow.borrow(facts) if session is None else session.api
+
+            async def ask(by: Borrowed) -> Response:
+                nonlocal sending, status
+                if sending is not None:
+                    await sending.close()
+                sending = await self._sending(door, target, by, session, kept, body)
                 response = await self._reachable.open(sending)
                 status = response.status
-            if status == 401:
-                raise refused(door.integration, facts)
+                if session is not None and status == 403:
+                    self._sessions.refused(session)
+                return response
+
+            response, borrowed = await asked(
+                ask,
+                borrowed,
+                borrow=self._borrow,
+                integration=door.integration,
+                facts=facts,
+                may_repeat=target.method in _SAFE and body is None,
+            )
+            assert sending is not None
             answered = await answer(
                 response,
                 sending,
@@ -139,33 +138,26 @@ class Calls:
             await self._admit.asks_person(error, authority, connection_id)
             raise error from failed.__cause__
 
-    def _sending(
+    async def _sending(
         self,
         door: Prepared,
         target: Target,
         borrowed: Borrowed,
+        session: RoleSession | None,
         kept: list[tuple[bytes, bytes]],
         body: AsyncIterator[bytes] | None,
     ) -> Sending:
+        """The call with the credential in it; by a role's `session` signed anew, nothing of the client's own left."""
+        if (how := door.integration.role) is not None and session is not None:
+            call = await signed_call(target, kept, body, session, region=how.region, now=self._clock.now())
+            return self._egress.send(
+                target.method, borrowed.at(call.target), call.headers, call.body, timeout=self._timeout
+            )
         sent = target.target_bytes
         if door.integration.is_git(target.segments):
             borrowed, sent = borrowed.there(), sent.removeprefix(f"/{GIT_PREFIX}".encode())
         headers = [*kept, (borrowed.header, borrowed.value.reveal().encode())]
         return self._egress.send(target.method, borrowed.at(sent), headers, body, timeout=self._timeout)
-
-    async def _signing(
-        self,
-        how: Role,
-        target: Target,
-        session: RoleSession,
-        kept: list[tuple[bytes, bytes]],
-        body: AsyncIterator[bytes] | None,
-    ) -> Sending:
-        """The call signed anew: nothing of the client's own signature is left in it."""
-        call = await signed_call(target, kept, body, session, region=how.region, now=self._clock.now())
-        return self._egress.send(
-            target.method, session.api.at(call.target), call.headers, call.body, timeout=self._timeout
-        )
 
     async def told(
         self, attempt: Attempt, door: Prepared, stream: Stream, *, address: str, org: str, again: Again

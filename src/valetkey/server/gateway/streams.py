@@ -32,12 +32,22 @@ class Stream:
     was_cut: bool = False
     was_left: bool = False  # by its client
     place: Place | None = None  # in the crowd
+    idle_at: float = float("inf")  # monotonic seconds: nothing may be said for so long
+    is_idle: bool = False
 
     def decided(self) -> None:
         """Its decision is recorded: a newer change ends it from here on, also one that has just come in."""
         self.is_decided = True
         self.was_cut = self.was_cut or self.outrun_by > self.known_under
         self.go_on()
+
+    def heard(self, monotonic: Callable[[], float], *, seconds: float) -> None:
+        """Something was said: it may be silent for so long from now on."""
+        self.idle_at = monotonic() + seconds
+
+    def no_longer_heard(self) -> None:
+        """It is ending by itself."""
+        self.idle_at = float("inf")
 
     def go_on(self) -> None:
         """Raise `CancelledError` if the call has been ended."""
@@ -112,8 +122,12 @@ class Streams:
                 stream.outrun_by = seq
 
     def sweep(self) -> int:
-        """Cut what has reached its end; return how many."""
-        now = self._clock.now()
+        """Cut what has reached its end, and end what was silent for too long; return how many were cut."""
+        now, ticks = self._clock.now(), self._clock.monotonic()
+        for stream in self._open:
+            if ticks >= stream.idle_at and not stream.is_idle:
+                stream.is_idle = True
+                stream.task.cancel()
         return len(self._cut(lambda s: now >= s.ends_at))
 
     async def watch(self) -> None:

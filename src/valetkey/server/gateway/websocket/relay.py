@@ -50,7 +50,6 @@ class Relay:
         allowance: Allowance,
         stream: Stream,
         leaving: asyncio.Event,
-        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.size = 0
         """Bytes that went down."""
@@ -61,7 +60,6 @@ class Relay:
         self._allowance = allowance
         self._stream = stream
         self._leaving = leaving
-        self._idle_seconds = idle_seconds
 
     async def run(self) -> str:
         """Relay until it ends; return the word for how."""
@@ -71,12 +69,13 @@ class Relay:
         try:
             ending = await self._first(pumps, leaving)
         except asyncio.CancelledError:
-            if self._stream.was_cut:
+            if self._stream.was_cut or self._stream.is_idle:
                 self._stream.task.uncancel()
-                ending = CUT
+                ending = CUT if self._stream.was_cut else IDLE
             else:
                 is_cancelled, ending = True, STOPPING
         finally:
+            self._stream.no_longer_heard()
             for task in (*pumps, leaving):
                 task.cancel()
             await asyncio.gather(*pumps, leaving, return_exceptions=True)
@@ -89,21 +88,11 @@ class Relay:
 
     async def _first(self, pumps: list["asyncio.Task[Ending]"], leaving: "asyncio.Task[bool]") -> Ending:
         """How it ends, as soon as it does."""
-        heard = -1
-        while True:
-            done, _ = await asyncio.wait(
-                {*pumps, leaving}, timeout=self._idle_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            # SECURITY: whatever else ended it in the same moment, what was cut is told that it was.
-            if self._stream.was_cut:
-                return CUT
-            for pump in pumps:
-                if pump in done:
-                    return pump.result()
-            if done:
-                return STOPPING
-            if heard == (heard := self._client.heard + self._api.heard):
-                return IDLE
+        done, _ = await asyncio.wait({*pumps, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        # SECURITY: whatever else ended it in the same moment, what was cut is told that it was.
+        if self._stream.was_cut:
+            return CUT
+        return next((pump.result() for pump in pumps if pump in done), STOPPING)
 
     async def _up(self) -> Ending:
         async for message in self._client.messages():

@@ -4,7 +4,7 @@ Pings are answered here, each side for itself. A message is whole or it is none:
 and a text is UTF-8. RFC 6455 sections 5 to 7. Refuses to know what is allowed, and the other side.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from websockets.frames import Close, Frame, Opcode
@@ -31,11 +31,10 @@ class Line(Protocol):
 
 
 class Side:
-    """One side, open. `early` are frames that came with its handshake."""
+    """One side, open. `early` are frames that came with its handshake; `heard` is called whenever something comes."""
 
-    def __init__(self, line: Line, frames: Frames, early: Sequence[Frame] = ()) -> None:
-        self.heard = 0
-        """How often something came."""
+    def __init__(self, line: Line, frames: Frames, early: Sequence[Frame] = (), *, heard: Callable[[], None]) -> None:
+        self._heard = heard
         self._line = line
         self._frames = frames
         self._early = early
@@ -76,7 +75,7 @@ class Side:
             if not data:
                 self._frames.receive_eof()
                 return
-            self.heard += 1
+            self._heard()
             self._frames.receive_data(data)
             frames = [event for event in self._frames.events_received() if isinstance(event, Frame)]
             self._flush()

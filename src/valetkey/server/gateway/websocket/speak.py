@@ -14,7 +14,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from valetkey.server.audit.store import Journal
-from valetkey.server.connections.borrow import Borrow, Borrowed, refused
+from valetkey.server.clock import Clock
+from valetkey.server.connections.borrow import Borrow, Borrowed
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.egress import Egress
 from valetkey.server.egress.websocket import MOST_BYTES, SILENT, Dialled, dial
@@ -27,6 +28,7 @@ from valetkey.server.gateway.canonical import Target
 from valetkey.server.gateway.headers import outgoing
 from valetkey.server.gateway.inject import Prepared
 from valetkey.server.gateway.outcome import note_outcome
+from valetkey.server.gateway.second_try import asked
 from valetkey.server.gateway.streams import Stream
 from valetkey.server.gateway.websocket.relay import IDLE_SECONDS, Relay
 from valetkey.server.gateway.websocket.side import Side
@@ -50,7 +52,7 @@ class Speaking:
         egress: Egress,
         reachable: Reachable,
         timeout: float,
-        idle_seconds: float = IDLE_SECONDS,
+        clock: Clock,
     ) -> None:
         self._admit = admit
         self._journal = journal
@@ -59,7 +61,7 @@ class Speaking:
         self._egress = egress
         self._reachable = reachable
         self._timeout = timeout
-        self.idle_seconds = idle_seconds
+        self._clock = clock
 
     async def open(self, attempt: Attempt, door: Prepared, stream: Stream, client: Upgraded) -> None:
         """Judge one handshake, open it at the API, and relay until it ends. Raises the refusal before it is opened."""
@@ -80,34 +82,42 @@ class Speaking:
                 credential_headers=door.credential_headers,
             )
             offered = [name.decode("ascii") for name in subprotocols(attempt.headers)]
-            borrowed = await self._borrow.borrow(facts)
-            api = await self._dialled(judged.target, borrowed, kept, offered)
-            if api.status == 401:  # nothing was said yet: a handshake may be sent again
-                borrowed = await self._borrow.later(facts, borrowed)
-                api = await self._dialled(judged.target, borrowed, kept, offered)
-            status = api.status
-            if status == 401:
-                raise refused(door.integration, facts)
+
+            async def ask(by: Borrowed) -> Dialled:
+                nonlocal status
+                dialled = await self._dialled(judged.target, by, kept, offered)
+                status = dialled.status
+                return dialled
+
+            api, borrowed = await asked(
+                ask,
+                await self._borrow.borrow(facts),
+                borrow=self._borrow,
+                integration=door.integration,
+                facts=facts,
+                may_repeat=True,  # nothing was said yet
+            )
             if status != _OPENED:
                 raise UpstreamFailed(
                     hint=f"It answered {status} instead of opening a WebSocket: look whether the address and its "
                     "parameters are what the API takes."
                 )
             stream.go_on()
+            heard = partial(stream.heard, self._clock.monotonic, seconds=IDLE_SECONDS)
             headers = [(b"x-decision-id", judged.decision.encode())]
             if judged.proof is not None and (nonce := self._proofs.offer(judged.proof)) is not None:
                 headers.append((b"dpop-nonce", nonce.encode()))
             client.begin()
             client.write(_accepted(attempt.headers, api.protocol.subprotocol, headers))
             relay = Relay(
-                Side(client, ServerProtocol(state=State.OPEN, max_size=MOST_BYTES, logger=SILENT)),
-                Side(api, api.protocol, api.early),
+                Side(client, ServerProtocol(state=State.OPEN, max_size=MOST_BYTES, logger=SILENT), heard=heard),
+                Side(api, api.protocol, api.early, heard=heard),
                 scrubber=door.scrubber(borrowed),
                 allowance=allowance,
                 stream=stream,
                 leaving=client.leaving,
-                idle_seconds=self.idle_seconds,
             )
+            heard()
             ended = await relay.run()
         except BaseException as error:
             if isinstance(error, ValetkeyError):
