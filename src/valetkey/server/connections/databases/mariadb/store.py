@@ -108,15 +108,18 @@ async def everybody(db: Session) -> list[Open]:
     return found
 
 
-async def take_away(db: Session, found: Sequence[Open]) -> None:
-    """Run the statements that were listed. What the login may not take away is seen again."""
+async def take_away(db: Session, found: Sequence[Open]) -> list[Open]:
+    """Run the statements that were listed; those of them that the login may not run, and what is there all the same."""
+    left = []
     for one in found:
-        for statement in one.statement.split("; "):
-            try:
+        try:
+            for statement in one.statement.split("; "):
                 await db.fetch(statement)
-            except pymysql.MySQLError as error:
-                if number(error) not in _NO_RIGHT:
-                    raise
+        except pymysql.MySQLError as error:
+            if number(error) not in _NO_RIGHT:
+                raise
+            left.append(one)
+    return left + [one for one in await everybody(db) if one not in left]
 
 
 async def has_database(db: Session, name: str) -> bool:
