@@ -16,7 +16,7 @@ import pymysql
 from pymysql.constants import ER
 
 from valetkey.server.connections.databases.everybody.model import Open
-from valetkey.server.connections.databases.mariadb.model import NewAccount, Right, account, named, place_of
+from valetkey.server.connections.databases.mariadb.model import NewAccount, Right, account, is_ours, named, place_of
 from valetkey.server.connections.databases.model import CONNECTIONS, STATEMENT_SECONDS
 from valetkey.server.egress.mariadb import Session, number
 from valetkey.server.errors import Conflict, Denied
@@ -204,9 +204,9 @@ async def open_account(db: Session, name: str) -> None:
 async def accounts(db: Session, beginning: str) -> set[str]:
     """The accounts there are whose names begin so, and those that are gone and still have a session."""
     like = beginning.replace("_", r"\_") + "%"
-    rows = await db.fetch("SELECT User FROM mysql.user WHERE User LIKE %s AND is_role = 'N'", like)
+    rows = await db.fetch("SELECT User FROM mysql.user WHERE User LIKE %s AND Host = '%%' AND is_role = 'N'", like)
     rows += await db.fetch("SELECT USER FROM information_schema.PROCESSLIST WHERE USER LIKE %s", like)
-    return {row[0] for row in rows}
+    return {row[0] for row in rows if is_ours(row[0])}
 
 
 async def shut(db: Session, names: Collection[str]) -> int:
