@@ -193,6 +193,25 @@ async def test_a_server_that_was_away_gives_its_accounts_back(at: Store) -> None
     assert lent["user"] not in at.shop.accounts()
 
 
+async def test_a_session_of_ours_that_was_ended_there_holds_up_no_revocation(at: Store) -> None:
+    lent = await at.lent()
+    ours = at.shop.as_root(f"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{at.shop.login}'")
+    at.shop.as_root(*(f"KILL {one}" for (one,) in ours))
+    hop = await at.revoke(at.delegation["id"])
+    assert (hop["outcome"], "1 ended at the API." in hop["detail"]) == ("done", True)
+    assert lent["user"] not in at.shop.accounts()
+
+
+async def test_an_account_that_only_begins_as_ours_is_let_be(at: Store) -> None:
+    theirs = prefix(at.house.app.deployment) + "THEIRS"
+    at.shop.as_root(f"CREATE USER `{theirs}`@`%`")
+    try:
+        assert await at.house.app.reconcile.compare() == 0
+        assert at.shop.accounts(theirs) == [theirs]
+    finally:
+        at.shop.as_root(f"DROP USER `{theirs}`@`%`")
+
+
 async def test_more_than_a_database_should_carry_is_not_lent(at: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lend, "MOST_OUT_PER_CONNECTION", 1)
     await at.lent()

@@ -154,6 +154,27 @@ async def test_the_trail_and_the_list_hold_no_password(at: Store) -> None:
     assert at.shop.password not in (await at.house.alice.call("GET", "/v1/connections")).body.decode()
 
 
+async def test_a_question_is_refused_with_the_way_that_there_is(at: Store) -> None:
+    bearer = await at.agent.token(at.task["task_token"], resource=at.audience)
+    body = {"statement": f"SELECT * FROM {at.shop.sales}.orders", "parameters": []}
+    headers = {"authorization": f"Bearer {bearer}"}
+    reply = await at.house.call("POST", "/p/mariadb/analytics/query", headers=headers, json=body)
+    assert (reply.status, reply.json()["reason"]) == (403, "statement")
+    assert "Take a login" in reply.body.decode()
+    other = await at.house.call("GET", "/p/mariadb/analytics/tables", headers=headers)
+    assert other.status == 403
+
+
+async def test_everything_is_not_leased_and_no_other_way_is_promised(tmp_path: Path, mariadb: MariaDB) -> None:
+    async with stocked(tmp_path / "data", mariadb, entitled=("mariadb:read,write@*",)) as at:
+        body = {"agent": at.agent.name, "purpose": "all", "grants": ["mariadb/analytics:read@*"]}
+        everything = await at.house.alice.does("POST", "/v1/delegations", **body)
+        at.task = await at.house.task(everything)
+        refused = await at.lease()
+        assert (refused.status, refused.json()["reason"]) == (403, "not_leasable")
+        assert "question" not in refused.json()["hint"]
+
+
 async def test_a_table_that_is_gone_is_not_leased(tmp_path: Path, mariadb: MariaDB) -> None:
     async with stocked(tmp_path / "data", mariadb, "mariadb/analytics:read@sales.orders") as at:
         await at.lent()

@@ -30,6 +30,7 @@ class MariaShop:
     server: MariaDB
     mark: str
     password: str
+    tls: bool = False
     url_place: str = ""
     """Where it is said to be, where that is not where it is."""
 
@@ -51,7 +52,7 @@ class MariaShop:
 
     @property
     def url(self) -> str:
-        return f"mariadb://{self.login}:{self.password}@{self.place}?sslmode=disable"
+        return f"mariadb://{self.login}:{self.password}@{self.place}" + ("" if self.tls else "?sslmode=disable")
 
     def as_root(self, *statements: str) -> list[tuple[Any, ...]]:
         return self.server.execute(*statements)

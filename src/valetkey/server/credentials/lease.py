@@ -25,6 +25,7 @@ NO_OTHER_WAY = (
 NAME_TABLES = (
     "Ask for named tables and nothing that is counted, or ask single questions at the gateway: each is judged."
 )
+NAME_TABLES_ONLY = "Ask for named tables and nothing that is counted or asked about; there is no other way here."
 USE_THE_GATEWAY = "Call the API through the gateway instead: it judges every call."
 
 
@@ -166,7 +167,8 @@ def _check_length(role: Role, held: frozenset[str], ids: tuple[str, ...], integr
 
 def _otherwise(integration: Integration, words: str) -> Denied:
     if integration.database is not None:
-        return Denied(words, hint=NAME_TABLES, reason="not_leasable")
+        hint = NAME_TABLES if integration.database.answers_questions else NAME_TABLES_ONLY
+        return Denied(words, hint=hint, reason="not_leasable")
     if integration.role is not None:
         return Denied(words, hint=NO_OTHER_WAY, reason="not_leasable")
     return Denied(words, hint=USE_THE_GATEWAY, reason="use_gateway")

@@ -22,6 +22,8 @@ class Database:
     """Whose protocol it speaks, and so which source lends its logins."""
     port: int
     rights: Mapping[str, frozenset[str]]
+    answers_questions: bool
+    """Whether single statements are read and judged at the gateway."""
     on_a_whole_schema: frozenset[str]
     """The scopes that may be had on every table of a schema; the others name their tables one by one."""
 
@@ -73,7 +75,9 @@ POSTGRES: Final = Integration(
     reader=SqlReader(_READ),
     token_positions=(TokenPosition(header="authorization", scheme="Bearer"),),
     injection=Injection(header="authorization", value="Bearer {token}"),
-    database=Database(server="postgres", port=5432, rights=_RIGHTS, on_a_whole_schema=frozenset({"read"})),
+    database=Database(
+        server="postgres", port=5432, rights=_RIGHTS, answers_questions=True, on_a_whole_schema=frozenset({"read"})
+    ),
 )
 MARIADB: Final = replace(
     POSTGRES,
@@ -82,7 +86,9 @@ MARIADB: Final = replace(
     audience="https://mariadb.databases.invalid",
     base_url="mariadb:",
     reader=NoQuestions(),
-    database=Database(server="mariadb", port=3306, rights=_RIGHTS, on_a_whole_schema=frozenset({"read"})),
+    database=Database(
+        server="mariadb", port=3306, rights=_RIGHTS, answers_questions=False, on_a_whole_schema=frozenset({"read"})
+    ),
 )
 
 DATABASES: Final[Mapping[str, Integration]] = MappingProxyType({POSTGRES.name: POSTGRES, MARIADB.name: MARIADB})

@@ -23,6 +23,7 @@ from valetkey.server.bounded import Bounded
 from valetkey.server.connections import store as connections
 from valetkey.server.connections.databases import store
 from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.connections.model import Connection
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.db.engine import Database
 from valetkey.server.egress import Egress
@@ -67,13 +68,9 @@ class Admins:
         if known is not None:
             return known
         async with self._database.read() as db:
-            found = await connections.connection(db, connection_id)
-        if found is None or found.database is None:
-            raise Denied("This connection is no database.", reason="use_gateway")
-        if found.database.server != _SERVER:
-            raise Denied("This connection is no PostgreSQL.", hint="What you asked for is done for PostgreSQL alone.")
-        self._keys[connection_id] = found.database
-        return found.database
+            found = _key(await connections.connection(db, connection_id))
+        self._keys[connection_id] = found
+        return found
 
     @contextlib.asynccontextmanager
     async def session(self, connection_id: str, *, taking_back: bool = False) -> AsyncIterator[Any]:
@@ -105,14 +102,14 @@ class Admins:
         """A session of the same login in another database of the same server, for one errand."""
         async with self._database.read() as db:
             found = await connections.with_credential(db, connection_id, self._ring)
-        if found is None or found.database is None:
-            raise Denied("This connection is no database.", reason="use_gateway")
+        key = _key(found)
+        assert found is not None
         words = opened(connections.open_credential(found, self._ring))
-        session = await self._dialled(replace(found.database, database=database), words)
+        session = await self._dialled(replace(key, database=database), words)
         try:
             yield session
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise failed(found.database.place, error) from None
+            raise failed(key.place, error) from None
         finally:
             session.terminate()
 
@@ -135,9 +132,9 @@ class Admins:
         connection_id, taking_back = mine
         async with self._database.read() as db:
             found = await connections.with_credential(db, connection_id, self._ring)
-        if found is None or found.database is None:
-            raise Denied("This connection is no database.", reason="use_gateway")
-        key, generation = found.database, found.credential_generation
+        key = _key(found)
+        assert found is not None
+        generation = found.credential_generation
         known = self._open.get(mine)
         if known is not None and known[0] == generation and not known[1].is_closed():
             return key.place, known[1]
@@ -213,3 +210,14 @@ def sealed(words: Words) -> Secret:
 def opened(secret: Secret) -> Words:
     """The words that were sealed."""
     return msgspec.json.decode(secret.reveal(), type=Words)
+
+
+def _key(found: Connection | None) -> DatabaseKey:
+    """Which database a connection is. Raises `Denied` for what is none of PostgreSQL's."""
+    if found is None or found.database is None:
+        raise Denied("This connection is no database.", reason="use_gateway")
+    # SECURITY: a password is spoken to the kind of server that it was connected for.
+    # Guarded by tests/attacks/test_mariadb_address.py::test_a_connection_to_the_one_kind_is_never_used_as_the_other
+    if found.database.server != _SERVER:
+        raise Denied("This connection is no PostgreSQL.", hint="What you asked for is done at PostgreSQL alone.")
+    return found.database

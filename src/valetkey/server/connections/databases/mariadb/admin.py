@@ -80,7 +80,7 @@ class MariaAdmins:
         key = _key(found)
         assert found is not None
         generation, known = found.credential_generation, self._open.get(mine)
-        if known is not None and known[0] == generation and not known[1].is_closed:
+        if known is not None and known[0] == generation and await _answers(known[1]):
             return key.place, known[1]
         self._let_go(mine)
         password = Secret(opened(connections.open_credential(found, self._ring)).password)
@@ -98,6 +98,19 @@ class MariaAdmins:
         known = self._open.pop(mine, None)
         if known is not None:
             known[1].terminate()
+
+
+async def _answers(session: Session) -> bool:
+    """Whether a session is there still: a server ends what was idle for long, or is another since it was started anew.
+
+    Asked each time, so that no revocation finds out by failing.
+    """
+    try:
+        if not session.is_closed:
+            await session.fetch("DO 0")
+    except Failures:
+        return False
+    return not session.is_closed
 
 
 def _key(found: Connection | None) -> DatabaseKey:

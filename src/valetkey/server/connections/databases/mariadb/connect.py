@@ -67,10 +67,9 @@ async def _checked(session: Session) -> store.Server:
 async def _everybody(session: Session, public: Everybody) -> list[Open]:
     found = await store.everybody(session)
     if found and public == "revoke":
-        await store.take_away(session, found)
-        if left := await store.everybody(session):
+        if left := await store.take_away(session, found):
             raise left_open(left, "This login may not take everything away that everybody may do here.")
-        return []
+        return found
     if found and public == "refuse":
         raise left_open(found, "Every account may do this here without being granted it, and a lease could too.")
     return found

@@ -137,6 +137,15 @@ def account(name: str) -> str:
     return f"{named(name)}@`%`"
 
 
+def is_ours(name: str) -> bool:
+    """Whether a name is of our alphabet: what only begins as ours do was made by somebody else, and is let be."""
+    try:
+        quoted(name)
+    except ValueError:
+        return False
+    return True
+
+
 def place_of(right: Right) -> str:
     """What a right is on, as a grant writes it.
 

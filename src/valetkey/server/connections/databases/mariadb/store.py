@@ -16,7 +16,7 @@ import pymysql
 from pymysql.constants import ER
 
 from valetkey.server.connections.databases.everybody.model import Open
-from valetkey.server.connections.databases.mariadb.model import NewAccount, Right, account, named, place_of
+from valetkey.server.connections.databases.mariadb.model import NewAccount, Right, account, is_ours, named, place_of
 from valetkey.server.connections.databases.model import CONNECTIONS, STATEMENT_SECONDS
 from valetkey.server.egress.mariadb import Session, number
 from valetkey.server.errors import Conflict, Denied
@@ -108,15 +108,18 @@ async def everybody(db: Session) -> list[Open]:
     return found
 
 
-async def take_away(db: Session, found: Sequence[Open]) -> None:
-    """Run the statements that were listed. What the login may not take away is seen again."""
+async def take_away(db: Session, found: Sequence[Open]) -> list[Open]:
+    """Run the statements that were listed; those of them that the login may not run, and what is there all the same."""
+    left = []
     for one in found:
-        for statement in one.statement.split("; "):
-            try:
+        try:
+            for statement in one.statement.split("; "):
                 await db.fetch(statement)
-            except pymysql.MySQLError as error:
-                if number(error) not in _NO_RIGHT:
-                    raise
+        except pymysql.MySQLError as error:
+            if number(error) not in _NO_RIGHT:
+                raise
+            left.append(one)
+    return left + [one for one in await everybody(db) if one not in left]
 
 
 async def has_database(db: Session, name: str) -> bool:
@@ -201,9 +204,9 @@ async def open_account(db: Session, name: str) -> None:
 async def accounts(db: Session, beginning: str) -> set[str]:
     """The accounts there are whose names begin so, and those that are gone and still have a session."""
     like = beginning.replace("_", r"\_") + "%"
-    rows = await db.fetch("SELECT User FROM mysql.user WHERE User LIKE %s AND is_role = 'N'", like)
+    rows = await db.fetch("SELECT User FROM mysql.user WHERE User LIKE %s AND Host = '%%' AND is_role = 'N'", like)
     rows += await db.fetch("SELECT USER FROM information_schema.PROCESSLIST WHERE USER LIKE %s", like)
-    return {row[0] for row in rows}
+    return {row[0] for row in rows if is_ours(row[0])}
 
 
 async def shut(db: Session, names: Collection[str]) -> int:
