@@ -175,6 +175,21 @@ async def test_everything_is_not_leased_and_no_other_way_is_promised(tmp_path: P
         assert "question" not in refused.json()["hint"]
 
 
+async def test_a_table_of_an_engine_that_reaches_elsewhere_is_not_leased(tmp_path: Path, mariadb: MariaDB) -> None:
+    """BLACKHOLE stands for the engines that keep no rows there; it needs no second server."""
+    also = ("INSTALL SONAME 'ha_blackhole'", "CREATE TABLE {sales}.away (n int) ENGINE=BLACKHOLE")
+    try:
+        async with stocked(tmp_path / "data", mariadb, also=also) as at:
+            await at.entitle(f"mariadb:write@{at.shop.sales}.orders")
+            body = {"agent": at.agent.name, "purpose": "away"}
+            for table, status in (("away", 404), ("orders", 201)):
+                grants = [f"mariadb/analytics:read@{at.shop.sales}.{table}"]
+                reply = await at.house.alice.call("POST", "/v1/delegations", grants=grants, **body)
+                assert reply.status == status, reply.body
+    finally:
+        mariadb.execute("UNINSTALL SONAME 'ha_blackhole'")
+
+
 async def test_a_table_that_is_gone_is_not_leased(tmp_path: Path, mariadb: MariaDB) -> None:
     async with stocked(tmp_path / "data", mariadb, "mariadb/analytics:read@sales.orders") as at:
         await at.lent()

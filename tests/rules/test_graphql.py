@@ -129,3 +129,47 @@ def test_a_document_says_how_far_it_was_read() -> None:
     for wrong in ({}, {"b": None}, {"b": [], "c": 1}):
         with pytest.raises(InvalidRequest):
             document.variables(wrong)
+
+
+def thread(text: str) -> dict[str, object]:
+    return {"path": "a.py", "line": 1, "body": text}
+
+
+@pytest.mark.parametrize(
+    ("said", "comments"),
+    [
+        ({"event": "APPROVE"}, 1),
+        ({"body": "good"}, 1),
+        ({"threads": [thread("a"), thread("b")]}, 2),
+        ({"body": "good", "threads": [thread("a"), thread("b")]}, 3),
+        ({"body": "good", "threads": thread("a")}, 2),
+        ({"body": ""}, 1),
+    ],
+)
+def test_a_review_counts_as_many_comments_as_it_holds_however_it_is_written(
+    said: dict[str, object], comments: int
+) -> None:
+    reader = graphql(load_integration("github"))
+    assert reader is not None
+    whole = {"pullRequestId": "PR_1", **said}
+    as_variable = "mutation($i: AddPullRequestReviewInput!) { addPullRequestReview(input: $i) { clientMutationId } }"
+    inner = ", ".join(f"{name}: ${name}" for name in whole)
+    kinds = ", ".join(f"${name}: X" for name in whole)
+    in_parts = f"mutation({kinds}) {{ addPullRequestReview(input: {{{inner}}}) {{ clientMutationId }} }}"
+    for document, variables in ((as_variable, {"i": whole}), (in_parts, whole)):
+        found = asked(reader, document, variables)
+        assert found is not None
+        assert [match.comments for match in found.matches] == [comments]
+
+
+def test_a_review_written_out_in_the_document_counts_the_same() -> None:
+    reader = graphql(load_integration("github"))
+    assert reader is not None
+    threads = ", ".join(f'{{path: "a.py", line: 1, body: "{n}"}}' for n in range(3))
+    document = (
+        'mutation { addPullRequestReview(input: {pullRequestId: "PR_1", threads: [' + threads + "]})"
+        " { clientMutationId } }"
+    )
+    found = asked(reader, document)
+    assert found is not None
+    assert [match.comments for match in found.matches] == [3]

@@ -18,6 +18,8 @@ from valetkey.server.integrations.model import Match, ResourceRef
 
 _ROOT: Final = {"query": "Query", "mutation": "Mutation"}
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_=+.:-]{1,200}")
+_COMMENTS_TAG: Final = "comments"
+_LISTED: Final = ("input.threads", "input.comments", "input.body")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -66,6 +68,17 @@ class Reading:
     named: tuple[tuple[Named, tuple[tuple[tuple[Place, ...], str], ...]], ...]
     away: bool
     maybe: tuple[Filled, ...]
+    comments: tuple[Place, ...] = ()
+    """Where it lists comments, and says one besides: a review holds as many."""
+
+    def written(self, variables: Mapping[str, Any]) -> int:
+        """How many comments it writes, where its operation writes any."""
+        count = 0
+        for place in self.comments:
+            value = place.found(variables)
+            # A single thing where a list belongs is a list of one (GraphQL, section 3.11).
+            count += len(value) if isinstance(value, list) else value not in (ABSENT, None, "")
+        return max(1, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,8 @@ def _fitting(reading: Reading, variables: Mapping[str, Any], table: Table) -> li
         if None in some or not (some or named.is_optional):
             return None
         refs += some
-    found = [Match(operation, fields, ref) for ref in refs or (None,)]
+    comments = reading.written(variables)
+    found = [Match(operation, fields, ref, comments=comments) for ref in refs or (None,)]
     away = reading.away
     if reading.maybe and not away:
         away = not all(filled.is_taken(variables, table.words) for filled in reading.maybe)
@@ -194,7 +208,12 @@ def _reading(field: Selected, row: Root, table: Table) -> Reading | Unlisted:
     if away and table.away is None:
         return Unlisted(f"`{field.name}` is asked for something that leads away from it")
     named = tuple((one, _said(field, one)) for one in row.named)
-    return Reading(row, filled, named, away, () if away else tuple(maybe))
+    comments = (
+        tuple(Place(path, *at(field.arguments, path.split("."))) for path in _LISTED)
+        if _COMMENTS_TAG in row.operation.tags
+        else ()
+    )
+    return Reading(row, filled, named, away, () if away else tuple(maybe), comments)
 
 
 def _shape(field: Selected) -> str:
