@@ -6,32 +6,18 @@ What it hears before and after the handshake is counted: whoever is not shown th
 import asyncio
 import contextlib
 import ssl
-from types import TracebackType
+
+from tests.support.relay import Relay, closed
 
 
-class Encrypted:
-    """Listens on a port of its own. `tls` may be another one for those who come later."""
+class Encrypted(Relay):
+    """`tls` may be another one for those who come later."""
 
     def __init__(self, place: str, tls: ssl.SSLContext) -> None:
-        self._host, _, self._port = place.partition(":")
-        self._passing: set[asyncio.Task[None]] = set()
+        super().__init__(place)
         self.tls = tls
         self.came = 0
         self.heard = 0  # bytes within TLS, from those who came since it was what it is
-        self.place = ""
-
-    async def __aenter__(self) -> "Encrypted":
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
-        self.place = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.close()
-        for task in self._passing:
-            task.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.came += 1
@@ -43,18 +29,11 @@ class Encrypted:
                 await writer.drain()
                 tls = self.tls
                 await writer.start_tls(tls)
-                there, back = await asyncio.open_connection(self._host, int(self._port))
+                there, back = await self._there()
                 ends.append(back)
-                both = {asyncio.create_task(self._on(reader, back, tls)), asyncio.create_task(self._on(there, writer))}
-                self._passing |= both
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-                for one in both:
-                    one.cancel()
+                await self._both(self._on(reader, back, tls), self._on(there, writer))
         finally:
-            for end in ends:
-                end.close()
-                with contextlib.suppress(OSError):
-                    await end.wait_closed()
+            await closed(*ends)
 
     async def _on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, came_by: ssl.SSLContext | None = None

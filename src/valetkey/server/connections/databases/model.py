@@ -11,8 +11,9 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
+from valetkey.server.connections.databases.address import NAME, read_address
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.secret import Secret
 
@@ -23,8 +24,6 @@ CONNECTIONS: Final = 10
 """How many sessions of one role there may be at once: a pool of SQLAlchemy's is five and ten more on demand."""
 OLDEST: Final = 140_000
 _ITERATIONS: Final = 4_096
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_$-]{0,62}")
-_HOST: Final = re.compile(r"[a-z0-9.:-]+")
 _ROLE: Final = re.compile(r"v[kgq]_[0-9a-f]{8}_[0-9a-z]{16,40}")
 
 
@@ -94,28 +93,12 @@ def parse_url(url: str) -> tuple[DatabaseKey, Secret]:
         "This is not the address of a PostgreSQL database.",
         hint="Write it like postgresql://LOGIN:PASSWORD@HOST:PORT/DATABASE",
     )
-    try:
-        parts = urlsplit(url.strip())
-        host, port = parts.hostname or "", parts.port or 5432
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError:
-        raise wrong from None
-    login, password = unquote(parts.username or ""), unquote(parts.password or "")
-    database = unquote(parts.path.removeprefix("/"))
-    if parts.scheme not in ("postgresql", "postgres") or parts.fragment or not password or "\0" in password:
+    found = read_address(url, schemes=("postgresql", "postgres"), port=5432, wrong=wrong)
+    database = unquote(found.path.removeprefix("/"))
+    if not NAME.fullmatch(database):
         raise wrong
-    if not _HOST.fullmatch(host) or not _NAME.fullmatch(login) or not _NAME.fullmatch(database):
-        raise wrong
-    # SECURITY: TLS is verified in full, or there is none and the place is on this machine: nothing in between.
-    # Guarded by tests/attacks/test_database_address.py::test_a_weaker_sslmode_is_refused
-    if options not in ({}, {"sslmode": "verify-full"}, {"sslmode": "disable"}):
-        raise InvalidRequest(
-            "Only sslmode=verify-full is offered, and sslmode=disable for a database on this machine.",
-            hint="Leave sslmode out: the certificate is always verified.",
-        )
-    shown = f"[{host}]" if ":" in host else host
-    tls = options.get("sslmode") != "disable"
-    return DatabaseKey(host=shown, port=port, database=database, login=login, tls=tls), Secret(password)
+    key = DatabaseKey(host=found.host, port=found.port, database=database, login=found.login, tls=found.tls)
+    return key, found.password
 
 
 def prefix(deployment: str) -> str:

@@ -7,7 +7,6 @@ Revoke: 1. no new session, 2. none that is open, 3. it acts for nobody, 4. what 
 5. the role is dropped. Everything up to 2 holds even if 4 or 5 fail; all of it may be repeated.
 """
 
-import asyncio
 import logging
 import secrets
 from collections import defaultdict
@@ -16,7 +15,6 @@ from typing import Final
 
 import msgspec
 
-from valetkey.server.clock import Clock
 from valetkey.server.connections.databases import groups, store
 from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.model import (
@@ -30,48 +28,25 @@ from valetkey.server.connections.databases.model import (
     role_of,
     verifier,
 )
-from valetkey.server.connections.databases.steps import Step, onward
 from valetkey.server.connections.installation import Minted
-from valetkey.server.credentials.lease import Lease, Narrowing
+from valetkey.server.credentials.lease import Lease
+from valetkey.server.credentials.sources.logins import LoginSource
 from valetkey.server.credentials.sources.model import Ended, Holder
 from valetkey.server.delegations.model import Resource
-from valetkey.server.errors import Denied, Expired, UpstreamFailed, ValetkeyError
+from valetkey.server.errors import Denied, Expired, ValetkeyError
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import moment
 from valetkey.server.secret import Secret
 
 _PASSWORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"  # noqa: S105 - an alphabet
 _PASSWORD_LENGTH: Final = 43  # 256 bits
-_OBTAIN_SECONDS: Final = 30.0
-_LOST_AFTER_SECONDS: Final = 45
-"""Nothing that is made later than that is kept: so what a process left behind that was killed is gone in a minute."""
 log = logging.getLogger("valetkey")
 
 
-class DatabaseSource:
-    """One per process. `step` is told the name of each step before it is taken."""
+class DatabaseSource(LoginSource[Admins]):
+    """One per process."""
 
-    ends_by_itself = False
-    runs_out = False
-    lost_after_seconds = _LOST_AFTER_SECONDS
-
-    def __init__(self, admins: Admins, clock: Clock, deployment: str) -> None:
-        self._admins = admins
-        self._clock = clock
-        self._deployment = deployment
-        self.step: Step = onward
-
-    async def ready(self, connection: str) -> None:
-        await self._admins.key(connection)
-
-    async def obtain(self, lease: Lease, _narrow: Narrowing, integration: Integration, holder: Holder) -> Minted:
-        try:
-            async with asyncio.timeout(_OBTAIN_SECONDS):
-                return await self._obtained(lease, integration, holder)
-        except TimeoutError:
-            raise UpstreamFailed("The database did not answer in time.") from None
-
-    async def _obtained(self, lease: Lease, integration: Integration, holder: Holder) -> Minted:
+    async def _obtained(self, lease: Lease, integration: Integration, holder: Holder, /) -> Minted:
         database = integration.database
         assert database is not None
         key = await self._admins.key(lease.connection)

@@ -6,16 +6,13 @@ out. Everything up to 2 holds even if 3 fails; all of it may be repeated. Nothin
 time: whoever sweeps leases does.
 """
 
-import asyncio
 import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
-from valetkey.server.clock import Clock
 from valetkey.server.connections.databases.mariadb import store
 from valetkey.server.connections.databases.mariadb.admin import MariaAdmins
 from valetkey.server.connections.databases.mariadb.model import (
@@ -29,45 +26,23 @@ from valetkey.server.connections.databases.mariadb.model import (
 )
 from valetkey.server.connections.databases.model import prefix
 from valetkey.server.connections.databases.model import role_of as account_of
-from valetkey.server.connections.databases.steps import Step, onward
 from valetkey.server.connections.installation import Minted
-from valetkey.server.credentials.lease import Lease, Narrowing
+from valetkey.server.credentials.lease import Lease
+from valetkey.server.credentials.sources.logins import LoginSource
 from valetkey.server.credentials.sources.model import Ended, Holder
 from valetkey.server.egress.mariadb import Session
-from valetkey.server.errors import Denied, Expired, UpstreamFailed, ValetkeyError
+from valetkey.server.errors import Denied, Expired, ValetkeyError
 from valetkey.server.integrations.model import Integration
 from valetkey.server.integrations.role import moment
 from valetkey.server.secret import Secret
 
-_OBTAIN_SECONDS: Final = 30.0
-_LOST_AFTER_SECONDS: Final = 45
 log = logging.getLogger("valetkey")
 
 
-class MariaSource:
-    """One per process. `step` is told the name of each step before it is taken."""
+class MariaSource(LoginSource[MariaAdmins]):
+    """One per process."""
 
-    ends_by_itself = False
-    runs_out = False
-    lost_after_seconds = _LOST_AFTER_SECONDS
-
-    def __init__(self, admins: MariaAdmins, clock: Clock, deployment: str) -> None:
-        self._admins = admins
-        self._clock = clock
-        self._deployment = deployment
-        self.step: Step = onward
-
-    async def ready(self, connection: str) -> None:
-        await self._admins.key(connection)
-
-    async def obtain(self, lease: Lease, _narrow: Narrowing, integration: Integration, _holder: Holder) -> Minted:
-        try:
-            async with asyncio.timeout(_OBTAIN_SECONDS):
-                return await self._obtained(lease, integration)
-        except TimeoutError:
-            raise UpstreamFailed("The database did not answer in time.") from None
-
-    async def _obtained(self, lease: Lease, integration: Integration) -> Minted:
+    async def _obtained(self, lease: Lease, integration: Integration, _holder: Holder, /) -> Minted:
         database = integration.database
         assert database is not None
         key = await self._admins.key(lease.connection)

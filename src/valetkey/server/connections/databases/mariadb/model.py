@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 
+from valetkey.server.connections.databases.address import read_address
 from valetkey.server.connections.databases.model import DatabaseKey, prefix, quoted
 from valetkey.server.errors import InvalidRequest
 from valetkey.server.secret import Secret
@@ -22,8 +22,6 @@ OLDEST: Final = (10, 6)
 PORT: Final = 3306
 OURS: Final = frozenset({"mysql", "information_schema", "performance_schema", "sys"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_$-]{1,64}")
-_LOGIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_$-]{0,62}")
-_HOST: Final = re.compile(r"[a-z0-9.:-]+")
 _ORDER: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """As the server writes rights when it is asked for them."""
 
@@ -58,27 +56,11 @@ def parse_url(url: str) -> tuple[DatabaseKey, Secret]:
         "This is not the address of a MariaDB server.",
         hint="Write it like mariadb://LOGIN:PASSWORD@HOST:PORT, without a database: each grant names its own.",
     )
-    try:
-        parts = urlsplit(url.strip())
-        host, port = parts.hostname or "", parts.port or PORT
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError:
-        raise wrong from None
-    login, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if parts.scheme not in SCHEMES or parts.fragment or not password or "\0" in password:
+    found = read_address(url, schemes=SCHEMES, port=PORT, wrong=wrong)
+    if found.path not in ("", "/"):
         raise wrong
-    if not _HOST.fullmatch(host) or not _LOGIN.fullmatch(login) or parts.path not in ("", "/"):
-        raise wrong
-    # SECURITY: TLS is verified in full, or there is none and the place is on this machine: nothing in between.
-    # Guarded by tests/rules/test_mariadb.py::test_a_weaker_sslmode_is_refused
-    if options not in ({}, {"sslmode": "verify-full"}, {"sslmode": "disable"}):
-        raise InvalidRequest(
-            "Only sslmode=verify-full is offered, and sslmode=disable for a database on this machine.",
-            hint="Leave sslmode out: the certificate is always verified.",
-        )
-    shown = f"[{host}]" if ":" in host else host
-    tls = options.get("sslmode") != "disable"
-    return DatabaseKey(host=shown, port=port, database="", login=login, tls=tls, server=SCHEME), Secret(password)
+    key = DatabaseKey(host=found.host, port=found.port, database="", login=found.login, tls=found.tls, server=SCHEME)
+    return key, found.password
 
 
 def wanted(lines: Iterable[tuple[str, frozenset[str]]]) -> tuple[Right, ...]:
