@@ -314,6 +314,12 @@ def test_every_client_is_told_whom_to_trust_and_what_to_use(run: Running) -> Non
     assert run.environ["NO_PROXY"] == run.environ["no_proxy"] == "localhost,127.0.0.1,::1"
 
 
+def test_no_other_proxy_is_left_that_a_client_would_ask_first(server: Served) -> None:
+    others = dict.fromkeys(("WSS_PROXY", "wss_proxy", "ws_proxy", "SOCKS_PROXY"), "http://127.0.0.1:9")
+    with running(server, **others) as run:
+        assert not others.keys() & run.environ.keys()
+
+
 def test_the_proxy_ends_with_the_command(server: Served) -> None:
     with running(server) as run:
         run.inside().close()

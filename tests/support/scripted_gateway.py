@@ -1,6 +1,7 @@
 """Somebody at the gateway's address who answers by a script, for tests of what stands before it."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import BinaryIO
@@ -11,9 +12,12 @@ Answering = Callable[[list[bytes], BinaryIO, BinaryIO], None]
 class Gateway:
     """Somebody who answers at the gateway's address: one scripted answer per connection, and what was received."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        port = self.listening.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}" if tls is None else f"https://localhost:{port}"
+        if tls is not None:
+            self.listening = tls.wrap_socket(self.listening, server_side=True)
         self.heads: list[list[bytes]] = []
         self.answer: Answering = plain(b"{}")
         self.thread = threading.Thread(target=self._serve)

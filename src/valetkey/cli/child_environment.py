@@ -19,6 +19,7 @@ _GITHUB_TOKENS: Final = ("GITHUB_TOKEN", "GH_TOKEN")
 _OTHER_GITHUB_TOKENS: Final = ("GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN")
 _OTHER_AWS_NAMES: Final = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 _PROXY: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_NARROWER_PROXIES: Final = ("WSS_PROXY", "wss_proxy", "WS_PROXY", "ws_proxy", "SOCKS_PROXY", "socks_proxy")
 _NO_PROXY: Final = ("NO_PROXY", "no_proxy")
 _HERE: Final = "localhost,127.0.0.1,::1"
 _TRUST: Final = (
@@ -56,6 +57,8 @@ def child_environment(environ: Mapping[str, str], proxy: Proxy, trusted: Path) -
         for name in _OTHER_AWS_NAMES:
             child.pop(name, None)
     child.update(dict.fromkeys(_PROXY, proxy.proxy_url))
+    for name in _NARROWER_PROXIES:  # clients of WebSockets would ask these first
+        child.pop(name, None)
     # Everything else goes through the run, which goes by what the environment said of proxies itself.
     child.update(dict.fromkeys(_NO_PROXY, _HERE))
     child.update(dict.fromkeys(_TRUST, str(trusted)))
