@@ -135,7 +135,7 @@ async def storm(
     folder: Path, postgres: Postgres, make: Callable[[Upstream], HostileProvider]
 ) -> AsyncIterator[tuple[House, HostileProvider]]:
     """A deployment with a thousand shared accounts whose credentials have all just ended."""
-    url = await asyncio.to_thread(tables.postgresql, postgres)
+    url = tables.postgresql(postgres)
     async with Upstream() as up, open_house(folder / "data", database_url=url, upstream=up.url) as house:
         await pause(house.app)
         provider = make(up)

@@ -3,9 +3,11 @@
 Whoever asks about migrations themselves begins with an empty database instead.
 """
 
+import atexit
 import functools
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.postgres import Postgres
@@ -16,7 +18,7 @@ from valetkey.server.settings import Settings
 
 def postgresql(server: Postgres) -> str:
     """The address of a fresh database of this server."""
-    return server.database(template=server.template("with_tables", _migrate))
+    return server.database(template=server.template("with_tables", _filled))
 
 
 def sqlite(data: Path) -> None:
@@ -32,14 +34,22 @@ def sqlite(data: Path) -> None:
 def _sqlite() -> Path:
     # Lives as long as this process, which holds the folder's object in the cache below.
     folder = Path(_folder().name)
-    admin.migrate(Settings(data=folder))
+    _migrate(Settings(data=folder))
     return folder / "valetkey.db"
 
 
 @functools.cache
 def _folder() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="valetkey-tables-")
+    made = tempfile.TemporaryDirectory(prefix="valetkey-tables-")
+    atexit.register(made.cleanup)
+    return made
 
 
-def _migrate(url: str) -> None:
-    admin.migrate(Settings(database_url=Secret(url)))
+def _filled(url: str) -> None:
+    _migrate(Settings(database_url=Secret(url)))
+
+
+def _migrate(settings: Settings) -> None:
+    """In a thread of its own: whoever asks may have a loop running, and migrating runs one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(admin.migrate, settings).result()
