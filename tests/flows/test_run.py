@@ -179,7 +179,10 @@ def test_a_signal_reaches_the_command_and_the_task_still_ends(server: Served, nu
         assert running.stdout is not None
         assert running.stdout.readline() == "up\n"
         running.send_signal(number)
-        assert running.wait(20) == 17
+        try:
+            assert running.wait(20) == 17
+        finally:
+            running.kill()  # where the signal is ignored from the start, nobody waits for ever
     assert [task["status"] for task in tasks(server) if task["id"] not in before] == ["revoked"]
 
 
