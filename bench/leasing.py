@@ -21,7 +21,7 @@ from tests.support.shop import AUDIENCE, Shop, connect_shop, shop
 
 from bench.cores import measured
 from bench.rows import Row, most_row
-from valetkey.server.connections.databases.model import verifier
+from valetkey.server.connections.databases.postgres.model import verifier
 from valetkey.server.secret import Secret
 
 CYCLES = int(os.environ.get("BENCH_LOGINS", "500"))

@@ -134,7 +134,7 @@ async def test_what_everybody_may_do_is_listed_and_nothing_is_taken_away_unasked
 async def test_another_database_of_the_same_name_gives_nothing(tmp_path: Path, postgres: Postgres) -> None:
     async with stocked(tmp_path / "data", postgres, READ) as at:
         await at.shop.owner.close()
-        await at.house.app.services.databases._admins.close()
+        await at.house.app.services.rotate_database._admins.close()
         at.shop.as_superuser(f"DROP DATABASE {at.shop.name} WITH (FORCE)", database="postgres")
         at.shop.as_superuser(f"CREATE DATABASE {at.shop.name} OWNER {at.shop.login}", database="postgres")
         assert (await at.lease()).code == "connection_required"
@@ -142,7 +142,7 @@ async def test_another_database_of_the_same_name_gives_nothing(tmp_path: Path, p
 
 async def test_a_password_moved_to_another_database_does_not_open(tmp_path: Path, postgres: Postgres) -> None:
     async with stocked(tmp_path / "data", postgres, READ) as at:
-        await at.house.app.services.databases._admins.close()
+        await at.house.app.services.rotate_database._admins.close()
         async with at.house.app.database.write() as tx:
             await tx.execute(text('UPDATE connections SET powers = REPLACE(powers, \'"login":"\', \'"login":"x\')'))
         refused = await at.lease()

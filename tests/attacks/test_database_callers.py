@@ -11,8 +11,8 @@ from tests.support.house import open_house
 from tests.support.postgres import Postgres
 from tests.support.shop import Store, connect_shop, session, shop, stocked
 from valetkey.server.clock import DrivenClock
-from valetkey.server.connections.databases import store
-from valetkey.server.connections.databases.model import NewRole, verifier
+from valetkey.server.connections.databases.postgres import store
+from valetkey.server.connections.databases.postgres.model import NewRole, verifier
 from valetkey.server.secret import Secret
 
 POLICY = """

@@ -10,7 +10,7 @@ from tests.support import evasions
 from tests.support.postgres import Postgres
 from tests.support.question import ask, lines, rows, token
 from tests.support.shop import Store, stocked
-from valetkey.server.connections.databases.model import question_prefix
+from valetkey.server.connections.databases.postgres.model import question_prefix
 
 
 async def _nothing_changes(at: Store, statements: list[str], *, answers: frozenset[int]) -> None:

@@ -35,7 +35,7 @@ async def test_a_question_and_a_login_go_to_the_one_that_proves_its_name(
             lent = await at.lent()
             assert (lent["sslmode"], lent["port"]) == ("verify-full", int(front.place.partition(":")[2]))
             await at.house.app.questions.settle()
-            await at.house.app.services.databases._admins.close()
+            await at.house.app.services.rotate_database._admins.close()
             for wrong in (authority.serves(tmp_path, "other.test"), self_signed(tmp_path, "127.0.0.1")):
                 front.tls, front.heard, came = wrong, 0, front.came
                 assert (await ask(at, STATEMENT)).status == 502

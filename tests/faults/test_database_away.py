@@ -97,7 +97,7 @@ async def test_a_database_that_is_renamed_while_a_login_is_taken_back_gives_it_b
         await _settled(at)
         await _is_over(at)
         assert there.as_superuser("SELECT count(*) FROM valetkey.leases", database=f"{there.name}_old") == "0"
-        await at.house.app.services.databases._admins.close()
+        await at.house.app.services.rotate_database._admins.close()
         _alone(there, f"DROP DATABASE {there.name}_old WITH (FORCE)")
 
 
@@ -111,7 +111,7 @@ async def test_a_database_that_is_put_back_while_a_login_is_taken_back_gives_it_
         async with session(lent) as db:
             assert await db.fetchval("SELECT user_name FROM valetkey.valetkey_caller()") == "alice@acme.com"
         await there.owner.close()
-        await at.house.app.services.databases._admins.close()
+        await at.house.app.services.rotate_database._admins.close()
         _alone(there, f"CREATE DATABASE {there.name}_backup TEMPLATE {there.name} OWNER {there.login}")
 
         async def is_put_back(name: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 from tests.support.postgres import Postgres
 from tests.support.question import rows
 from tests.support.shop import Store, connected, session, stocked
-from valetkey.server.connections.databases import groups, store
-from valetkey.server.connections.databases.model import group_prefix
+from valetkey.server.connections.databases.postgres import groups, store
+from valetkey.server.connections.databases.postgres.model import group_prefix
 
 ORDERS, CUSTOMERS = "postgres/analytics:read@sales.orders", "postgres/analytics:read@sales.customers"
 
@@ -82,7 +82,7 @@ async def test_a_login_made_meanwhile_never_loses_its_group(at: Store) -> None:
     line = "INSERT INTO valetkey.leases VALUES ('somebody', 1, '', '', '', '', '', '', now())"
     async with at.shop.owner.transaction():
         await at.shop.owner.execute(line)
-        async with at.house.app.services.databases._admins.session(at.connection["id"], taking_back=True) as db:
+        async with at.house.app.services.rotate_database._admins.session(at.connection["id"], taking_back=True) as db:
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await groups.drop_useless(db, group_prefix(at.house.app.deployment))
         assert _groups(at) == [group]

@@ -122,14 +122,14 @@ async def test_a_role_nobody_knows_is_dropped_and_a_lease_without_a_role_is_ende
 async def test_a_renamed_database_gives_nothing_more_and_gives_its_roles_back(at: Store) -> None:
     lent = await at.lent()
     await at.shop.owner.close()
-    await at.house.app.services.databases._admins.close()
+    await at.house.app.services.rotate_database._admins.close()
     at.shop.as_superuser(f"ALTER DATABASE {at.shop.name} RENAME TO {at.shop.name}_old", database="postgres")
     try:
         assert (await at.lease()).code == "connection_required"
         assert (await at.revoke(at.delegation["id"]))["outcome"] == "done"
         assert lent["user"] not in at.shop.roles()
     finally:
-        await at.house.app.services.databases._admins.close()
+        await at.house.app.services.rotate_database._admins.close()
         at.shop.as_superuser(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{at.shop.name}_old'",
             database="postgres",

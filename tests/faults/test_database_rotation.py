@@ -32,7 +32,7 @@ def _path(at: Store) -> str:
 
 async def _works(at: Store) -> None:
     """The connected login is let in, by a session that was not open before."""
-    await at.house.app.services.databases._admins.close()
+    await at.house.app.services.rotate_database._admins.close()
     async with session(await at.lent()) as db:
         assert await db.fetchval("SELECT 1") == 1
 
@@ -160,7 +160,7 @@ async def test_a_password_that_works_nowhere_is_not_built_upon(at: Store) -> Non
     rotating.step = quiet
     kept = at.shop.as_superuser(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{at.shop.login}'")
     at.shop.as_superuser(f"ALTER ROLE {at.shop.login} PASSWORD 'by hand'")
-    await at.house.app.services.databases._admins.close()
+    await at.house.app.services.rotate_database._admins.close()
     assert (await at.house.alice.call("POST", _path(at))).code == "connection_required"
     at.shop.as_superuser(f"ALTER ROLE {at.shop.login} PASSWORD '{kept}'")
     await _works(at)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.http import Reply
 from tests.support.postgres import Postgres
 from tests.support.shop import Store, connected, stocked
-from valetkey.server.connections.databases.model import group_of
+from valetkey.server.connections.databases.postgres.model import group_of
 
 ORDERS, CUSTOMERS = "postgres/analytics:read@sales.orders", "postgres/analytics:read@sales.customers"
 

@@ -176,9 +176,9 @@ async def test_what_the_login_cannot_give_is_not_lent(at: Store) -> None:
 async def test_a_server_that_was_away_gives_its_accounts_back(at: Store) -> None:
     """Whoever takes back asks, though everybody else is told that nobody answers there."""
     lent = await at.lent()
-    await at.house.app.services.databases._mariadb._admins.close()
+    await at.house.app.services.databases._kinds["mariadb"]._admins.close()
     place = at.shop.server.place
-    reachable = at.house.app.services.databases._mariadb._admins._reachable
+    reachable = at.house.app.services.databases._kinds["mariadb"]._admins._reachable
 
     async def silent() -> None:
         failed = UpstreamFailed()

@@ -11,7 +11,7 @@ from tests.support.nodes import second_node
 from tests.support.postgres import Postgres
 from tests.support.question import ask
 from tests.support.shop import Store, stocked
-from valetkey.server.connections.databases.model import question_prefix
+from valetkey.server.connections.databases.postgres.model import question_prefix
 
 SLOW = "SELECT count(*) FROM sales.orders, generate_series(1, 2000000000) n"
 PATIENCE = 30

@@ -13,7 +13,7 @@ from tests.support.shop import AUDIENCE, Store, shop, stocked
 from valetkey.client.errors import Denied, NotAuthenticated
 from valetkey.client.proving import ProofKey
 from valetkey.client.sync import Client
-from valetkey.server.connections.databases.model import question_prefix
+from valetkey.server.connections.databases.postgres.model import question_prefix
 
 ALL = "postgres:read@sales.*"
 CUSTOMERS = "postgres/analytics:read@sales.customers"

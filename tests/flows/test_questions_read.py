@@ -15,7 +15,7 @@ from tests.support.http import Reply, read_reply
 from tests.support.postgres import Postgres
 from tests.support.question import QUERY, token
 from tests.support.shop import Store, shop, stocked
-from valetkey.server.connections.databases.model import question_prefix
+from valetkey.server.connections.databases.postgres.model import question_prefix
 from valetkey.server.gateway.question import READ_SECONDS
 
 LONG = "SELECT o.owner, repeat('x', 400) FROM sales.orders o, generate_series(1, 2000) n"

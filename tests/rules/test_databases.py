@@ -6,7 +6,8 @@ import hmac
 
 import pytest
 
-from valetkey.server.connections.databases.model import group_of, lease_of, parse_url, prefix, quoted, role_of, verifier
+from valetkey.server.connections.databases.model import lease_of, prefix, quoted, role_of
+from valetkey.server.connections.databases.postgres.model import group_of, parse_url, verifier
 from valetkey.server.delegations.grants import parse_grant
 from valetkey.server.delegations.model import Fit, Grant, Resource, narrowed
 from valetkey.server.errors import Denied, InvalidRequest

@@ -34,13 +34,14 @@ from valetkey.server.connections.borrow import Borrow
 from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.by_device import store as device_codes
 from valetkey.server.connections.by_device.connect import ConnectByDevice
-from valetkey.server.connections.databases.admin import Admins
 from valetkey.server.connections.databases.connect import ConnectDatabase
 from valetkey.server.connections.databases.mariadb.admin import MariaAdmins
 from valetkey.server.connections.databases.mariadb.connect import TryMariaDB
 from valetkey.server.connections.databases.mariadb.tables import MariaTables
-from valetkey.server.connections.databases.rotate import Rotate
-from valetkey.server.connections.databases.tables import PostgresTables
+from valetkey.server.connections.databases.postgres.admin import Admins
+from valetkey.server.connections.databases.postgres.connect import TryPostgres
+from valetkey.server.connections.databases.postgres.rotate import Rotate
+from valetkey.server.connections.databases.postgres.tables import PostgresTables
 from valetkey.server.connections.ending.end import EndThere
 from valetkey.server.connections.installation import Installations
 from valetkey.server.connections.link import Link
@@ -61,10 +62,10 @@ from valetkey.server.credentials.issue import Issue
 from valetkey.server.credentials.last_used import LastUsed
 from valetkey.server.credentials.lend import Lend
 from valetkey.server.credentials.reconcile import Reconcile
-from valetkey.server.credentials.sources.database import DatabaseSource
 from valetkey.server.credentials.sources.installation import InstallationSource
 from valetkey.server.credentials.sources.mariadb import MariaSource
 from valetkey.server.credentials.sources.model import Sources
+from valetkey.server.credentials.sources.postgres import PostgresSource
 from valetkey.server.credentials.sources.question import QuestionRoles
 from valetkey.server.credentials.sources.role import RoleSource
 from valetkey.server.credentials.standing import Standing
@@ -250,7 +251,7 @@ class App:
             timeout=float(settings.upstream_timeout_seconds),
             tables={POSTGRES.name: PostgresTables(admins), MARIADB.name: MariaTables(mariadb)},
         )
-        self.databases = databases = DatabaseSource(admins, clock, self.deployment)
+        self.databases = databases = PostgresSource(admins, clock, self.deployment)
         self.mariadb = MariaSource(mariadb, clock, self.deployment)
         sources = Sources(
             {
@@ -474,7 +475,13 @@ class App:
             ),
             lookups=lookups,
             link=Link(journal, lookups, installations, ring, clock, catalogue, assume),
-            databases=ConnectDatabase(journal, database, admins, TryMariaDB(mariadb), ring, clock),
+            databases=ConnectDatabase(
+                journal,
+                database,
+                {POSTGRES.name: TryPostgres(admins), MARIADB.name: TryMariaDB(mariadb)},
+                ring,
+                clock,
+            ),
             rotate_database=Rotate(journal, database, admins, ring),
             apps=registered,
             connect=connect,

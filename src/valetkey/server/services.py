@@ -17,7 +17,7 @@ from valetkey.server.connections.apps.register import Apps
 from valetkey.server.connections.by_code.codes import ConnectCodes
 from valetkey.server.connections.by_device.connect import ConnectByDevice
 from valetkey.server.connections.databases.connect import ConnectDatabase
-from valetkey.server.connections.databases.rotate import Rotate
+from valetkey.server.connections.databases.postgres.rotate import Rotate
 from valetkey.server.connections.link import Link
 from valetkey.server.connections.linking.connect import Connect
 from valetkey.server.connections.lookup import Lookups

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from valetkey.server.connections import store
 from valetkey.server.connections.databases.connect import kind_of
-from valetkey.server.connections.databases.everybody.model import Everybody
+from valetkey.server.connections.databases.everybody import Everybody
 from valetkey.server.connections.model import checked_name
 from valetkey.server.connections.status import statuses
 from valetkey.server.errors import Denied, InvalidRequest, ValetkeyError

@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.databases import groups, store
-from valetkey.server.connections.databases.admin import Admins
-from valetkey.server.connections.databases.model import (
-    STATEMENT_SECONDS,
+from valetkey.server.connections.databases.model import STATEMENT_SECONDS
+from valetkey.server.connections.databases.postgres import groups, store
+from valetkey.server.connections.databases.postgres.admin import Admins
+from valetkey.server.connections.databases.postgres.model import (
     NewRole,
     Wanted,
     group_of,
@@ -27,7 +27,7 @@ from valetkey.server.connections.databases.model import (
     verifier,
 )
 from valetkey.server.connections.databases.steps import Step, onward
-from valetkey.server.credentials.sources.database import DatabaseSource
+from valetkey.server.credentials.sources.postgres import PostgresSource
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import Denied, Unavailable, ValetkeyError
 from valetkey.server.integrations.databases import POSTGRES
@@ -70,7 +70,7 @@ class Asker:
 class QuestionRoles:
     """One per process. `step` is told the name of each step before it is taken."""
 
-    def __init__(self, admins: Admins, source: DatabaseSource, database: Database, deployment: str) -> None:
+    def __init__(self, admins: Admins, source: PostgresSource, database: Database, deployment: str) -> None:
         self._admins = admins
         self._source = source
         self._database = database

@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 import pymysql
 
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.databases.admin import Turn, opened
 from valetkey.server.connections.databases.mariadb.model import SCHEME
-from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.connections.databases.model import DatabaseKey, Turn
+from valetkey.server.connections.databases.words import opened
 from valetkey.server.connections.model import Connection
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.db.engine import Database

@@ -6,7 +6,7 @@ account may do there without a grant is listed: refused, taken away, or kept, as
 
 from dataclasses import replace
 
-from valetkey.server.connections.databases.everybody.model import Everybody, Open, left_open
+from valetkey.server.connections.databases.everybody import Everybody, Open, left_open
 from valetkey.server.connections.databases.mariadb import store
 from valetkey.server.connections.databases.mariadb.admin import MariaAdmins
 from valetkey.server.connections.databases.mariadb.model import OLDEST, parse_url

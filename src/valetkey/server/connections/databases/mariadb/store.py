@@ -15,7 +15,7 @@ from typing import Final
 import pymysql
 from pymysql.constants import ER
 
-from valetkey.server.connections.databases.everybody.model import Open
+from valetkey.server.connections.databases.everybody import Open
 from valetkey.server.connections.databases.mariadb.model import NewAccount, Right, account, is_ours, named, place_of
 from valetkey.server.connections.databases.model import CONNECTIONS, STATEMENT_SECONDS
 from valetkey.server.egress.mariadb import Session, number

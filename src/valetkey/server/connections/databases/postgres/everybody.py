@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from valetkey.server.connections.databases.everybody.model import Open
+from valetkey.server.connections.databases.everybody import Open
 
 _WRITERS: Final = [
     "lo_creat", "lo_create", "lo_from_bytea", "lo_import", "lo_export", "lo_open", "lo_put", "lo_truncate",

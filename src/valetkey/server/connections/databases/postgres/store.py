@@ -12,15 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from valetkey.server.connections.databases.model import (
-    CONNECTIONS,
-    IDLE_SECONDS,
-    SCHEMA,
-    STATEMENT_SECONDS,
-    NewRole,
-    literal,
-    quoted,
-)
+from valetkey.server.connections.databases.model import CONNECTIONS, STATEMENT_SECONDS, quoted
+from valetkey.server.connections.databases.postgres.model import IDLE_SECONDS, SCHEMA, NewRole, literal
 from valetkey.server.errors import Conflict
 
 Session = Any

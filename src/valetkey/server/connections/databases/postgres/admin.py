@@ -17,12 +17,12 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import asyncpg
-import msgspec
 
 from valetkey.server.bounded import Bounded
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.databases import store
-from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.connections.databases.model import DatabaseKey, Turn
+from valetkey.server.connections.databases.postgres import store
+from valetkey.server.connections.databases.words import Words, opened
 from valetkey.server.connections.model import Connection
 from valetkey.server.connections.reachable import Reachable
 from valetkey.server.db.engine import Database
@@ -37,17 +37,6 @@ _ALWAYS_THERE: Final = ("postgres", "template1")
 _MOST_KEYS: Final = 1_024
 _STATEMENTS: Final = 32
 """How many of our own statements a session keeps prepared: each is one round trip then, instead of two."""
-
-
-Turn = tuple[str, bool]
-"""Which connection, and whether it is taken back from."""
-
-
-class Words(msgspec.Struct):
-    """What is sealed: the login's password, and the next one while it is being changed."""
-
-    password: str
-    next: str | None = None
 
 
 class Admins:
@@ -200,16 +189,6 @@ class Admins:
         known = self._open.pop(mine, None)
         if known is not None:
             known[1].terminate()
-
-
-def sealed(words: Words) -> Secret:
-    """The words as they are sealed."""
-    return Secret(msgspec.json.encode(words).decode())
-
-
-def opened(secret: Secret) -> Words:
-    """The words that were sealed."""
-    return msgspec.json.decode(secret.reveal(), type=Words)
 
 
 def _key(found: Connection | None) -> DatabaseKey:

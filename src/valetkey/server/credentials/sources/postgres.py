@@ -15,17 +15,15 @@ from typing import Final
 
 import msgspec
 
-from valetkey.server.connections.databases import groups, store
-from valetkey.server.connections.databases.admin import Admins
-from valetkey.server.connections.databases.model import (
-    DatabaseKey,
+from valetkey.server.connections.databases.model import DatabaseKey, prefix, role_of
+from valetkey.server.connections.databases.postgres import groups, store
+from valetkey.server.connections.databases.postgres.admin import Admins
+from valetkey.server.connections.databases.postgres.model import (
     NewRole,
     Wanted,
     credential,
     group_of,
     group_prefix,
-    prefix,
-    role_of,
     verifier,
 )
 from valetkey.server.connections.installation import Minted
@@ -43,7 +41,7 @@ _PASSWORD_LENGTH: Final = 43  # 256 bits
 log = logging.getLogger("valetkey")
 
 
-class DatabaseSource(LoginSource[Admins]):
+class PostgresSource(LoginSource[Admins]):
     """One per process."""
 
     async def _obtained(self, lease: Lease, integration: Integration, holder: Holder, /) -> Minted:

@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from valetkey.server.connections.databases.model import SCHEMA, Wanted, quoted
-from valetkey.server.connections.databases.store import (
+from valetkey.server.connections.databases.model import quoted
+from valetkey.server.connections.databases.postgres.model import SCHEMA, Wanted
+from valetkey.server.connections.databases.postgres.store import (
     SERVER_COLUMNS,
     SERVER_FROM,
     TABLES,

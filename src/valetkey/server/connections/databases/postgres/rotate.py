@@ -13,10 +13,12 @@ import asyncpg
 from valetkey.server.audit.model import Event
 from valetkey.server.audit.store import Journal
 from valetkey.server.connections import store as connections
-from valetkey.server.connections.databases import store
-from valetkey.server.connections.databases.admin import Admins, Words, opened, sealed
-from valetkey.server.connections.databases.model import DatabaseKey, verifier
+from valetkey.server.connections.databases.model import DatabaseKey
+from valetkey.server.connections.databases.postgres import store
+from valetkey.server.connections.databases.postgres.admin import Admins
+from valetkey.server.connections.databases.postgres.model import verifier
 from valetkey.server.connections.databases.steps import Step, onward
+from valetkey.server.connections.databases.words import Words, opened, sealed
 from valetkey.server.db.engine import Database
 from valetkey.server.errors import Conflict, ConnectionRequired, Denied, NotFound
 from valetkey.server.principals.model import User
