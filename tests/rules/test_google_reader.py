@@ -217,6 +217,24 @@ def test_an_upload_is_about_its_folder_and_is_written_anew(line: bytes) -> None:
     assert ([m.operation.id for m in alone.matches], alone.body) == (["files/upload"], b"hello")
 
 
+MEDIA = (("uploadType", "media"),)
+
+
+def test_the_query_and_the_type_of_an_upload_say_the_same() -> None:
+    # With `media` the API takes the whole body for the file: it never sees the folder, and puts it at the top.
+    sent = upload(b'{"parents": ["1F"]}')
+    assert done("google-drive", "POST", UPLOADS, MULTIPART, kind=RELATED, body=sent) == [("files/add", file("1F"))]
+    assert done("google-drive", "POST", UPLOADS, MEDIA, kind="text/plain", body=b"a") == [("files/upload", None)]
+    for query, kind, body in ((MEDIA, RELATED, sent), (MULTIPART, "text/plain", b"a"), (MULTIPART, "", sent)):
+        with pytest.raises(InvalidRequest, match="uploadType"):
+            read("google-drive", "POST", UPLOADS, query, kind=kind, body=body)
+
+
+def test_a_key_beside_the_credential_is_no_operation_in_a_header_either() -> None:
+    assert isinstance(read("google-drive", "GET", FILES, headers=(("x-goog-api-key", "AIza"),)), Unknown)
+    assert isinstance(read("google-drive", "GET", FILES, headers=(("x-goog-api-client", "gl-python"),)), Reading)
+
+
 GOOD = upload(b"{}")
 
 
