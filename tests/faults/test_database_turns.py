@@ -70,6 +70,40 @@ async def test_a_login_held_up_at_the_server_holds_up_no_revocation(at: Store) -
         somebody.terminate()
 
 
+async def test_a_database_that_says_nothing_of_itself_is_tried_again(at: Store) -> None:
+    """It lets the login in and refuses the first question: that is no reason for a sweep to end, nor for a session."""
+    lent, mine = await at.lent(grants=[ORDERS]), f"FROM pg_stat_activity WHERE usename = '{at.shop.login}'"
+    await at.house.app.services.rotate_database._admins.close()
+    before = await at.shop.owner.fetchval(f"SELECT count(*) {mine} AND application_name = 'valetkey'")
+    at.shop.as_superuser("REVOKE SELECT ON pg_catalog.pg_database FROM PUBLIC")
+    assert (await at.revoke(lent["lease"]))["outcome"] == "pending"
+    assert await at.house.app.take_back.sweep() == 0
+    assert lent["user"] in at.shop.roles()
+    at.shop.as_superuser("GRANT SELECT ON pg_catalog.pg_database TO PUBLIC")
+    at.house.clock.advance(60)
+    await at.house.app.take_back.sweep()
+    await _let_nobody_in(at, lent)
+    assert await at.shop.owner.fetchval(f"SELECT count(*) {mine} AND application_name = 'valetkey'") <= before + 1
+
+
+async def test_a_source_that_breaks_is_tried_again(at: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it fails with, the revocation says so, and the next sweep takes the login back."""
+    lent = await at.lent(grants=[ORDERS])
+
+    async def broken(*_: object) -> None:
+        raise LookupError("nobody thought of this")
+
+    with monkeypatch.context() as patched:
+        for verb in ("shut", "revoke"):
+            patched.setattr(at.house.app.databases, verb, broken)
+        assert (await at.revoke(lent["lease"]))["outcome"] == "pending"
+        assert await at.house.app.take_back.sweep() == 0
+    assert lent["user"] in at.shop.roles()
+    at.house.clock.advance(60)
+    assert await at.house.app.take_back.sweep() == 1
+    await _let_nobody_in(at, lent)
+
+
 async def _is_waiting(at: Store, making: "asyncio.Task[Reply]") -> None:
     mine = f"FROM pg_stat_activity WHERE usename = '{at.shop.login}' AND wait_event_type = 'Lock'"
     while not await at.shop.owner.fetchval(f"SELECT count(*) {mine}"):

@@ -58,6 +58,11 @@ class Session:
         except asyncio.CancelledError:
             self.terminate()
             raise
+        except Failures:
+            raise
+        except Exception as error:  # whatever the driver makes of what it cannot read, and of a session that is over
+            self.terminate()
+            raise pymysql.OperationalError(0, f"not to be read: {type(error).__name__}") from error
 
     def terminate(self) -> None:
         """End it now, whatever is under way."""

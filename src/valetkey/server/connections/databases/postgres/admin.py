@@ -142,7 +142,7 @@ class Admins:
             session = await self._found_again(key, words)
         # SECURITY: the number decides: another database under the same name is another database.
         # Guarded by tests/attacks/test_database_address.py::test_another_database_of_the_same_name_gives_nothing
-        is_it = (await store.server(session)).database == key.oid
+        is_it = await _is_numbered(key, session)
         if not is_it and not taking_back:
             session.terminate()
             raise ConnectionRequired(
@@ -158,7 +158,8 @@ class Admins:
                 session = await self._dialled(replace(key, database=beside), words)
             except NotFound:
                 continue
-            name = await store.database_named(session, key.oid)
+            async with _kept_if_it_answers(key, session):
+                name = await store.database_named(session, key.oid)
             if name is None:
                 return session  # the database is gone, its roles are the server's
             session.terminate()
@@ -189,6 +190,25 @@ class Admins:
         known = self._open.pop(mine, None)
         if known is not None:
             known[1].terminate()
+
+
+@contextlib.asynccontextmanager
+async def _kept_if_it_answers(key: DatabaseKey, session: Any) -> AsyncIterator[None]:
+    """A session that is looked at for the first time: ended unless it answers, and what it fails with has a type."""
+    try:
+        yield
+    except BaseException as error:
+        session.terminate()
+        # SECURITY: untyped, the failure of one database would end the sweep that takes back from all others.
+        # Guarded by tests/faults/test_database_turns.py::test_a_database_that_says_nothing_of_itself_is_tried_again
+        if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+            raise failed(key.place, error) from None
+        raise
+
+
+async def _is_numbered(key: DatabaseKey, session: Any) -> bool:
+    async with _kept_if_it_answers(key, session):
+        return (await store.server(session)).database == key.oid
 
 
 def _key(found: Connection | None) -> DatabaseKey:
