@@ -191,7 +191,7 @@ async def test_what_everybody_may_do_is_listed_and_nothing_is_taken_away_unasked
 
 async def test_a_password_moved_to_another_login_does_not_open(tmp_path: Path, mariadb: MariaDB) -> None:
     async with stocked(tmp_path / "data", mariadb) as at:
-        await at.house.app.services.databases._mariadb._admins.close()
+        await at.house.app.services.databases._kinds["mariadb"]._admins.close()
         async with at.house.app.database.write() as tx:
             await tx.execute(text('UPDATE connections SET powers = REPLACE(powers, \'"login":"\', \'"login":"x\')'))
         assert (await at.lease()).status in (500, 502, 503)
