@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
 
-class Relay:
+class Relay(ABC):
     """Listens on a port of its own, named by `place`. What it does with a connection is `_accepted`'s."""
 
     def __init__(self, place: str) -> None:
@@ -32,8 +33,9 @@ class Relay:
     ) -> None:
         await self.down()
 
+    @abstractmethod
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
+        """Carry one connection to its end."""
 
     async def _there(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._host, int(self._port))

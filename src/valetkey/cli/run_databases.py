@@ -75,7 +75,7 @@ def _for_mariadb(folder: Path, logins: Sequence[Mapping[str, Any]]) -> dict[str,
     if not logins:
         return {}
     for login in logins:
-        _write(folder / f"{login['name']}.cnf", f"{login['cnf']}\n")
+        _write(folder / f"{login['name']}.login.cnf", f"{login['cnf']}\n")
     first = logins[0]
     _write(folder / "my.cnf", f"{first['cnf']}\n")
     return {

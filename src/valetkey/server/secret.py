@@ -6,13 +6,14 @@ whoever can read this process's memory.
 """
 
 import hmac
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar, final
 
 _Value = TypeVar("_Value", str, bytes)
 
 
-class _Hidden(Generic[_Value]):
+class _Hidden(ABC, Generic[_Value]):
     """What both kinds share. The value sits in a closure, so that nothing which walks attributes or slots meets it."""
 
     __slots__ = ("_read",)
@@ -31,8 +32,9 @@ class _Hidden(Generic[_Value]):
         return self._read()
 
     @classmethod
+    @abstractmethod
     def _wanted(cls) -> type[Any]:
-        raise NotImplementedError
+        """What the value is, so that no other is taken."""
 
     def _octets(self) -> bytes:
         # NOTE: text may hold lone surrogates (JSON lets them in); the error of a strict encoder would carry the secret.
