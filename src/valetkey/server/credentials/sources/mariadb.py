@@ -8,7 +8,6 @@ time: whoever sweeps leases does.
 
 import logging
 import secrets
-from collections import defaultdict
 from collections.abc import Sequence
 
 import msgspec
@@ -87,21 +86,9 @@ class MariaSource(LoginSource[MariaAdmins]):
             await store.drop_unused_roles(db, role_prefix(self._deployment))
             return await store.accounts(db, prefix(self._deployment))
 
-    async def shut(self, leases: Sequence[Lease]) -> int:
-        by_connection: dict[str, list[str]] = defaultdict(list)
-        for lease in leases:
-            by_connection[lease.connection].append(account_of(self._deployment, lease.id))
-        ended = 0
-        for connection, several in by_connection.items():
-            try:
-                async with self._admins.session(connection, taking_back=True) as db:
-                    ended += await store.shut(db, several)
-            except ValetkeyError as error:
-                log.warning("the accounts of %s could not be shut at once: %s", connection, error.code)
-        return ended
-
-    async def revoke(self, lease: Lease, _credential: Secret | None, _integration: Integration) -> Ended:
-        return await self.drop(lease.connection, account_of(self._deployment, lease.id))
+    async def _shut(self, connection: str, names: Sequence[str]) -> int:
+        async with self._admins.session(connection, taking_back=True) as db:
+            return await store.shut(db, names)
 
     async def drop(self, connection: str, name: str) -> Ended:
         """End one account, whatever is known of its lease."""

@@ -9,7 +9,6 @@ Revoke: 1. no new session, 2. none that is open, 3. it acts for nobody, 4. what 
 
 import logging
 import secrets
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -100,21 +99,9 @@ class PostgresSource(LoginSource[Admins]):
                 await groups.drop_useless(db, group_prefix(self._deployment))
         return found
 
-    async def shut(self, leases: Sequence[Lease]) -> int:
-        by_connection: dict[str, list[str]] = defaultdict(list)
-        for lease in leases:
-            by_connection[lease.connection].append(role_of(self._deployment, lease.id))
-        ended = 0
-        for connection, names in by_connection.items():
-            try:
-                async with self._admins.session(connection, taking_back=True) as db:
-                    ended += await store.shut(db, names)
-            except ValetkeyError as error:
-                log.warning("the roles of %s could not be shut at once: %s", connection, error.code)
-        return ended
-
-    async def revoke(self, lease: Lease, _credential: Secret | None, _integration: Integration) -> Ended:
-        return await self.drop(lease.connection, role_of(self._deployment, lease.id))
+    async def _shut(self, connection: str, names: Sequence[str]) -> int:
+        async with self._admins.session(connection, taking_back=True) as db:
+            return await store.shut(db, names)
 
     async def drop(self, connection: str, name: str) -> Ended:
         """End one role, whatever is known of its lease."""
